@@ -1,0 +1,4 @@
+.PHONY: build
+build:
+	cmake --preset release
+	cmake --build --preset release

@@ -1,0 +1,108 @@
+/* What a backend is: something that holds a model's weights and a paged KV cache, and runs steps.
+ *
+ * A step is one ragged batch: for each sequence a range of tokens at consecutive positions, its block table,
+ * and how many of the last tokens want logits. `step` queues and returns at once; `wait` collects. Steps of one
+ * model run in the order queued. One thread (the engine's) calls a model's functions; several models may have
+ * several threads. A backend is one exported table; "ref" and "cpu" are built in, GPU backends are
+ * shared objects with the same table opened at run time.
+ *
+ * Determinism (cpu, ref): the logits of a token depend only on the tokens at and before its position in its
+ * sequence, bit for bit: not on the batch, on how the prompt was cut into steps, or on the thread count. */
+#ifndef CORRAL_BACKEND_H
+#define CORRAL_BACKEND_H
+
+#include "base/base.h"
+#include "model/model.h"
+
+enum { BACKEND_ABI = 1, KV_BLOCK_TOKENS = 16 };
+
+struct backend;       /* an open device (or set of devices) */
+struct backend_model; /* weights resident on it */
+struct backend_kv;    /* a paged pool for one model */
+
+struct backend_device {
+    char     name[96];
+    char     detail[160]; /* instruction sets, compute capability, ... */
+    uint64_t memory_bytes, memory_free_bytes;
+    uint32_t n_core;
+};
+
+struct backend_options {
+    int32_t  device;
+    uint32_t n_thread; /* 0: as many as there are cores to run on */
+};
+
+struct backend_limits { /* what one step may hold at most; scratch memory is sized by it */
+    uint32_t   max_tokens;  /* tokens of all sequences together */
+    uint32_t   max_seqs;
+    uint32_t   max_logits;  /* rows of logits */
+    uint32_t   max_context; /* tokens of one sequence */
+    enum dtype kv_type;     /* DT_F16, DT_F32 or DT_Q8_0 */
+};
+
+struct backend_plan { /* exact bytes; nothing is allocated to compute it */
+    size_t weight_bytes;  /* copied or repacked into the backend's memory */
+    size_t mapped_bytes;  /* used where they lie in the mapped file */
+    size_t scratch_bytes;
+    size_t kv_block_bytes; /* one block of KV_BLOCK_TOKENS tokens, all layers */
+};
+
+/* Loading progress: called now and then with bytes done of total; return false to stop (ERR_CANCELLED). */
+typedef bool (*backend_progress)(void *user, size_t done, size_t total);
+
+struct batch_seq {
+    const int32_t  *token;  /* n_token ids, each < n_vocab */
+    uint32_t        n_token;
+    uint32_t        pos;      /* position of token[0]; positions before it are in the cache */
+    const uint32_t *block;    /* block table: KV block of positions 16 i .. 16 i + 15 */
+    uint32_t        n_block;  /* covers at least pos + n_token */
+    uint32_t        n_logits; /* rows wanted: the last n_logits tokens of the range */
+};
+struct batch { const struct batch_seq *seq; uint32_t n_seq; };
+
+struct step_result {
+    const float *logits; /* (n_row, n_vocab), sequences in batch order; valid until the next step of the model */
+    uint32_t     n_row;
+    int64_t      elapsed_ns;
+};
+
+struct kv_copy { uint32_t from, to; }; /* whole blocks */
+
+struct backend_api {
+    int         abi;
+    const char *name;
+    int    (*count)(struct error *e); /* usable devices; 0: e says why there is none */
+    status (*info)(int device, struct backend_device *out, struct error *e);
+    status (*open)(struct backend **out, const struct backend_options *o, struct error *e);
+    void   (*close)(struct backend *b);
+    /* ERR_UNSUPPORTED names the operation or type that this backend cannot run. */
+    status (*plan)(struct backend *b, const struct model_desc *m, const struct backend_limits *l,
+                   struct backend_plan *out, struct error *e);
+    /* m and the mapped file outlive the result. */
+    status (*load)(struct backend_model **out, struct backend *b, const struct model_desc *m,
+                   const struct backend_limits *l, backend_progress progress, void *user, struct error *e);
+    void   (*unload)(struct backend_model *m);
+    status (*kv_open)(struct backend_kv **out, struct backend_model *m, uint32_t n_block, struct error *e);
+    void   (*kv_close)(struct backend_kv *kv);
+    status (*kv_copy)(struct backend_kv *kv, const struct kv_copy *list, uint32_t n, struct error *e);
+    /* Block contents to and from host memory, kv_block_bytes each. */
+    status (*kv_read)(struct backend_kv *kv, uint32_t block, void *to, struct error *e);
+    status (*kv_write)(struct backend_kv *kv, uint32_t block, const void *from, struct error *e);
+    /* The batch and what it points to stay valid until wait returns for this ticket. */
+    status (*step)(struct backend_model *m, struct backend_kv *kv, const struct batch *b, uint64_t *ticket,
+                   struct error *e);
+    status (*wait)(struct backend_model *m, uint64_t ticket, struct step_result *out, struct error *e);
+};
+
+extern const struct backend_api backend_ref, backend_cpu;
+
+/* "auto" is the best usable one. ERR_NOT_FOUND lists the names. */
+status backend_find(const struct backend_api **out, const char *name, struct error *e);
+size_t backend_count(void);
+const struct backend_api *backend_at(size_t i);
+
+/* Shared by all backends: check a batch against the limits, the vocabulary and the pool. */
+status batch_check(const struct batch *b, const struct model_desc *m, const struct backend_limits *l,
+                   uint32_t n_kv_block, struct error *e);
+
+#endif
