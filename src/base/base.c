@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-status fail(struct error *e, status_code code, const char *fmt, ...)
+status fail(struct error *e, status code, const char *fmt, ...)
 {
     if (e) {
         va_list ap;
@@ -31,7 +31,7 @@ status fail_in(struct error *e, const char *fmt, ...)
     return e->code;
 }
 
-const char *status_name(status_code code)
+const char *status_name(status code)
 {
     static const char *const name[] = {
         [OK] = "ok",
