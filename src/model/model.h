@@ -120,9 +120,12 @@ struct model_desc {
 };
 
 struct model;
-/* Open the file's architecture. The gguf stays the caller's and must outlive the model. ERR_UNSUPPORTED names
+struct model_options {
+    uint32_t max_context; /* longest sequence that will run: chooses Phi-3's long or short RoPE factors; 0: as trained */
+};
+/* options may be NULL. Open the file's architecture. The gguf stays the caller's and must outlive the model. ERR_UNSUPPORTED names
  * the architecture and the known ones; missing tensors and wrong shapes are named with what was expected. */
-status model_new(struct model **out, const struct gguf *g, struct error *e);
+status model_new(struct model **out, const struct gguf *g, const struct model_options *options, struct error *e);
 void   model_free(struct model *m);
 const struct model_desc *model_desc(const struct model *m);
 size_t      model_n_arch(void);
