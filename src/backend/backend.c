@@ -1,0 +1,85 @@
+#include "backend/backend.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "backend/kv_layout.h"
+
+static const struct backend_api *const all[] = {&backend_ref};
+
+size_t backend_count(void)
+{
+    return COUNT_OF(all);
+}
+const struct backend_api *backend_at(size_t i)
+{
+    return all[i];
+}
+
+status backend_find(const struct backend_api **out, const char *name, struct error *e)
+{
+    char known[120] = "auto";
+    size_t at = strlen(known);
+    for (size_t i = 0; i < COUNT_OF(all); i++) {
+        struct error why;
+        if (!strcmp(name, "auto") && all[i]->count(&why) <= 0) continue;
+        if (!strcmp(name, "auto") || !strcmp(name, all[i]->name)) {
+            *out = all[i];
+            return OK;
+        }
+        at += (size_t)snprintf(known + at, sizeof known - at, ", %s", all[i]->name);
+    }
+    return fail(e, ERR_NOT_FOUND, "no backend named %s (known: %s)", name, known);
+}
+
+status kv_layout_init(struct kv_layout *l, const struct model_config *c, enum dtype type, struct error *e)
+{
+    if (type != DT_F16 && type != DT_F32 && type != DT_Q8_0)
+        return fail(e, ERR_UNSUPPORTED, "KV type %s is not supported (f16, f32 and q8_0 are)",
+                    dtype_info(type) ? dtype_info(type)->name : "?");
+    l->type = type;
+    if (!dtype_bytes(type, c->head_dim, &l->row_bytes))
+        return fail(e, ERR_UNSUPPORTED,
+                    "KV type %s needs a head size that is a multiple of %u, this model's is %u: use f16",
+                    dtype_info(type)->name, dtype_info(type)->block_elems, c->head_dim);
+    l->head_bytes = l->row_bytes * KV_BLOCK_TOKENS;
+    l->part_bytes = l->head_bytes * c->n_head_kv;
+    l->block_bytes = l->part_bytes * 2 * c->n_layer; /* 2^14 * 2^12 * 2^14 * 2^12 fits in 64 bits */
+    return OK;
+}
+
+status batch_check(const struct batch *b, const struct model_desc *m, const struct backend_limits *l,
+                   uint32_t n_kv_block, struct error *e)
+{
+    uint64_t n_token = 0, n_logits = 0;
+    if (b->n_seq == 0 || b->n_seq > l->max_seqs)
+        return fail(e, ERR_LIMIT, "a step of %u sequences, the limit is 1 to %u", b->n_seq, l->max_seqs);
+    for (uint32_t i = 0; i < b->n_seq; i++) {
+        const struct batch_seq *s = &b->seq[i];
+        uint64_t end = (uint64_t)s->pos + s->n_token;
+        if (s->n_token == 0 || s->n_logits > s->n_token)
+            return fail(e, ERR_ARG, "sequence %u: %u tokens, %u rows of logits", i, s->n_token, s->n_logits);
+        if (end > l->max_context)
+            return fail(e, ERR_LIMIT, "sequence %u: %llu tokens, the context holds %u", i,
+                        (unsigned long long)end, l->max_context);
+        if ((uint64_t)s->n_block * KV_BLOCK_TOKENS < end)
+            return fail(e, ERR_ARG, "sequence %u: %u KV blocks do not hold %llu tokens", i, s->n_block,
+                        (unsigned long long)end);
+        for (uint32_t j = 0; j < s->n_block; j++)
+            if (s->block[j] >= n_kv_block)
+                return fail(e, ERR_ARG, "sequence %u: no KV block %u", i, s->block[j]);
+        for (uint32_t j = 0; j < s->n_token; j++)
+            if (s->token[j] < 0 || (uint32_t)s->token[j] >= m->cfg.n_vocab)
+                return fail(e, ERR_ARG, "token id %d is outside the vocabulary of %u", s->token[j],
+                            m->cfg.n_vocab);
+        n_token += s->n_token;
+        n_logits += s->n_logits;
+    }
+    if (n_token > l->max_tokens)
+        return fail(e, ERR_LIMIT, "a step of %llu tokens, the limit is %u", (unsigned long long)n_token,
+                    l->max_tokens);
+    if (n_logits > l->max_logits)
+        return fail(e, ERR_LIMIT, "a step of %llu rows of logits, the limit is %u",
+                    (unsigned long long)n_logits, l->max_logits);
+    return OK;
+}
