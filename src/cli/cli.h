@@ -1,4 +1,4 @@
-/* The command line: one file per command, one row per command in main.c's table, options as typed rows. */
+/* The command line: one file per command, one row per command in commands.c's table, options as typed rows. */
 #ifndef CORRAL_CLI_H
 #define CORRAL_CLI_H
 
@@ -19,13 +19,28 @@ struct command {
 extern const struct command cmd_run, cmd_serve, cmd_logits, cmd_tokenize, cmd_detokenize, cmd_bench, cmd_inspect,
     cmd_quantize, cmd_eval, cmd_doctor, cmd_template, cmd_schema, cmd_completion;
 
+/* The commands under their headings in `corral --help`, in order; a row without a command ends the list.
+ * In commands.c: that is where a new command adds its row. */
+struct command_row {
+    const char           *group; /* NULL: as the row before */
+    const struct command *command;
+};
+extern const struct command_row command_table[];
+const struct command *cli_find_command(const char *name); /* NULL: unknown */
+const char *cli_nearest_command(const char *name);        /* NULL: none is like it */
+void cli_help(FILE *to);                                  /* corral --help */
+void cli_command_help(const struct command *c, FILE *to); /* corral NAME --help */
+int  cli_main(int argc, char **argv);                     /* main() */
+
 /* Print "corral: message" to stderr and return the exit status that fits the code (2 for usage and for what
  * is not supported, else 1). */
 int cli_error(const struct error *e);
 int cli_usage_error(const struct command *c, const struct error *e);
 
-/* The file that a model argument means: a path as it is, or the default model when name is NULL or "demo".
- * Writes to path; ERR_NOT_FOUND says where it was looked for. */
+/* The file that a model argument means: a path as it is, a name in $CORRAL_HOME/models, or the default model
+ * when name is NULL or "demo". Writes to path; ERR_NOT_FOUND says where it was looked for. */
 status cli_model_path(char path[4096], const char *name, struct error *e);
+/* $CORRAL_HOME, by default $XDG_DATA_HOME/corral or ~/.local/share/corral. Not created. */
+status cli_home(char path[4096], struct error *e);
 
 #endif

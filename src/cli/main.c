@@ -1,13 +1,7 @@
-#include <stdio.h>
-#include <string.h>
-
+/* The commands are listed in commands.c; what runs them is in cli.c, so that tests can link it. */
 #include "cli/cli.h"
 
 int main(int argc, char **argv)
 {
-    if (argc == 2 && !strcmp(argv[1], "--version")) {
-        puts("corral " CORRAL_VERSION);
-        return EXIT_OK;
-    }
-    return EXIT_USAGE;
+    return cli_main(argc, argv);
 }

@@ -8,7 +8,9 @@
  *       {.name = "json", .type = OPT_BOOL, .at = &o.json, .help = "machine-readable output"},
  *       {0}};
  *
- * An unknown flag is an error that names the nearest one; a value out of range names the range. */
+ * An unknown flag is an error that names the nearest one; a value out of range names the range. Integers may
+ * end in k, M or G (1024, 1024^2, 1024^3). A row whose name is "" is a heading in --help. Shared groups of rows
+ * are macros, see session.h. */
 #ifndef CORRAL_OPT_H
 #define CORRAL_OPT_H
 
@@ -38,5 +40,12 @@ struct opt {
 status opt_parse(const struct opt *opts, int argc, char **argv, const char **word, size_t *n_word,
                  size_t max_word, struct error *e);
 void opt_help(const struct opt *opts, FILE *to);
+/* Whether --help or -h stands among the flags (not as the value of one, not after `--`). */
+bool opt_wants_help(const struct opt *opts, int argc, char **argv);
+/* The environment variable of an option: "CORRAL_MAX_TOKENS". */
+void opt_env_name(char out[64], const char *name);
+
+/* The name most like word, or NULL when none is near. name(ctx, i) lists the names; NULL ends the list. */
+const char *opt_nearest(const char *word, const char *(*name)(const void *ctx, size_t i), const void *ctx);
 
 #endif

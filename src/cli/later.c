@@ -1,0 +1,26 @@
+/* Commands of the contract whose issues have not landed yet: they say so and exit with status 2. */
+#include "cli/cli.h"
+
+static int not_supported(int argc, char **argv)
+{
+    fprintf(stderr, "corral: %s is not supported yet by this version (" CORRAL_VERSION ")\n", argv[0]);
+    return EXIT_USAGE;
+}
+
+static const struct opt no_options[] = {{0}};
+
+const struct command cmd_template = {
+    .name = "template",
+    .args = "--template FILE.jinja | -m MODEL",
+    .summary = "render a chat template (not supported yet)",
+    .opts = no_options,
+    .run = not_supported,
+};
+
+const struct command cmd_schema = {
+    .name = "schema",
+    .args = "[-m MODEL]",
+    .summary = "compile JSON schemas to token masks (not supported yet)",
+    .opts = no_options,
+    .run = not_supported,
+};
