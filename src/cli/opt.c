@@ -276,6 +276,35 @@ status opt_parse(const struct opt *opts, int argc, char **argv, const char **wor
     return r;
 }
 
+status opt_set(const struct opt *opts, const char *name, const char *value, struct error *e)
+{
+    for (const struct opt *o = opts; o->name; o++)
+        if (!is_heading(o) && !strcmp(o->name, name)) return set_value(o, value, name, e);
+    const char *near = opt_nearest(name, name_at, opts);
+    if (near) return fail(e, ERR_ARG, "there is no setting '%s'; did you mean '%s'?", name, near);
+    return fail(e, ERR_ARG, "there is no setting '%s'", name);
+}
+
+void opt_show(const struct opt *opts, FILE *to)
+{
+    for (const struct opt *o = opts; o->name; o++) {
+        if (is_heading(o)) continue;
+        fprintf(to, "  %-22s ", o->name);
+        const struct opt_list *list = o->at;
+        const char *text = o->type == OPT_STR ? *(const char **)o->at : NULL;
+        switch (o->type) {
+        case OPT_BOOL: fputs(*(bool *)o->at ? "on" : "off", to); break;
+        case OPT_INT: fprintf(to, "%lld", (long long)*(int64_t *)o->at); break;
+        case OPT_FLOAT: fprintf(to, "%g", *(double *)o->at); break;
+        case OPT_STR: fputs(text ? text : "-", to); break;
+        case OPT_LIST:
+            for (size_t i = 0; i < list->n; i++) fprintf(to, "%s'%s'", i ? " " : "", list->item[i]);
+            break;
+        }
+        fputc('\n', to);
+    }
+}
+
 bool opt_wants_help(const struct opt *opts, int argc, char **argv)
 {
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {

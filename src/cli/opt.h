@@ -40,6 +40,9 @@ struct opt {
 status opt_parse(const struct opt *opts, int argc, char **argv, const char **word, size_t *n_word,
                  size_t max_word, struct error *e);
 void opt_help(const struct opt *opts, FILE *to);
+/* Change one option by name later on (value stays the caller's and is kept for text), and list all values. */
+status opt_set(const struct opt *opts, const char *name, const char *value, struct error *e);
+void opt_show(const struct opt *opts, FILE *to);
 /* Whether --help or -h stands among the flags (not as the value of one, not after `--`). */
 bool opt_wants_help(const struct opt *opts, int argc, char **argv);
 /* The environment variable of an option: "CORRAL_MAX_TOKENS". */

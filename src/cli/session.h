@@ -1,0 +1,62 @@
+/* A model file opened for use by a command: metadata, tokenizer, model, and an engine if one is wanted.
+ *
+ * The options that all such commands share are the rows of SESSION_OPTS. */
+#ifndef CORRAL_CLI_SESSION_H
+#define CORRAL_CLI_SESSION_H
+
+#include "cli/cli.h"
+#include "engine/engine.h"
+#include "format/gguf.h"
+#include "model/model.h"
+#include "text/tokenizer.h"
+
+struct session_options {
+    const char *model, *backend, *kv_type;
+    int64_t ctx, threads;
+    struct opt_list set;
+};
+
+enum { SESSION_DEFAULT_CTX = 8192, SESSION_MAX_CTX = 1 << 24, SESSION_MAX_THREADS = 1024 };
+
+/* o: a struct session_options with static storage. */
+#define SESSION_OPTS(o)                                                                                        \
+    {.name = "model", .letter = 'm', .type = OPT_STR, .at = &(o).model, .arg = "FILE",                         \
+     .help = "model file (GGUF), or a name in $CORRAL_HOME/models; without one the demo model"},               \
+    {.name = "backend", .type = OPT_STR, .at = &(o).backend, .def = "auto", .arg = "NAME",                     \
+     .help = "what computes: see corral doctor"},                                                              \
+    {.name = "threads", .letter = 't', .type = OPT_INT, .at = &(o).threads, .min = 0,                          \
+     .max = SESSION_MAX_THREADS, .def = "0", .help = "threads of the CPU backend; 0: all cores"},              \
+    {.name = "ctx", .letter = 'c', .type = OPT_INT, .at = &(o).ctx, .min = 0, .max = SESSION_MAX_CTX,          \
+     .def = "0", .unit = "tokens", .help = "longest sequence; 0: as trained, at most 8192"},                   \
+    {.name = "kv-type", .type = OPT_STR, .at = &(o).kv_type, .choices = "f16|f32|q8_0", .def = "f16",          \
+     .arg = "TYPE", .help = "numbers in the KV cache"},                                                        \
+    {.name = "set", .type = OPT_LIST, .at = &(o).set, .arg = "KEY=TYPE:VALUE",                                 \
+     .help = "override metadata of the model file, e.g. llama.rope.freq_base=f32:1e6"}
+
+struct session {
+    char path[4096];
+    char name[256];                 /* the file's name without folder and ending */
+    struct gguf *gguf;
+    struct tokenizer *tok;
+    struct model *model;
+    struct engine *engine;          /* NULL until session_start */
+    const struct backend_api *api;
+    uint32_t ctx;                   /* tokens, resolved */
+    int32_t *eog;                   /* end-of-generation tokens */
+    uint32_t n_eog;
+    bool chat;                      /* made for conversation: it has a chat template or ChatML's tokens */
+};
+
+/* Open the file that word (or o->model) names. s must be zeroed; close it also after a failure. */
+status session_open(struct session *s, const struct session_options *o, const char *word, struct error *e);
+/* Engine options as the rows say, for max_seqs sequences at once; change what you like, then session_start. */
+status session_engine_options(const struct session *s, const struct session_options *o, uint32_t max_seqs,
+                              struct engine_options *out, struct error *e);
+/* Load the weights and start the engine, with progress on a terminal's stderr. */
+status session_start(struct session *s, const struct engine_options *options, struct error *e);
+void session_close(struct session *s);
+
+/* Progress of loading on stderr when that is a terminal; for engine_options and backend_api.load. */
+bool session_progress(void *user, size_t done, size_t total);
+
+#endif
