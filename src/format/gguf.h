@@ -19,10 +19,10 @@ struct gguf_str { const char *p; size_t n; }; /* borrowed from the mapping */
 
 struct gguf_value {
     const char    *key;
-    enum gguf_type type; /* of the value; GGUF_ARR: n elements of type elem */
+    enum gguf_type type; /* of the value; GGUF_ARR: n elements of type elem; else n is 1 and elem is type */
     enum gguf_type elem;
     uint64_t       n;
-    const uint8_t *data;       /* scalar or array elements, little endian, unaligned */
+    const uint8_t *data;       /* scalar or array elements as in the file: little endian, unaligned */
     const struct gguf_str *str; /* elem or type GGUF_STR: n (or 1) strings */
 };
 
