@@ -1,0 +1,431 @@
+/* One request and its response: what a handler sees. Nothing here knows libevent's buffers; bytes go out
+ * through conn_write, so another protocol can stand below. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "http/http_int.h"
+
+/* ---- beginning --------------------------------------------------------------------------------------- */
+
+static struct http_str rebase(struct http_str s, const char *from, char *to)
+{
+    struct http_str out = {to + (s.p - from), s.n};
+    to[(s.p - from) + (ptrdiff_t)s.n] =
+        0; /* a separator stands there: space, '?', ':', CR, or the copy's own end */
+    return out;
+}
+
+static bool id_ok(struct http_str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+        if (!((c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') || strchr("-_.:/+=", c)))
+            return false;
+    }
+    return s.n >= 1 && s.n <= 64;
+}
+
+static void choose_id(struct http_exchange *x)
+{
+    const struct http_str *given = h1_find(&x->head, "x-request-id");
+    struct http_server *s = x->conn->loop->server;
+    if (given && id_ok(*given)) {
+        memcpy(x->id, given->p, given->n);
+        return;
+    }
+    uint64_t n = atomic_fetch_add(&s->next_id, 1);
+    uint32_t out[4], counter[4] = {(uint32_t)n, (uint32_t)(n >> 32), 0, 0};
+    uint32_t key[2] = {(uint32_t)s->id_key, (uint32_t)(s->id_key >> 32)};
+    rng_philox(out, counter, key);
+    snprintf(x->id, sizeof x->id, "req-%08x%08x%08x", out[0], out[1], out[2]);
+}
+
+struct http_exchange *exchange_new(struct http_conn *c, const struct h1_head *h, const char *bytes, size_t n)
+{
+    struct http_exchange *x = mem_zalloc(1, sizeof *x);
+    struct http_field *field = mem_zalloc(h->n_field ? h->n_field : 1, sizeof *field);
+    char *copy = mem_alloc(n + 1);
+    memcpy(copy, bytes, n);
+    copy[n] = 0;
+    x->conn = c;
+    x->head_bytes = copy;
+    x->head = *h;
+    x->head.method = rebase(h->method, bytes, copy);
+    x->head.path = rebase(h->path, bytes, copy);
+    x->head.query = rebase(h->query, bytes, copy);
+    x->head.field = field;
+    x->head.max_field = h->n_field;
+    for (size_t i = 0; i < h->n_field; i++) {
+        field[i].name = rebase(h->field[i].name, bytes, copy);
+        field[i].value = rebase(h->field[i].value, bytes, copy);
+    }
+    x->head_only = h1_str_is(x->head.method, "head");
+    x->start_us = loop_now_us();
+    choose_id(x);
+
+    struct http_server *s = c->loop->server;
+    struct route_match m;
+    route_find(&m, s->route, s->n_route, x->head.method, x->head.path);
+    x->route = m.route;
+    x->max_body = m.route && m.route->body == HTTP_BODY_WHOLE ? s->o.max_body_bytes : SMALL_BODY_BYTES;
+    buf_init(&x->fields, 16 * 1024);
+    buf_init(&x->body, x->max_body);
+    if (!m.route) {
+        x->refusal = m.status;
+        x->refusal_why = m.status == 404 ? "no such path" : "this path does not take this method";
+        if (m.allow[0]) http_set_header(x, "Allow", m.allow);
+        if (m.status == 405 && h1_str_is(x->head.method, "options")) x->refusal = 204;
+        if (x->head.path.n == 1 && x->head.path.p[0] == '*') x->refusal = 204;
+    }
+    for (size_t i = 0; i < m.n_param; i++) {
+        char *value = mem_alloc(m.param[i].raw.n + 1);
+        if (!route_decode(value, m.param[i].raw)) {
+            x->refusal = 400;
+            x->refusal_why = "a malformed percent escape in the path";
+            value[0] = 0;
+        }
+        x->param[i] = (struct route_param){m.param[i].name.p, m.param[i].name.n, value};
+    }
+    x->n_param = m.n_param;
+    return x;
+}
+
+void exchange_handle(struct http_exchange *x)
+{
+    x->state = X_HANDLED;
+    if (x->refusal == 204) {
+        http_reply(x, 204, NULL, NULL, 0);
+    } else if (x->refusal) {
+        http_reply_error(x, x->refusal, x->refusal_why);
+    } else {
+        x->route->handle(x, x->route->user);
+        if (x->state == X_HANDLED && !x->ops) http_reply_error(x, 500, "the handler did not answer");
+    }
+}
+
+/* ---- end --------------------------------------------------------------------------------------------- */
+
+struct http_waker {
+    atomic_uint refs;
+    atomic_bool queued;
+    struct http_loop *loop;
+    struct http_waker *next;
+    struct http_exchange *x; /* the loop's thread only; NULL when the exchange is over */
+};
+
+void exchange_end(struct http_exchange *x, bool complete)
+{
+    struct http_conn *c = x->conn;
+    struct http_server *s = c->loop->server;
+    if (x->timer) event_free(x->timer);
+    if (x->waker) {
+        x->waker->x = NULL;
+        http_waker_free(x->waker);
+    }
+    if (x->ops) x->ops->end(x, x->user, complete);
+    if (s->o.on_access) {
+        int64_t now = loop_now_us();
+        s->o.on_access(s->o.user, &(struct http_access){
+                                      .peer = c->peer,
+                                      .id = x->id,
+                                      .method = x->head.method.p,
+                                      .path = x->head.path.p,
+                                      .status = x->status ? x->status : 499,
+                                      .complete = complete,
+                                      .bytes_in = x->body_got,
+                                      .bytes_out = x->bytes_out,
+                                      .first_byte_us = x->first_byte_us ? x->first_byte_us - x->start_us : 0,
+                                      .total_us = now - x->start_us});
+    }
+    for (size_t i = 0; i < x->n_param; i++) free((char *)x->param[i].value);
+    buf_deinit(&x->body);
+    buf_deinit(&x->fields);
+    free(x->head.field);
+    free(x->head_bytes);
+    free(x);
+}
+
+/* ---- the request ------------------------------------------------------------------------------------- */
+
+const char *http_method(const struct http_exchange *x)
+{
+    return x->head.method.p;
+}
+const char *http_path(const struct http_exchange *x)
+{
+    return x->head.path.p;
+}
+const char *http_query(const struct http_exchange *x)
+{
+    return x->head.query.p;
+}
+const char *http_request_id(const struct http_exchange *x)
+{
+    return x->id;
+}
+struct http_server *http_exchange_server(const struct http_exchange *x)
+{
+    return x->conn->loop->server;
+}
+struct http_str http_request_body(const struct http_exchange *x)
+{
+    return (struct http_str){x->body.data ? x->body.data : "", x->body.n};
+}
+
+const char *http_header(const struct http_exchange *x, const char *name)
+{
+    const struct http_str *v = h1_find(&x->head, name);
+    return v ? v->p : NULL;
+}
+
+const char *http_param(const struct http_exchange *x, const char *name)
+{
+    for (size_t i = 0; i < x->n_param; i++)
+        if (x->param[i].n_name == strlen(name) && !memcmp(x->param[i].name, name, x->param[i].n_name))
+            return x->param[i].value;
+    return NULL;
+}
+
+/* ---- the response ------------------------------------------------------------------------------------ */
+
+static const char *reason(int code)
+{
+    static const struct {
+        int status;
+        const char *text;
+    } known[] = {{200, "OK"},
+                 {202, "Accepted"},
+                 {204, "No Content"},
+                 {304, "Not Modified"},
+                 {400, "Bad Request"},
+                 {401, "Unauthorized"},
+                 {403, "Forbidden"},
+                 {404, "Not Found"},
+                 {405, "Method Not Allowed"},
+                 {408, "Request Timeout"},
+                 {409, "Conflict"},
+                 {413, "Content Too Large"},
+                 {414, "URI Too Long"},
+                 {415, "Unsupported Media Type"},
+                 {417, "Expectation Failed"},
+                 {422, "Unprocessable Content"},
+                 {429, "Too Many Requests"},
+                 {431, "Request Header Fields Too Large"},
+                 {500, "Internal Server Error"},
+                 {501, "Not Implemented"},
+                 {503, "Service Unavailable"},
+                 {504, "Gateway Timeout"},
+                 {505, "HTTP Version Not Supported"}};
+    for (size_t i = 0; i < COUNT_OF(known); i++)
+        if (known[i].status == code) return known[i].text;
+    return "";
+}
+
+static void start_line(struct buf *b, struct http_loop *l, int code, bool close)
+{
+    buf_addf(b, "HTTP/1.1 %d %s\r\nServer: corral\r\nDate: %s\r\n", code, reason(code), loop_date(l));
+    if (close) buf_adds(b, "Connection: close\r\n");
+}
+
+/* Everything up to the empty line. length < 0: the body comes by pull. */
+static void send_head(struct http_exchange *x, int code, const char *type, int64_t length)
+{
+    struct http_conn *c = x->conn;
+    struct buf *b = &c->loop->scratch;
+    bool stream = length < 0;
+
+    if (atomic_load(&c->loop->server->draining)) x->head.keep_alive = false;
+    x->chunked = stream && x->head.minor == 1;
+    if (stream && !x->chunked)
+        x->head.keep_alive = false; /* HTTP/1.0: the end of the connection ends the body */
+    x->status = code;
+    x->first_byte_us = loop_now_us();
+
+    buf_reset(b);
+    start_line(b, c->loop, code, !x->head.keep_alive);
+    if (x->head.keep_alive && x->head.minor == 0) buf_adds(b, "Connection: keep-alive\r\n");
+    if (type) buf_addf(b, "Content-Type: %s\r\n", type);
+    if (x->chunked) buf_adds(b, "Transfer-Encoding: chunked\r\n");
+    if (!stream && code != 204 && code != 304) buf_addf(b, "Content-Length: %lld\r\n", (long long)length);
+    buf_addf(b, "X-Request-Id: %s\r\n", x->id);
+    if (x->fields.data) buf_add(b, x->fields.data, x->fields.n);
+    buf_adds(b, "\r\n");
+    conn_write(c, b->data, b->n);
+}
+
+void http_set_header(struct http_exchange *x, const char *name, const char *value)
+{
+    if (!h1_is_token(name, strlen(name)) || !h1_is_field_value(value, strlen(value))) return;
+    buf_addf(&x->fields, "%s: %s\r\n", name, value);
+}
+
+void http_reply(struct http_exchange *x, int code, const char *type, const void *body, size_t n)
+{
+    ASSERT(x->state <= X_HANDLED);
+    send_head(x, code, type, (int64_t)n);
+    if (!x->head_only && n) {
+        conn_write(x->conn, body, n);
+        x->bytes_out += n;
+    }
+    x->state = X_DONE;
+    x->complete = true;
+}
+
+static const char *error_body(struct http_server *s, int code, const char *why, struct buf *out)
+{
+    if (s->o.render_error) return s->o.render_error(code, why, out);
+    buf_addf(out, "%d %s: %s\n", code, reason(code), why);
+    return "text/plain; charset=utf-8";
+}
+
+void http_reply_error(struct http_exchange *x, int code, const char *why)
+{
+    struct buf body = {0};
+    const char *type = error_body(x->conn->loop->server, code, why, &body);
+    http_reply(x, code, type, body.data, body.n);
+    buf_deinit(&body);
+}
+
+void exchange_refuse(struct http_conn *c, int code, const char *why)
+{
+    struct buf body = {0}, b = {0};
+    struct http_server *s = c->loop->server;
+    const char *type = error_body(s, code, why, &body);
+    start_line(&b, c->loop, code, true);
+    buf_addf(&b, "Content-Type: %s\r\nContent-Length: %zu\r\n\r\n", type, body.n);
+    if (body.data) buf_add(&b, body.data, body.n);
+    conn_write(c, b.data, b.n);
+    buf_deinit(&b);
+    if (s->o.on_access)
+        s->o.on_access(s->o.user, &(struct http_access){.peer = c->peer,
+                                                        .id = "-",
+                                                        .method = "-",
+                                                        .path = "-",
+                                                        .status = code,
+                                                        .complete = true,
+                                                        .bytes_out = body.n});
+    buf_deinit(&body);
+    c->closing = c->linger = true;
+}
+
+void http_attach(struct http_exchange *x, const struct http_responder *ops, void *user)
+{
+    ASSERT(!x->ops && ops->end);
+    x->ops = ops;
+    x->user = user;
+}
+
+void http_stream(struct http_exchange *x, int code, const char *type)
+{
+    ASSERT(x->state == X_HANDLED && x->ops && x->ops->pull);
+    send_head(x, code, type, -1);
+    x->state = X_STREAM;
+    x->pull_ready = true;
+}
+
+void exchange_pull(struct http_exchange *x)
+{
+    struct buf *out = &x->conn->loop->scratch;
+    buf_reset(out);
+    enum http_pull r = x->ops->pull(x, x->user, out);
+    if (out->n && !x->head_only) {
+        char size[24];
+        int n = snprintf(size, sizeof size, "%zx\r\n", out->n);
+        size_t bytes = out->n;
+        if (x->chunked) {
+            conn_write(x->conn, size, (size_t)n);
+            buf_add(out, "\r\n", 2);
+        }
+        conn_write(x->conn, out->data, out->n);
+        x->bytes_out += bytes;
+    }
+    if (out->failed) r = HTTP_FAIL;
+    if (out->cap > 4 * OUT_HIGH_BYTES) buf_deinit(out);
+    if (r == HTTP_DONE) {
+        if (x->chunked && !x->head_only) conn_write(x->conn, "0\r\n\r\n", 5);
+        x->complete = true;
+    } else if (r == HTTP_FAIL) {
+        x->head.keep_alive = false;
+    }
+    if (r == HTTP_WAIT) x->pull_ready = false;
+    if (r == HTTP_DONE || r == HTTP_FAIL) x->state = X_DONE;
+}
+
+/* ---- wake-up ----------------------------------------------------------------------------------------- */
+
+void exchange_wake(struct http_exchange *x)
+{
+    if (x->state == X_DONE) return;
+    if (x->ops->wake) x->ops->wake(x, x->user);
+    x->pull_ready = true;
+}
+
+static void on_timer(int fd, short what, void *arg)
+{
+    struct http_exchange *x = arg;
+    struct http_conn *c = x->conn;
+    if (x->state != X_DONE) {
+        if (x->ops->timer) x->ops->timer(x, x->user);
+        x->pull_ready = true;
+    }
+    conn_run(c);
+}
+
+void http_set_timer(struct http_exchange *x, uint32_t ms)
+{
+    ASSERT(x->ops);
+    if (ms == 0) {
+        if (x->timer) event_del(x->timer);
+        return;
+    }
+    if (!x->timer) x->timer = event_new(x->conn->loop->base, -1, 0, on_timer, x);
+    if (x->timer) event_add(x->timer, &(struct timeval){ms / 1000, (suseconds_t)(ms % 1000) * 1000});
+}
+
+struct http_waker *http_waker_new(struct http_exchange *x)
+{
+    ASSERT(x->ops);
+    if (!x->waker) {
+        x->waker = mem_zalloc(1, sizeof *x->waker);
+        *x->waker = (struct http_waker){.loop = x->conn->loop, .x = x};
+        atomic_init(&x->waker->refs, 1); /* the exchange's */
+    }
+    atomic_fetch_add(&x->waker->refs, 1);
+    return x->waker;
+}
+
+void http_waker_free(struct http_waker *w)
+{
+    if (w && atomic_fetch_sub(&w->refs, 1) == 1) free(w);
+}
+
+void http_waker_fire(struct http_waker *w)
+{
+    if (atomic_exchange(&w->queued, true)) return;
+    struct http_loop *l = w->loop;
+    struct http_waker *top = atomic_load(&l->fired);
+    atomic_fetch_add(&w->refs, 1); /* the list's */
+    do {
+        w->next = top;
+    } while (!atomic_compare_exchange_weak(&l->fired, &top, w));
+    if (!top) loop_signal(l);
+}
+
+/* The loop's side: take the whole stack and look at each exchange. */
+void wakers_run(struct http_loop *l)
+{
+    struct http_waker *w = atomic_exchange(&l->fired, NULL), *next;
+    for (; w; w = next) {
+        next = w->next; /* before queued is cleared: afterwards w may be pushed again */
+        atomic_store(&w->queued, false);
+        struct http_exchange *x = w->x;
+        if (x) {
+            struct http_conn *c = x->conn;
+            exchange_wake(x);
+            conn_run(c);
+        }
+        http_waker_free(w);
+    }
+}

@@ -1,0 +1,130 @@
+/* An HTTP server: connections, requests, responses by pull. It knows nothing of what is served.
+ *
+ * A server has a table of routes and one event loop (the shape allows several: everything here except
+ * http_waker_fire, http_server_drain and http_server_quit belongs to the loop's thread). A request and its
+ * response are one exchange. The handler of a route either answers at once (http_reply) or attaches a
+ * responder, which is woken from other threads through a waker and asked for bytes when the connection can
+ * send. An exchange ends exactly once: answered in full, or the client went, or a deadline passed. */
+#ifndef CORRAL_HTTP_H
+#define CORRAL_HTTP_H
+
+#include "base/base.h"
+#include "base/buf.h"
+
+struct http_server;
+struct http_exchange;
+struct http_waker;
+
+struct http_str { const char *p; size_t n; }; /* a view of bytes owned by somebody else */
+
+/* ---- routes ---------------------------------------------------------------------------------------- */
+
+typedef void (*http_handler)(struct http_exchange *x, void *user);
+
+enum http_body {
+    HTTP_BODY_NONE, /* a small body is read and dropped */
+    HTTP_BODY_WHOLE /* the handler is called when all of it is there */
+};
+
+struct http_route {
+    const char    *method; /* GET also serves HEAD */
+    const char    *path;   /* "/v1/models/{id}": {id} is one segment, {id*} the rest of the path */
+    http_handler   handle;
+    void          *user;
+    enum http_body body;
+};
+
+/* ---- server ---------------------------------------------------------------------------------------- */
+
+struct http_access { /* one line of the access log; strings are valid during the call */
+    const char *peer, *id, *method, *path; /* "-" where the request was not understood */
+    int         status;                    /* 499: the client went before an answer began */
+    bool        complete;                  /* the whole response was handed to the connection */
+    uint64_t    bytes_in, bytes_out;       /* bodies */
+    int64_t     first_byte_us, total_us;   /* since the request's head was read */
+};
+
+struct http_options {
+    const char *host; /* NULL: 127.0.0.1 */
+    uint16_t    port; /* 0: any free one */
+    const char *unix_path; /* instead of host and port */
+
+    size_t   max_head_bytes, max_target_bytes, max_body_bytes; /* 0: 32 KiB, 8 KiB, 16 MiB */
+    size_t   max_pipelined_bytes;                              /* input kept while a response is pending; 0: 64 KiB */
+    uint32_t max_connections;                                  /* 0: 1024 */
+    uint32_t head_timeout_ms, body_timeout_ms, write_timeout_ms, idle_timeout_ms; /* 0: 10, 60, 30, 75 s */
+    bool     half_close_answers; /* a client that shut its sending side still gets its answer (default: it has gone) */
+
+    /* Body of an error that this module makes itself (404, 413, ...); NULL: plain text. Returns its type. */
+    const char *(*render_error)(int code, const char *why, struct buf *out);
+    void (*on_access)(void *user, const struct http_access *a);
+    void *user;
+};
+
+/* Binds the address, so that a port in use is known before anything slow is done. options and routes are
+ * copied; the strings in routes are not. */
+status   http_server_new(struct http_server **out, const struct http_options *o, const struct http_route *routes,
+                         size_t n_route, struct error *e);
+void     http_server_free(struct http_server *s); /* ends what is left, with complete false */
+uint16_t http_server_port(const struct http_server *s);
+/* Accept and serve on the calling thread until drained or told to quit. */
+status   http_server_run(struct http_server *s, struct error *e);
+/* Stop accepting, let exchanges finish for at most deadline_ms, then return from run. From any thread or a
+ * signal handler. */
+void     http_server_drain(struct http_server *s, uint32_t deadline_ms);
+void     http_server_quit(struct http_server *s); /* the same without waiting */
+bool     http_server_draining(const struct http_server *s);
+uint32_t http_server_connections(const struct http_server *s);
+
+/* ---- request; strings are NUL-terminated too and live as long as the exchange ------------------------ */
+
+const char     *http_method(const struct http_exchange *x);
+const char     *http_path(const struct http_exchange *x);
+const char     *http_query(const struct http_exchange *x); /* without '?'; "" when there is none */
+const char     *http_header(const struct http_exchange *x, const char *name); /* NULL when absent */
+/* What {name} matched, percent-decoded; NULL when the route has no such part. */
+const char     *http_param(const struct http_exchange *x, const char *name);
+struct http_str http_request_body(const struct http_exchange *x);
+const char     *http_request_id(const struct http_exchange *x); /* the client's X-Request-Id, or one made here */
+struct http_server *http_exchange_server(const struct http_exchange *x);
+
+/* ---- response --------------------------------------------------------------------------------------- */
+
+/* A header field of the coming response. The value is checked: control characters drop the field. */
+void http_set_header(struct http_exchange *x, const char *name, const char *value);
+/* The whole response. Not after http_stream. */
+void http_reply(struct http_exchange *x, int code, const char *type, const void *body, size_t n);
+/* An error as this module's own are rendered. */
+void http_reply_error(struct http_exchange *x, int code, const char *why);
+
+enum http_pull {
+    HTTP_MORE, /* ask again as soon as there is room */
+    HTTP_WAIT, /* nothing now: ask after the next wake or timer */
+    HTTP_DONE, /* what was appended is the end */
+    HTTP_FAIL  /* cut the connection, so that the client sees an incomplete body */
+};
+struct http_responder { /* all on the loop's thread; every member but end may be NULL */
+    void (*wake)(struct http_exchange *x, void *user);  /* after http_waker_fire */
+    void (*timer)(struct http_exchange *x, void *user); /* after http_set_timer */
+    enum http_pull (*pull)(struct http_exchange *x, void *user, struct buf *out); /* once http_stream was called */
+    void (*end)(struct http_exchange *x, void *user, bool complete); /* exactly once; x is gone afterwards */
+};
+/* The answer comes later. ops stays valid; user is passed to it. */
+void http_attach(struct http_exchange *x, const struct http_responder *ops, void *user);
+/* Send the head of a response whose body comes from pull. */
+void http_stream(struct http_exchange *x, int code, const char *type);
+void http_set_timer(struct http_exchange *x, uint32_t ms); /* one shot; 0 clears */
+
+/* A handle through which any thread can say "look at this exchange again". It may outlive the exchange, not
+ * the server; firing many times before the loop looks counts once, so nothing can pile up. */
+struct http_waker *http_waker_new(struct http_exchange *x);
+void http_waker_fire(struct http_waker *w);
+void http_waker_free(struct http_waker *w); /* any thread */
+
+/* ---- server-sent events ------------------------------------------------------------------------------ */
+
+/* One event; event may be NULL. A data with line breaks becomes several data lines. */
+void http_sse_event(struct buf *out, const char *event, const char *data, size_t n);
+void http_sse_comment(struct buf *out, const char *text);
+
+#endif

@@ -1,0 +1,31 @@
+/* The text/event-stream format (WHATWG HTML, "Server-sent events"). */
+#include <string.h>
+
+#include "http/http.h"
+
+static void add_lines(struct buf *out, const char *field, const char *s, size_t n)
+{
+    size_t at = 0;
+    for (;;) {
+        size_t end = at;
+        while (end < n && s[end] != '\n' && s[end] != '\r') end++;
+        buf_adds(out, field);
+        buf_add(out, s + at, end - at);
+        buf_addc(out, '\n');
+        if (end == n) return;
+        at = end + (s[end] == '\r' && end + 1 < n && s[end + 1] == '\n' ? 2 : 1);
+    }
+}
+
+void http_sse_event(struct buf *out, const char *event, const char *data, size_t n)
+{
+    if (event) add_lines(out, "event: ", event, strlen(event));
+    add_lines(out, "data: ", data, n);
+    buf_addc(out, '\n');
+}
+
+void http_sse_comment(struct buf *out, const char *text)
+{
+    add_lines(out, ": ", text, strlen(text));
+    buf_addc(out, '\n');
+}
