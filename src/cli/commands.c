@@ -21,7 +21,7 @@ const struct command_row command_table[] = {
     /* {MEASURE, &cmd_eval}, */
     /* {MEASURE, &cmd_quantize}, */
     /* {AROUND, &cmd_doctor}, */
-    /* {AROUND, &cmd_completion}, */
+    {AROUND, &cmd_completion},
     {NULL, NULL},
 };
 /* clang-format on */

@@ -38,7 +38,8 @@ static void set_name(struct session *s)
     s->name[n] = 0;
 }
 
-status session_open(struct session *s, const struct session_options *o, const char *word, struct error *e)
+status session_open_model(struct session *s, const struct session_options *o, const char *word,
+                          struct error *e)
 {
     if (word && o->model && strcmp(word, o->model) != 0)
         return fail(e, ERR_ARG, "two models: '%s' and --model %s", word, o->model);
@@ -47,15 +48,21 @@ status session_open(struct session *s, const struct session_options *o, const ch
     TRY(backend_find(&s->api, o->backend, e));
     struct gguf_options file = {.set = o->set.item, .n_set = o->set.n};
     TRY(gguf_open(&s->gguf, s->path, &file, e));
-    TRY(tokenizer_new(&s->tok, s->gguf, e));
     uint32_t trained = trained_context(s->gguf);
     s->ctx = o->ctx ? (uint32_t)o->ctx : trained ? MIN(trained, SESSION_DEFAULT_CTX) : SESSION_DEFAULT_CTX;
     if (trained && s->ctx > trained) LOG(WARN, "cli", "long_context", "ctx=%u trained=%u", s->ctx, trained);
     struct model_options options = {.max_context = s->ctx};
-    TRY(model_new(&s->model, s->gguf, &options, e));
-    if (tokenizer_n_vocab(s->tok) > model_desc(s->model)->cfg.n_vocab)
-        return fail(e, ERR_FORMAT, "%s: the tokenizer has %u tokens, the model only %u", s->path,
-                    tokenizer_n_vocab(s->tok), model_desc(s->model)->cfg.n_vocab);
+    return model_new(&s->model, s->gguf, &options, e);
+}
+
+status session_open(struct session *s, const struct session_options *o, const char *word, struct error *e)
+{
+    TRY(session_open_model(s, o, word, e));
+    TRY(tokenizer_new(&s->tok, s->gguf, e));
+    uint32_t n_tok = tokenizer_n_vocab(s->tok), n_vocab = model_desc(s->model)->cfg.n_vocab;
+    if (n_tok > n_vocab)
+        return fail(e, ERR_FORMAT, "%s: the tokenizer has %u tokens, the model only %u", s->path, n_tok,
+                    n_vocab);
     collect_eog(s);
     s->chat =
         gguf_find(s->gguf, "tokenizer.chat_template") || tokenizer_find(s->tok, "<|im_start|>", 12) >= 0;

@@ -49,6 +49,8 @@ struct session {
 
 /* Open the file that word (or o->model) names. s must be zeroed; close it also after a failure. */
 status session_open(struct session *s, const struct session_options *o, const char *word, struct error *e);
+/* The same without the tokenizer, for commands that need token numbers only (tok, eog and chat stay empty). */
+status session_open_model(struct session *s, const struct session_options *o, const char *word, struct error *e);
 /* Engine options as the rows say, for max_seqs sequences at once; change what you like, then session_start. */
 status session_engine_options(const struct session *s, const struct session_options *o, uint32_t max_seqs,
                               struct engine_options *out, struct error *e);

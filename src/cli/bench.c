@@ -1,0 +1,405 @@
+/* corral bench: prefill and decode speed straight on a backend, against the memory bandwidth of the same run.
+ *
+ * A round is: measure memory, prefill one prompt, then for each batch size copy that prompt's KV to the other
+ * sequences and decode. The first round warms up and is not counted. Rates are tokens of all sequences. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/rng.h"
+#include "cli/bandwidth.h"
+#include "cli/cli.h"
+#include "cli/session.h"
+
+enum { MAX_SIZES = 16, MAX_BATCH = 256, MAX_ROUNDS = 1000, STEP_TOKENS = 512 };
+
+static struct {
+    struct session_options model;
+    int64_t n_prompt, n_gen, rounds;
+    const char *batch;
+    bool json;
+} o;
+
+static const struct opt opts[] = {
+    SESSION_OPTS(o.model),
+    {.name = "prompt-tokens",
+     .letter = 'p',
+     .type = OPT_INT,
+     .at = &o.n_prompt,
+     .min = 0,
+     .max = 1 << 20,
+     .def = "512",
+     .help = "length of the prompt"},
+    {.name = "gen-tokens",
+     .letter = 'n',
+     .type = OPT_INT,
+     .at = &o.n_gen,
+     .min = 0,
+     .max = 1 << 20,
+     .def = "128",
+     .help = "decoding steps after it"},
+    {.name = "batch",
+     .letter = 'b',
+     .type = OPT_STR,
+     .at = &o.batch,
+     .def = "1",
+     .arg = "N,N,...",
+     .help = "numbers of sequences to decode at once"},
+    {.name = "repeat",
+     .letter = 'r',
+     .type = OPT_INT,
+     .at = &o.rounds,
+     .min = 1,
+     .max = MAX_ROUNDS,
+     .def = "5",
+     .help = "rounds that count"},
+    {.name = "json", .type = OPT_BOOL, .at = &o.json, .help = "one JSON object instead of a table"},
+    {0}};
+
+struct samples {
+    double *v;
+    size_t n;
+};
+struct bench {
+    struct session s;
+    const struct model_desc *m;
+    struct backend *backend;
+    struct backend_model *model;
+    struct backend_kv *kv;
+    struct backend_plan plan;
+    struct backend_device device;
+    struct bandwidth *memory;
+    uint32_t n_thread, n_size, size[MAX_SIZES], max_batch;
+    uint32_t n_block; /* of one sequence */
+    uint32_t *block;  /* (max_batch, n_block) */
+    int32_t *token;   /* n_prompt, then max_batch of one step */
+    struct batch_seq *seq;
+    struct samples memory_rate, prefill_rate, decode_rate[MAX_SIZES];
+};
+
+static void add_sample(struct samples *s, double v)
+{
+    s->v = mem_realloc(s->v, s->n + 1, sizeof *s->v);
+    s->v[s->n++] = v;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+struct spread {
+    double min, median, max;
+};
+static struct spread spread(struct samples *s)
+{
+    if (!s->n) return (struct spread){NAN, NAN, NAN};
+    qsort(s->v, s->n, sizeof *s->v, by_value);
+    double median = (s->v[(s->n - 1) / 2] + s->v[s->n / 2]) / 2;
+    return (struct spread){s->v[0], median, s->v[s->n - 1]};
+}
+
+static status parse_sizes(struct bench *b, const char *text, struct error *e)
+{
+    for (const char *p = text;; p++) {
+        char *end;
+        long n = strtol(p, &end, 10);
+        if (end == p || (*end && *end != ',') || n < 1 || n > MAX_BATCH)
+            return fail(e, ERR_ARG, "--batch: '%s' is not a list of numbers from 1 to %d", text, MAX_BATCH);
+        if (b->n_size == MAX_SIZES) return fail(e, ERR_ARG, "--batch: more than %d sizes", MAX_SIZES);
+        b->size[b->n_size++] = (uint32_t)n;
+        b->max_batch = MAX(b->max_batch, (uint32_t)n);
+        if (!*(p = end)) return OK;
+    }
+}
+
+static double weight_bytes(const struct model_desc *m, wref w)
+{
+    return w ? (double)m->weight[w].n_bytes : 0;
+}
+static double linear_bytes(const struct model_desc *m, const struct linear *l)
+{
+    return weight_bytes(m, l->weight) + weight_bytes(m, l->bias);
+}
+
+/* Bytes of weights that one decoding step of `batch` sequences reads, when every weight is read once. Of
+ * experts, the expected number that is chosen by any of the sequences. Norms and the embedding's rows are too
+ * small. */
+static double step_weight_bytes(const struct model_desc *m, uint32_t batch)
+{
+    double n = 0;
+    for (uint32_t i = 0; i < m->n_op; i++) {
+        const struct op *op = &m->op[i];
+        switch (op->kind) {
+        case OP_EMBED: break;
+        case OP_QKV:
+            n += linear_bytes(m, &op->qkv.q) + linear_bytes(m, &op->qkv.k) + linear_bytes(m, &op->qkv.v) +
+                 linear_bytes(m, &op->qkv.fused);
+            break;
+        case OP_ATTN: n += linear_bytes(m, &op->attn.out); break;
+        case OP_FFN:
+            n += linear_bytes(m, &op->ffn.gate) + linear_bytes(m, &op->ffn.up) +
+                 linear_bytes(m, &op->ffn.down);
+            break;
+        case OP_MOE: {
+            const struct op_moe *x = &op->moe;
+            double unused = pow(1 - (double)x->n_used / m->cfg.n_expert, batch);
+            n +=
+                (1 - unused) * (weight_bytes(m, x->gate) + weight_bytes(m, x->up) + weight_bytes(m, x->down));
+            n += weight_bytes(m, x->router) + weight_bytes(m, x->sh_router) + weight_bytes(m, x->sh_gate) +
+                 weight_bytes(m, x->sh_up) + weight_bytes(m, x->sh_down);
+            break;
+        }
+        case OP_LOGITS: n += linear_bytes(m, &op->logits.out); break;
+        }
+    }
+    return n;
+}
+
+/* The keys and values that a step reads, at the middle of the decoding. */
+static double step_kv_bytes(const struct bench *b, uint32_t batch)
+{
+    double length = (double)o.n_prompt + (double)o.n_gen / 2;
+    return (double)b->plan.kv_block_bytes / KV_BLOCK_TOKENS * length * batch;
+}
+
+static status set_up(struct bench *b, const char *word, struct error *e)
+{
+    TRY(parse_sizes(b, o.batch, e));
+    if (o.n_prompt + o.n_gen == 0) return fail(e, ERR_ARG, "nothing to do: -p 0 and -n 0");
+    int64_t length = o.n_prompt + o.n_gen;
+    if (!o.model.ctx) o.model.ctx = length;
+    if (length > o.model.ctx)
+        return fail(e, ERR_ARG, "%lld prompt and %lld generated tokens do not fit --ctx %lld",
+                    (long long)o.n_prompt, (long long)o.n_gen, (long long)o.model.ctx);
+    TRY(session_open_model(&b->s, &o.model, word, e));
+    b->m = model_desc(b->s.model);
+    const struct backend_api *api = b->s.api;
+    b->n_thread =
+        o.model.threads ? (uint32_t)o.model.threads : (uint32_t)MAX(1, sysconf(_SC_NPROCESSORS_ONLN));
+    struct backend_options options = {.n_thread = b->n_thread};
+    struct backend_limits limits = {
+        .max_tokens = MAX((uint32_t)STEP_TOKENS, b->max_batch),
+        .max_seqs = b->max_batch,
+        .max_logits = b->max_batch,
+        .max_context = (uint32_t)o.model.ctx,
+    };
+    if (!dtype_by_name(o.model.kv_type, &limits.kv_type))
+        return fail(e, ERR_ARG, "unknown KV type '%s'", o.model.kv_type);
+    TRY(api->info(0, &b->device, e));
+    TRY(api->open(&b->backend, &options, e));
+    TRY(api->plan(b->backend, b->m, &limits, &b->plan, e));
+    TRY(api->load(&b->model, b->backend, b->m, &limits, session_progress, NULL, e));
+    b->n_block = (uint32_t)((length + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS);
+    uint32_t total;
+    if (!checked_mul(b->n_block, b->max_batch, &total)) return fail(e, ERR_LIMIT, "too many KV blocks");
+    TRY(api->kv_open(&b->kv, b->model, total, e));
+    b->block = mem_zalloc(total, sizeof *b->block);
+    for (uint32_t i = 0; i < total; i++) b->block[i] = i;
+    b->token = mem_zalloc((size_t)o.n_prompt + b->max_batch, sizeof *b->token);
+    b->seq = mem_zalloc(b->max_batch, sizeof *b->seq);
+    return bandwidth_new(&b->memory, b->n_thread, e);
+}
+
+static void tear_down(struct bench *b)
+{
+    const struct backend_api *api = b->s.api;
+    if (b->kv) api->kv_close(b->kv);
+    if (b->model) api->unload(b->model);
+    if (b->backend) api->close(b->backend);
+    for (uint32_t i = 0; i < MAX_SIZES; i++) free(b->decode_rate[i].v);
+    free(b->memory_rate.v);
+    free(b->prefill_rate.v);
+    free(b->block);
+    free(b->token);
+    free(b->seq);
+    bandwidth_free(b->memory);
+    session_close(&b->s);
+}
+
+static void fill_random(struct bench *b, int32_t *token, size_t n, uint64_t seed)
+{
+    for (size_t i = 0; i < n; i++) token[i] = (int32_t)(rng_uniform(seed, 0, i, 0) * b->m->cfg.n_vocab);
+}
+
+static status run_step(struct bench *b, uint32_t n_seq, struct error *e)
+{
+    struct batch batch = {.seq = b->seq, .n_seq = n_seq};
+    struct step_result result;
+    uint64_t ticket;
+    TRY(b->s.api->step(b->model, b->kv, &batch, &ticket, e));
+    return b->s.api->wait(b->model, ticket, &result, e);
+}
+
+/* Seconds for the prompt, into sequence 0. */
+static status prefill(struct bench *b, double *seconds, struct error *e)
+{
+    double start = clock_s();
+    for (uint32_t at = 0; at < o.n_prompt;) {
+        uint32_t n = MIN((uint32_t)STEP_TOKENS, (uint32_t)o.n_prompt - at);
+        b->seq[0] = (struct batch_seq){.token = b->token + at,
+                                       .n_token = n,
+                                       .pos = at,
+                                       .block = b->block,
+                                       .n_block = b->n_block,
+                                       .n_logits = at + n == o.n_prompt};
+        TRY(run_step(b, 1, e));
+        at += n;
+    }
+    *seconds = clock_s() - start;
+    return OK;
+}
+
+static status copy_prompt(struct bench *b, uint32_t batch, struct error *e)
+{
+    uint32_t used = (uint32_t)((o.n_prompt + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS);
+    if (!used || batch == 1) return OK;
+    struct kv_copy *list = mem_zalloc((size_t)used * (batch - 1), sizeof *list);
+    uint32_t n = 0;
+    for (uint32_t s = 1; s < batch; s++)
+        for (uint32_t i = 0; i < used; i++) list[n++] = (struct kv_copy){i, s * b->n_block + i};
+    status r = b->s.api->kv_copy(b->kv, list, n, e);
+    free(list);
+    return r;
+}
+
+static status decode(struct bench *b, uint32_t batch, double *seconds, struct error *e)
+{
+    TRY(copy_prompt(b, batch, e));
+    int32_t *token = b->token + o.n_prompt;
+    double start = clock_s();
+    for (uint32_t i = 0; i < o.n_gen; i++) {
+        fill_random(b, token, batch, 2 + i);
+        for (uint32_t s = 0; s < batch; s++)
+            b->seq[s] = (struct batch_seq){.token = token + s,
+                                           .n_token = 1,
+                                           .pos = (uint32_t)o.n_prompt + i,
+                                           .block = b->block + (size_t)s * b->n_block,
+                                           .n_block = b->n_block,
+                                           .n_logits = 1};
+        TRY(run_step(b, batch, e));
+    }
+    *seconds = clock_s() - start;
+    return OK;
+}
+
+static status run_round(struct bench *b, bool counts, struct error *e)
+{
+    double seconds, rate = bandwidth_measure(b->memory);
+    if (counts) add_sample(&b->memory_rate, rate);
+    TRY(prefill(b, &seconds, e));
+    if (counts && o.n_prompt) add_sample(&b->prefill_rate, (double)o.n_prompt / seconds);
+    for (uint32_t i = 0; i < b->n_size && o.n_gen; i++) {
+        TRY(decode(b, b->size[i], &seconds, e));
+        if (counts) add_sample(&b->decode_rate[i], (double)o.n_gen * b->size[i] / seconds);
+    }
+    return OK;
+}
+
+static void json_spread(struct buf *out, const char *key, struct samples *s, double scale)
+{
+    struct spread v = spread(s);
+    buf_addf(out, "\"%s\": {\"min\": ", key);
+    buf_json_double(out, v.min * scale);
+    buf_adds(out, ", \"median\": ");
+    buf_json_double(out, v.median * scale);
+    buf_adds(out, ", \"max\": ");
+    buf_json_double(out, v.max * scale);
+    buf_adds(out, "}");
+}
+
+/* Memory that decoding moves per second, and what part of the measured bandwidth that is. */
+static double moved_per_s(struct bench *b, uint32_t i, double *step_bytes)
+{
+    *step_bytes = step_weight_bytes(b->m, b->size[i]) + step_kv_bytes(b, b->size[i]);
+    return *step_bytes * spread(&b->decode_rate[i]).median / b->size[i];
+}
+
+static void print_json(struct bench *b)
+{
+    struct buf out = {0};
+    buf_adds(&out, "{\"engine\": \"corral\", \"version\": \"" CORRAL_VERSION "\", \"model\": ");
+    buf_json_str(&out, b->s.name, strlen(b->s.name));
+    buf_addf(&out, ", \"arch\": \"%s\", \"backend\": \"%s\", \"device\": ", b->m->cfg.arch, b->s.api->name);
+    buf_json_str(&out, b->device.name, strlen(b->device.name));
+    buf_addf(
+        &out,
+        ", \"threads\": %u, \"kv_type\": \"%s\", \"n_prompt\": %lld, \"n_gen\": %lld, \"rounds\": %lld, ",
+        b->n_thread, o.model.kv_type, (long long)o.n_prompt, (long long)o.n_gen, (long long)o.rounds);
+    json_spread(&out, "prefill_tok_s", &b->prefill_rate, 1);
+    buf_adds(&out, ", ");
+    json_spread(&out, "decode_tok_s", &b->decode_rate[0], 1);
+    buf_adds(&out, ", ");
+    json_spread(&out, "memory_gb_s", &b->memory_rate, 1e-9);
+    buf_adds(&out, ", \"batches\": [");
+    for (uint32_t i = 0; i < b->n_size; i++) {
+        double bytes, moved = moved_per_s(b, i, &bytes);
+        buf_addf(&out, "%s{\"batch\": %u, ", i ? ", " : "", b->size[i]);
+        json_spread(&out, "decode_tok_s", &b->decode_rate[i], 1);
+        buf_addf(&out, ", \"bytes_per_step\": %.0f, \"bytes_per_token\": %.0f, \"moved_gb_s\": ", bytes,
+                 bytes / b->size[i]);
+        buf_json_double(&out, moved * 1e-9);
+        buf_adds(&out, ", \"memory_fraction\": ");
+        buf_json_double(&out, moved / spread(&b->memory_rate).median);
+        buf_adds(&out, "}");
+    }
+    buf_adds(&out, "]}");
+    puts(out.data);
+    buf_deinit(&out);
+}
+
+static void print_table(struct bench *b)
+{
+    struct spread memory = spread(&b->memory_rate), v = spread(&b->prefill_rate);
+    printf("%s (%s), backend %s, %u threads, KV %s, %lld rounds\n", b->s.name, b->m->cfg.arch, b->s.api->name,
+           b->n_thread, o.model.kv_type, (long long)o.rounds);
+    printf("memory reads %25s %10.1f %10.1f %10.1f GB/s   (min, median, max)\n", "", memory.min * 1e-9,
+           memory.median * 1e-9, memory.max * 1e-9);
+    if (o.n_prompt)
+        printf("prefill %6lld tokens %17s %10.1f %10.1f %10.1f tok/s\n", (long long)o.n_prompt, "", v.min,
+               v.median, v.max);
+    for (uint32_t i = 0; i < b->n_size && o.n_gen; i++) {
+        double bytes, moved = moved_per_s(b, i, &bytes);
+        v = spread(&b->decode_rate[i]);
+        printf("decode  %6lld steps of %3u sequences  %10.1f %10.1f %10.1f tok/s   %.3f MB/token, %.1f GB/s, "
+               "%.0f %% of memory\n",
+               (long long)o.n_gen, b->size[i], v.min, v.median, v.max, bytes / b->size[i] * 1e-6,
+               moved * 1e-9, 100 * moved / memory.median);
+    }
+}
+
+static int bench_main(int argc, char **argv)
+{
+    struct error e = {0};
+    const char *word[1] = {NULL};
+    size_t n_word;
+    if (opt_parse(opts, argc, argv, word, &n_word, 1, &e) != OK) return cli_usage_error(&cmd_bench, &e);
+    struct bench b = {0};
+    status r = set_up(&b, word[0], &e);
+    if (r == OK) fill_random(&b, b.token, (size_t)o.n_prompt, 1);
+    for (int64_t i = 0; i <= o.rounds && r == OK; i++) r = run_round(&b, i > 0, &e);
+    if (r == OK && o.json)
+        print_json(&b);
+    else if (r == OK)
+        print_table(&b);
+    tear_down(&b);
+    return r == OK ? EXIT_OK : cli_error(&e);
+}
+
+const struct command cmd_bench = {
+    .name = "bench",
+    .args = "[MODEL | -m MODEL] [-p 512] [-n 128] [-b 1,4,16] [-r 5] [-t N] [--json]",
+    .summary = "measure prefill and decode speed against memory bandwidth",
+    .help =
+        "Examples:\n"
+        "  corral bench -m model.gguf                       one sequence\n"
+        "  corral bench -m model.gguf -b 1,4,16 --json      batches, for a script\n"
+        "\nDecoding follows a prompt of -p tokens. The bytes moved per token are the weights that one step\n"
+        "reads, shared by its sequences, and the KV cache at the middle of the run.\n",
+    .opts = opts,
+    .run = bench_main,
+};
