@@ -43,6 +43,7 @@ endfunction()
 
 # src/backend/cpu/isa/NAME.c is compiled with that instruction set's flags and chosen at run time.
 function(corral_isa_sources target)
+  target_sources(${target} PRIVATE ${CMAKE_SOURCE_DIR}/src/backend/cpu/isa/portable.c)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     set(isa_avx2 -mavx2 -mfma -mf16c)
     foreach(isa avx2)

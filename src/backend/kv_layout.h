@@ -21,4 +21,10 @@ static inline size_t kv_row_at(const struct kv_layout *l, uint32_t layer, bool i
     return ((size_t)layer * 2 + is_v) * l->part_bytes + head * l->head_bytes + pos % KV_BLOCK_TOKENS * l->row_bytes;
 }
 
+/* A pool in host memory: copies of whole blocks, with the block numbers checked. */
+status kv_blocks_copy(uint8_t *mem, uint32_t n_block, const struct kv_layout *l, const struct kv_copy *list, uint32_t n,
+                      struct error *e);
+status kv_block_read(const uint8_t *mem, uint32_t n_block, const struct kv_layout *l, uint32_t block, void *to, struct error *e);
+status kv_block_write(uint8_t *mem, uint32_t n_block, const struct kv_layout *l, uint32_t block, const void *from, struct error *e);
+
 #endif

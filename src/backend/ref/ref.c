@@ -353,38 +353,19 @@ static void ref_kv_close(struct backend_kv *kv)
     free(kv);
 }
 
-static status kv_block(struct backend_kv *kv, uint32_t block, uint8_t **at, struct error *e)
-{
-    if (block >= kv->n_block) return fail(e, ERR_ARG, "no KV block %u", block);
-    *at = kv->mem + block * kv->m->kv.block_bytes;
-    return OK;
-}
-
 static status ref_kv_copy(struct backend_kv *kv, const struct kv_copy *list, uint32_t n, struct error *e)
 {
-    for (uint32_t i = 0; i < n; i++) {
-        uint8_t *from, *to;
-        TRY(kv_block(kv, list[i].from, &from, e));
-        TRY(kv_block(kv, list[i].to, &to, e));
-        memmove(to, from, kv->m->kv.block_bytes);
-    }
-    return OK;
+    return kv_blocks_copy(kv->mem, kv->n_block, &kv->m->kv, list, n, e);
 }
 
 static status ref_kv_read(struct backend_kv *kv, uint32_t block, void *to, struct error *e)
 {
-    uint8_t *at;
-    TRY(kv_block(kv, block, &at, e));
-    memcpy(to, at, kv->m->kv.block_bytes);
-    return OK;
+    return kv_block_read(kv->mem, kv->n_block, &kv->m->kv, block, to, e);
 }
 
 static status ref_kv_write(struct backend_kv *kv, uint32_t block, const void *from, struct error *e)
 {
-    uint8_t *at;
-    TRY(kv_block(kv, block, &at, e));
-    memcpy(at, from, kv->m->kv.block_bytes);
-    return OK;
+    return kv_block_write(kv->mem, kv->n_block, &kv->m->kv, block, from, e);
 }
 
 static status ref_step(struct backend_model *bm, struct backend_kv *kv, const struct batch *b,

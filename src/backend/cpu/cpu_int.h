@@ -1,0 +1,98 @@
+/* The CPU backend's own view: a loaded model, its scratch memory, and the pieces of a step. */
+#ifndef CORRAL_CPU_INT_H
+#define CORRAL_CPU_INT_H
+
+#include "backend/backend.h"
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/pool.h"
+#include "backend/kv_layout.h"
+
+struct backend {
+    const struct cpu_kernels *k;
+    struct pool *pool;
+};
+
+/* Rows of activations, as floats and as 16-bit integers; see struct act_row. */
+struct acts { float *f; int16_t *q; float *scale, *sum; size_t n, ldf, ldq, lds; };
+
+struct thread_scratch { void *panel; float *attn; };
+
+/* All memory that a step needs, laid out once by scratch_layout for the limits of the model. */
+struct scratch {
+    struct acts  h;            /* normalised residual rows (max_tokens, n_embd) */
+    struct acts  o;            /* attention output (max_tokens, n_head * head_dim) */
+    struct acts  u;            /* hidden rows of the FFN (max_tokens * experts per token, widest FFN) */
+    float       *x, *y;        /* residual stream and what is added to it (max_tokens, n_embd) */
+    float       *q, *k, *v;    /* (max_tokens, heads * head_dim) */
+    float       *gate;         /* as u */
+    float       *down;         /* (max_tokens * experts per token, n_embd); experts only */
+    float       *route_logits; /* (max_tokens, n_expert) */
+    float       *route_gate;   /* (max_tokens, n_used) */
+    uint32_t    *route;        /* (max_tokens, n_used): chosen experts */
+    uint32_t    *slot_token, *slot_row; /* slots grouped by expert: their tokens, their rows */
+    uint32_t    *expert_at;    /* n_expert + 1: where an expert's slots begin */
+    struct mm   *mm;           /* 2 n_expert + 4 matmuls of one stage */
+    float       *cos_sin;      /* (n_rope, max_tokens, n_pair of the widest, 2) */
+    float       *logits;       /* (max_logits, n_vocab) */
+    int32_t     *token;        /* of the batch, sequences one after the other */
+    uint32_t    *pos, *seq;    /* position and sequence of each token */
+    uint32_t    *row_token;    /* token of each row of logits */
+    struct tile *tile;         /* attention tiles */
+    struct thread_scratch *thread;
+    size_t       rope_stride;  /* floats per token in cos_sin */
+    size_t       total_bytes;
+};
+
+struct backend_model {
+    struct backend          *b;
+    const struct model_desc *m;
+    struct backend_limits    lim;
+    struct kv_layout         kv;
+    void                    *mem;
+    struct scratch           s;
+    uint64_t                 ticket;
+    const struct batch      *queued; /* from step to wait */
+    struct backend_kv       *queued_kv;
+    uint32_t                 n_tok, n_row, n_tile;
+};
+
+struct backend_kv {
+    struct backend_model *m;
+    uint8_t *mem;
+    uint32_t n_block;
+};
+
+/* One matrix product of a stage: y[out_row[c]] = w[expert, row0 .. row0 + n_out) x[col[c]] + bias, for n_col columns. */
+struct mm {
+    const struct weight *w;
+    const float         *bias; /* n_out, or NULL */
+    int64_t  expert, row0, n_out;
+    const struct acts   *x;
+    const uint32_t      *col, *out_row; /* NULL: 0, 1, 2, ... */
+    uint32_t n_col;
+    float   *y;
+    size_t   ldy;
+    uint32_t task0; /* first task of this product; filled by matmul_run */
+};
+/* Run the products as one stage. */
+void matmul_run(struct backend_model *bm, struct mm *mm, uint32_t n);
+bool matmul_wants_ints(const struct backend_model *bm, wref w);
+size_t panel_bytes(void);
+
+struct act_row act_row(const struct acts *a, size_t row);
+const struct weight *weight_of(const struct backend_model *bm, wref w); /* NULL for 0 */
+const float *floats_of(const struct backend_model *bm, wref w);         /* a vector of f32; NULL for 0 */
+
+void step_run(struct backend_model *bm);                                  /* the queued batch */
+void step_moe(struct backend_model *bm, const struct op_moe *op);         /* moe.c */
+void step_normalise(struct backend_model *bm, const struct norm *norm, bool ints); /* s.h = norm(s.x) */
+void step_add_residual(struct backend_model *bm, const float *y, const struct norm *post);
+void step_gate_quantize(struct backend_model *bm, uint32_t n_row, size_t n, enum activation act, bool gated, bool ints);
+
+struct tile { uint32_t seq, first, n; }; /* tokens first .. first + n of the batch, all of one sequence */
+
+/* Lay the scratch memory out at mem; NULL only adds up total_bytes. */
+void scratch_layout(struct scratch *s, uint8_t *mem, const struct model_desc *m, const struct backend_limits *l,
+                    uint32_t n_thread);
+
+#endif

@@ -1,0 +1,114 @@
+/* Vector primitives for AVX2 + FMA + F16C; see simd_c.h for what each one means. */
+#ifndef CORRAL_SIMD_H
+#define CORRAL_SIMD_H
+
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#include "tensor/dtype.h"
+
+typedef __m256  vf;
+typedef __m256i vi;
+
+#define SIMD static inline __attribute__((always_inline))
+
+SIMD vf vf_set(float a) { return _mm256_set1_ps(a); }
+SIMD vf vf_load(const float *p) { return _mm256_loadu_ps(p); }
+SIMD void vf_store(float *p, vf a) { _mm256_storeu_ps(p, a); }
+SIMD vf vf_add(vf a, vf b) { return _mm256_add_ps(a, b); }
+SIMD vf vf_sub(vf a, vf b) { return _mm256_sub_ps(a, b); }
+SIMD vf vf_mul(vf a, vf b) { return _mm256_mul_ps(a, b); }
+SIMD vf vf_div(vf a, vf b) { return _mm256_div_ps(a, b); }
+SIMD vf vf_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
+SIMD vf vf_max(vf a, vf b) { return _mm256_max_ps(a, b); }
+SIMD vf vf_min(vf a, vf b) { return _mm256_min_ps(a, b); }
+SIMD vf vf_abs(vf a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+SIMD vf vf_half(const uint16_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p)); }
+SIMD vf vf_from_i(vi a) { return _mm256_cvtepi32_ps(a); }
+SIMD vf vf_from_i8(const int8_t *p)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
+}
+SIMD vi vi_zero(void) { return _mm256_setzero_si256(); }
+SIMD vi vi_round(vf a) { return _mm256_cvtps_epi32(a); }
+SIMD vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
+SIMD vf vf_exp2_i(vi n)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+}
+SIMD vi vi_madd(vi acc, const int16_t *w, const int16_t *x)
+{
+    int32_t pair;
+    memcpy(&pair, x, sizeof pair);
+    __m256i wv = _mm256_loadu_si256((const __m256i *)(const void *)w);
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(wv, _mm256_set1_epi32(pair)));
+}
+SIMD void vi_store_i16(int16_t *p, vi a, vi b)
+{
+    __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xD8);
+    _mm256_storeu_si256((__m256i *)(void *)p, packed);
+}
+/* Keeps gcc from hoisting all products of a block and spilling them (CPU.md section 6.4). */
+SIMD void vi_pin(vi *a) { __asm__ volatile("" : "+x"(*a)); }
+SIMD float vf_sum(vf a)
+{
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1)); /* i + (i+4) */
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));                                        /* + (i+2) */
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+SIMD float vf_hmax(vf a)
+{
+    __m128 s = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
+SIMD int32_t vi_sum(vi a)
+{
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4E));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xB1)));
+}
+
+/* Transpose an 8 x 8 matrix of 32-bit lanes held in r[8]. */
+SIMD void transpose_lanes(__m256 r[8])
+{
+    __m256 t[8], u[8];
+    for (int i = 0; i < 4; i++) {
+        t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+        t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+    }
+    for (int i = 0; i < 2; i++) {
+        __m256d a = _mm256_castps_pd(t[4 * i]), b = _mm256_castps_pd(t[4 * i + 2]);
+        __m256d c = _mm256_castps_pd(t[4 * i + 1]), d = _mm256_castps_pd(t[4 * i + 3]);
+        u[4 * i] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, b));
+        u[4 * i + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, b));
+        u[4 * i + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(c, d));
+        u[4 * i + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(c, d));
+    }
+    for (int i = 0; i < 4; i++) {
+        r[i] = _mm256_permute2f128_ps(u[i], u[4 + i], 0x20);
+        r[4 + i] = _mm256_permute2f128_ps(u[i], u[4 + i], 0x31);
+    }
+}
+SIMD void interleave_8x32(int16_t *out, size_t step, const int8_t *q, size_t stride)
+{
+    for (size_t half = 0; half < 2; half++) {
+        __m256 r[8];
+        for (size_t i = 0; i < 8; i++) {
+            __m128i b = _mm_loadu_si128((const __m128i *)(const void *)(q + i * stride + 16 * half));
+            r[i] = _mm256_castsi256_ps(_mm256_cvtepi8_epi16(b));
+        }
+        transpose_lanes(r);
+        for (size_t i = 0; i < 8; i++) _mm256_storeu_ps((float *)(void *)(out + (half * 8 + i) * step), r[i]);
+    }
+}
+SIMD void transpose_8x8(float *out, size_t out_stride, const float *in, size_t in_stride)
+{
+    __m256 r[8];
+    for (size_t i = 0; i < 8; i++) r[i] = _mm256_loadu_ps(in + i * in_stride);
+    transpose_lanes(r);
+    for (size_t i = 0; i < 8; i++) _mm256_storeu_ps(out + i * out_stride, r[i]);
+}
+
+#endif

@@ -1,0 +1,78 @@
+/* Vector primitives in plain C: eight lanes as loops that compilers vectorise. What isa/simd_*.h must define. */
+#ifndef CORRAL_SIMD_H
+#define CORRAL_SIMD_H
+
+#include <math.h>
+#include <string.h>
+
+#include "tensor/dtype.h"
+
+typedef struct { float v[8]; } vf;   /* 8 floats */
+typedef struct { int32_t v[8]; } vi; /* 8 integers */
+
+#define LANES_DO(expr)                                                                                       \
+    do {                                                                                                     \
+        for (int i = 0; i < 8; i++) { expr; }                                                                \
+    } while (0)
+#define SIMD static inline __attribute__((always_inline))
+
+SIMD vf vf_set(float a) { vf r; LANES_DO(r.v[i] = a); return r; }
+SIMD vf vf_load(const float *p) { vf r; memcpy(&r, p, sizeof r); return r; }
+SIMD void vf_store(float *p, vf a) { memcpy(p, &a, sizeof a); }
+SIMD vf vf_add(vf a, vf b) { LANES_DO(a.v[i] += b.v[i]); return a; }
+SIMD vf vf_sub(vf a, vf b) { LANES_DO(a.v[i] -= b.v[i]); return a; }
+SIMD vf vf_mul(vf a, vf b) { LANES_DO(a.v[i] *= b.v[i]); return a; }
+SIMD vf vf_div(vf a, vf b) { LANES_DO(a.v[i] /= b.v[i]); return a; }
+SIMD vf vf_fma(vf a, vf b, vf c) { LANES_DO(c.v[i] += a.v[i] * b.v[i]); return c; } /* a b + c */
+SIMD vf vf_max(vf a, vf b) { LANES_DO(a.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i]); return a; }
+SIMD vf vf_min(vf a, vf b) { LANES_DO(a.v[i] = a.v[i] < b.v[i] ? a.v[i] : b.v[i]); return a; }
+SIMD vf vf_abs(vf a) { LANES_DO(a.v[i] = fabsf(a.v[i])); return a; }
+SIMD vf vf_half(const uint16_t *p) { vf r; LANES_DO(r.v[i] = f16_to_f32(p[i])); return r; }
+SIMD vf vf_from_i(vi a) { vf r; LANES_DO(r.v[i] = (float)a.v[i]); return r; }
+SIMD vf vf_from_i8(const int8_t *p) { vf r; LANES_DO(r.v[i] = (float)p[i]); return r; }
+SIMD vi vi_zero(void) { vi r; memset(&r, 0, sizeof r); return r; }
+SIMD vi vi_round(vf a) { vi r; LANES_DO(r.v[i] = (int32_t)lrintf(a.v[i])); return r; } /* to nearest even */
+SIMD vi vi_add(vi a, vi b) { LANES_DO(a.v[i] += b.v[i]); return a; }
+/* 2^n for -126 <= n <= 127 */
+SIMD vf vf_exp2_i(vi n) { vf r; LANES_DO(uint32_t u = (uint32_t)(n.v[i] + 127) << 23; memcpy(&r.v[i], &u, 4)); return r; }
+/* acc[i] += w[2i] x[0] + w[2i+1] x[1]: w is 16 int16, x two */
+SIMD vi vi_madd(vi acc, const int16_t *w, const int16_t *x)
+{
+    LANES_DO(acc.v[i] += (int32_t)w[2 * i] * x[0] + (int32_t)w[2 * i + 1] * x[1]);
+    return acc;
+}
+/* Two vectors to 16 int16, saturated. */
+SIMD void vi_store_i16(int16_t *p, vi a, vi b)
+{
+    LANES_DO(p[i] = (int16_t)(a.v[i] > 32767 ? 32767 : a.v[i] < -32768 ? -32768 : a.v[i]));
+    LANES_DO(p[8 + i] = (int16_t)(b.v[i] > 32767 ? 32767 : b.v[i] < -32768 ? -32768 : b.v[i]));
+}
+SIMD void vi_pin(vi *a) { (void)a; }
+/* Sums in the order of vf_sum of every other instruction set: (0+4)+(2+6), (1+5)+(3+7). */
+SIMD float vf_sum(vf a) { return ((a.v[0] + a.v[4]) + (a.v[2] + a.v[6])) + ((a.v[1] + a.v[5]) + (a.v[3] + a.v[7])); }
+SIMD float vf_hmax(vf a)
+{
+    float m = a.v[0];
+    for (int i = 1; i < 8; i++) m = a.v[i] > m ? a.v[i] : m;
+    return m;
+}
+SIMD int32_t vi_sum(vi a)
+{
+    int32_t s = 0;
+    LANES_DO(s += a.v[i]);
+    return s;
+}
+/* out[p * 16 + r * 2 + j] = q[r][2 p + j] for 8 rows of 32 bytes (stride in bytes); pair p of out is `step` int16 on */
+SIMD void interleave_8x32(int16_t *out, size_t step, const int8_t *q, size_t stride)
+{
+    for (int p = 0; p < 16; p++)
+        for (int r = 0; r < 8; r++)
+            for (int j = 0; j < 2; j++) out[(size_t)p * step + (size_t)r * 2 + (size_t)j] = q[(size_t)r * stride + (size_t)(2 * p + j)];
+}
+SIMD void transpose_8x8(float *out, size_t out_stride, const float *in, size_t in_stride)
+{
+    for (size_t i = 0; i < 8; i++)
+        for (size_t j = 0; j < 8; j++) out[i * out_stride + j] = in[j * in_stride + i];
+}
+
+#endif

@@ -1,0 +1,76 @@
+/* The kernel table: every inner loop of the CPU backend, once per instruction set.
+ *
+ * isa/NAME.c includes the vector primitives of its instruction set (isa/simd_NAME.h) and the skeletons in op/, and
+ * fills a table; cpu_kernels() picks the best one that this machine runs. A kernel's result for an output row depends
+ * on that row's inputs alone, never on how many columns, rows or threads share the call. */
+#ifndef CORRAL_CPU_KERNELS_H
+#define CORRAL_CPU_KERNELS_H
+
+#include "backend/kv_layout.h"
+#include "model/model.h"
+
+enum {
+    PANEL_ROWS = 16,    /* output rows of a matmul task */
+    PANEL_K = 4096,     /* inputs per panel of quantized weights; fixed, so that sums always run alike */
+    PANEL_K_FLOAT = 2048,
+    ACT_GROUP = 32      /* inputs that share an activation scale */
+};
+
+/* One row of activations for matmuls: as floats, and (for quantized weights) as 16-bit integers with a scale for each
+ * ACT_GROUP and sums of each 16 in real units, sum[i] = scale * (q[16 i] + ... + q[16 i + 15]). */
+struct act_row { const float *f; const int16_t *q; const float *scale, *sum; };
+
+/* A panel of up to PANEL_ROWS weight rows, inputs [k0, k0 + k), as the matmul of its class wants it. */
+typedef void (*pack_fn)(void *panel, const uint8_t *rows, size_t row_bytes, uint32_t n_row, size_t k0, size_t k);
+/* y[c][0 .. PANEL_ROWS) = (first ? 0 : y[c]) + panel . x[c] for n_col columns; x[c] is offset by k0 already. */
+typedef void (*gemm_fn)(float *const *y, const struct act_row *x, uint32_t n_col, const void *panel, size_t k, bool first);
+
+struct matmul_kernel {
+    pack_fn  pack; /* NULL: no such weights */
+    gemm_fn  gemm;
+    bool     is_float;
+    uint32_t panel_k;
+};
+
+struct attn_args {
+    const struct kv_layout *kv;
+    const uint8_t  *mem;    /* the pool */
+    const uint32_t *block;  /* block table */
+    uint32_t layer, kv_head, group, head_dim, window;
+    float    softcap;
+    const float *q;         /* query of head kv_head * group of token 0; heads contiguous */
+    float       *out;
+    size_t   q_stride, out_stride; /* floats from token to token */
+    uint32_t pos, n_tok;    /* position of token 0; at most ATTN_TOKENS tokens */
+    float   *scratch;       /* attn_scratch_floats() */
+};
+enum { ATTN_TOKENS = 8 };
+static inline size_t attn_scratch_floats(size_t group, size_t head_dim)
+{
+    const size_t rows = ATTN_TOKENS * group;
+    return 2 * KV_BLOCK_TOKENS * head_dim + rows * (head_dim + 2);
+}
+
+struct cpu_kernels {
+    const char *name;
+    struct matmul_kernel matmul[DT_COUNT];
+    /* q, scale, sum of act_row from n floats; n is padded with zeros to a multiple of ACT_GROUP by the caller's buffers */
+    void (*quantize)(const float *x, size_t n, int16_t *q, float *scale, float *sum);
+    void (*norm)(float *y, const float *x, size_t n, const float *w, const float *b, float eps, enum norm_kind kind);
+    void (*add)(float *x, const float *y, size_t n);                                      /* x += y */
+    void (*scale_add)(float *x, const float *y, float s, size_t n);                       /* x += s y */
+    void (*act_mul)(float *u, const float *gate, size_t n, enum activation act);          /* u *= act(gate) */
+    void (*act)(float *u, size_t n, enum activation act);
+    void (*rope)(float *x, const float *cos_sin, uint32_t n_pair, bool interleaved);      /* cos_sin: n_pair (cos, sin) */
+    void (*softcap)(float *x, size_t n, float scale, float cap);                          /* cap tanh(scale x / cap) */
+    void (*attention)(const struct attn_args *a);
+};
+
+const struct cpu_kernels *cpu_kernels(void); /* the best usable */
+/* All that this machine can run, for tests: fills up to max, returns how many. */
+size_t cpu_kernels_all(const struct cpu_kernels **out, size_t max);
+
+void cpu_kernels_portable(struct cpu_kernels *k);
+void cpu_kernels_avx2(struct cpu_kernels *k);
+
+#endif

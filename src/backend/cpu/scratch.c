@@ -1,0 +1,75 @@
+/* The layout of a step's memory: one walk, used to plan (no memory) and to load (with it), so a plan is
+ * exact. */
+#include "backend/cpu/cpu_int.h"
+
+struct bump {
+    uint8_t *mem;
+    size_t used;
+};
+
+static void *take(struct bump *b, size_t n, size_t bytes)
+{
+    size_t at = b->used;
+    b->used = round_up(b->used + n * bytes, 64);
+    return b->mem ? b->mem + at : NULL;
+}
+
+static void take_acts(struct bump *b, struct acts *a, size_t rows, size_t n)
+{
+    /* Rows of ldq int16 are an odd number of cache lines, so that the columns of a tile do not share one
+     * cache set. */
+    size_t lds = (n + ACT_GROUP - 1) / ACT_GROUP;
+    *a = (struct acts){.n = n, .ldf = round_up(n, 16), .ldq = (lds | 1) * ACT_GROUP, .lds = lds};
+    a->f = take(b, rows * a->ldf, sizeof(float));
+    a->q = take(b, rows * a->ldq, sizeof(int16_t));
+    a->scale = take(b, rows * lds, sizeof(float));
+    a->sum = take(b, rows * lds * 2, sizeof(float));
+}
+
+void scratch_layout(struct scratch *s, uint8_t *mem, const struct model_desc *m,
+                    const struct backend_limits *l, uint32_t n_thread)
+{
+    const struct model_config *c = &m->cfg;
+    struct bump b = {mem, 0};
+    const size_t t = l->max_tokens, hd = c->head_dim, nq = hd * c->n_head, nkv = hd * c->n_head_kv;
+    const size_t used = c->n_expert ? c->n_expert_used : 0, slots = t * MAX(used, (size_t)1);
+    const size_t hidden =
+        MAX(MAX((size_t)c->n_ff, (size_t)1), c->n_expert ? MAX(c->n_ff_expert, c->n_ff_shared) : 0u);
+    size_t n_pair = 0;
+
+    for (uint32_t i = 0; i < m->n_rope; i++) n_pair = MAX(n_pair, (size_t)m->rope[i].n_pair);
+    *s = (struct scratch){.rope_stride = 2 * n_pair};
+    take_acts(&b, &s->h, t, c->n_embd);
+    take_acts(&b, &s->o, t, nq);
+    take_acts(&b, &s->u, slots, hidden);
+    s->x = take(&b, t * c->n_embd, sizeof(float));
+    s->y = take(&b, t * c->n_embd, sizeof(float));
+    s->q = take(&b, t * nq, sizeof(float));
+    s->k = take(&b, t * nkv, sizeof(float));
+    s->v = take(&b, t * nkv, sizeof(float));
+    s->gate = take(&b, slots * s->u.ldf, sizeof(float));
+    s->mm = take(&b, 2 * (size_t)c->n_expert + 4, sizeof(struct mm));
+    if (used) {
+        s->down = take(&b, slots * c->n_embd, sizeof(float));
+        s->route_logits = take(&b, t * c->n_expert, sizeof(float));
+        s->route_gate = take(&b, slots, sizeof(float));
+        s->route = take(&b, slots, sizeof(uint32_t));
+        s->slot_token = take(&b, slots, sizeof(uint32_t));
+        s->slot_row = take(&b, slots, sizeof(uint32_t));
+        s->expert_at = take(&b, (size_t)c->n_expert + 1, sizeof(uint32_t));
+    }
+    s->cos_sin = take(&b, m->n_rope * t * s->rope_stride, sizeof(float));
+    s->logits = take(&b, (size_t)l->max_logits * c->n_vocab, sizeof(float));
+    s->token = take(&b, t, sizeof(int32_t));
+    s->pos = take(&b, t, sizeof(uint32_t));
+    s->seq = take(&b, t, sizeof(uint32_t));
+    s->row_token = take(&b, t, sizeof(uint32_t));
+    s->tile = take(&b, t, sizeof(struct tile));
+    s->thread = take(&b, n_thread, sizeof(struct thread_scratch));
+    for (uint32_t i = 0; i < n_thread; i++) {
+        void *panel = take(&b, 1, panel_bytes());
+        float *attn = take(&b, attn_scratch_floats(c->n_head / c->n_head_kv, hd), sizeof(float));
+        if (mem) s->thread[i] = (struct thread_scratch){panel, attn};
+    }
+    s->total_bytes = b.used;
+}

@@ -1,0 +1,351 @@
+/* One step: the batch's tokens, all sequences one after the other, walk through the program; each operation
+ * is a few stages, and each stage is shared out over the pool. Everything but attention works on tokens,
+ * whatever their sequence. */
+#include <math.h>
+#include <string.h>
+
+#include "backend/cpu/cpu_int.h"
+
+const struct weight *weight_of(const struct backend_model *bm, wref w)
+{
+    return w ? &bm->m->weight[w] : NULL;
+}
+
+const float *floats_of(const struct backend_model *bm, wref w)
+{
+    return w ? (const float *)(const void *)bm->m->weight[w].data : NULL;
+}
+
+/* A stage over tokens or rows: what the task functions need. */
+struct work {
+    struct backend_model *bm;
+    union {
+        const struct op_embed *embed;
+        const struct op_qkv *qkv;
+        const struct op_attn *attn;
+        const struct op_logits *logits;
+    };
+    const struct norm *norm;
+    const float *y;
+    const struct acts *acts;
+    size_t n;
+    enum activation act;
+    bool ints, gated;
+};
+
+static void run(struct work *w, uint32_t n_task, pool_task fn)
+{
+    pool_run(w->bm->b->pool, n_task, fn, w);
+}
+
+static void norm_row(const struct backend_model *bm, float *y, const float *x, size_t n,
+                     const struct norm *norm)
+{
+    bm->b->k->norm(y, x, n, floats_of(bm, norm->weight), floats_of(bm, norm->bias), bm->m->cfg.norm_eps,
+                   norm->kind);
+}
+
+static void quantize_row(const struct backend_model *bm, const struct acts *a, size_t row, size_t n)
+{
+    bm->b->k->quantize(a->f + row * a->ldf, n, a->q + row * a->ldq, a->scale + row * a->lds,
+                       a->sum + 2 * row * a->lds);
+}
+
+static void decode_row(const struct weight *w, int64_t row, float *to)
+{
+    const size_t n_in = (size_t)w->dim[w->rank - 1];
+    dtype_info(w->dtype)->decode(w->data + (size_t)row * (w->n_bytes / (size_t)w->dim[0]), to, n_in);
+}
+
+static void embed_task(void *ctx, uint32_t t, uint32_t thread)
+{
+    const struct work *w = ctx;
+    struct backend_model *bm = w->bm;
+    const size_t n = bm->m->cfg.n_embd;
+    float *x = bm->s.x + t * n;
+    decode_row(weight_of(bm, w->embed->table), bm->s.token[t], x);
+    for (size_t i = 0; w->embed->scale != 1 && i < n; i++) x[i] *= w->embed->scale;
+    if (!w->embed->position) return;
+    float *row = bm->s.y + t * n;
+    decode_row(weight_of(bm, w->embed->position), bm->s.pos[t], row);
+    bm->b->k->add(x, row, n);
+}
+
+/* cos and sin of every token's position, once a step for all layers. */
+static void angles_task(void *ctx, uint32_t t, uint32_t thread)
+{
+    const struct work *w = ctx;
+    struct backend_model *bm = w->bm;
+    for (uint32_t i = 0; i < bm->m->n_rope; i++) {
+        const struct rope *r = &bm->m->rope[i];
+        float *to = bm->s.cos_sin + ((size_t)i * bm->lim.max_tokens + t) * bm->s.rope_stride;
+        for (uint32_t j = 0; j < r->n_pair; j++) {
+            double angle = (double)bm->s.pos[t] * (double)r->inv_freq[j];
+            to[2 * j] = (float)(cos(angle) * (double)r->scale);
+            to[2 * j + 1] = (float)(sin(angle) * (double)r->scale);
+        }
+    }
+}
+
+static void normalise_task(void *ctx, uint32_t t, uint32_t thread)
+{
+    const struct work *w = ctx;
+    struct backend_model *bm = w->bm;
+    const size_t n = bm->m->cfg.n_embd;
+    norm_row(bm, bm->s.h.f + t * bm->s.h.ldf, bm->s.x + t * n, n, w->norm);
+    if (w->ints) quantize_row(bm, &bm->s.h, t, n);
+}
+
+void step_normalise(struct backend_model *bm, const struct norm *norm, bool ints)
+{
+    struct work w = {.bm = bm, .norm = norm, .ints = ints};
+    run(&w, bm->n_tok, normalise_task);
+}
+
+static void residual_task(void *ctx, uint32_t t, uint32_t thread)
+{
+    const struct work *w = ctx;
+    struct backend_model *bm = w->bm;
+    const size_t n = bm->m->cfg.n_embd;
+    const float *y = w->y + t * n;
+    if (w->norm->weight) {
+        norm_row(bm, bm->s.h.f + t * bm->s.h.ldf, y, n, w->norm);
+        y = bm->s.h.f + t * bm->s.h.ldf;
+    }
+    bm->b->k->add(bm->s.x + t * n, y, n);
+}
+
+void step_add_residual(struct backend_model *bm, const float *y, const struct norm *post)
+{
+    struct work w = {.bm = bm, .norm = post, .y = y};
+    run(&w, bm->n_tok, residual_task);
+}
+
+/* Norms of heads, RoPE, scale of q; k and v into the cache. */
+static void qkv_post_task(void *ctx, uint32_t t, uint32_t thread)
+{
+    const struct work *w = ctx;
+    struct backend_model *bm = w->bm;
+    const struct op_qkv *op = w->qkv;
+    const struct model_config *c = &bm->m->cfg;
+    const size_t hd = c->head_dim;
+    const uint32_t pos = bm->s.pos[t];
+    float *q = bm->s.q + t * hd * c->n_head, *k = bm->s.k + t * hd * c->n_head_kv,
+          *v = bm->s.v + t * hd * c->n_head_kv;
+
+    for (uint32_t i = 0; op->q_norm.weight && i < c->n_head; i++)
+        norm_row(bm, q + i * hd, q + i * hd, hd, &op->q_norm);
+    for (uint32_t i = 0; op->k_norm.weight && i < c->n_head_kv; i++)
+        norm_row(bm, k + i * hd, k + i * hd, hd, &op->k_norm);
+    if (op->rope != UINT32_MAX) {
+        const struct rope *r = &bm->m->rope[op->rope];
+        const float *angles = bm->s.cos_sin + ((size_t)op->rope * bm->lim.max_tokens + t) * bm->s.rope_stride;
+        for (uint32_t i = 0; i < c->n_head; i++)
+            bm->b->k->rope(q + i * hd, angles, r->n_pair, r->interleaved);
+        for (uint32_t i = 0; i < c->n_head_kv; i++)
+            bm->b->k->rope(k + i * hd, angles, r->n_pair, r->interleaved);
+    }
+    for (size_t i = 0; i < hd * c->n_head; i++) q[i] *= op->q_scale;
+
+    const struct batch_seq *seq = &bm->queued->seq[bm->s.seq[t]];
+    uint8_t *block = bm->queued_kv->mem + seq->block[pos / KV_BLOCK_TOKENS] * bm->kv.block_bytes;
+    const struct dtype_info *dt = dtype_info(bm->kv.type);
+    for (uint32_t i = 0; i < c->n_head_kv; i++) {
+        dt->encode(k + i * hd, block + kv_row_at(&bm->kv, op->layer, false, i, pos), hd, NULL);
+        dt->encode(v + i * hd, block + kv_row_at(&bm->kv, op->layer, true, i, pos), hd, NULL);
+    }
+}
+
+static struct mm product(struct backend_model *bm, const struct linear *l, int64_t row0, int64_t n_out,
+                         const struct acts *x, uint32_t n_col, float *y, size_t ldy)
+{
+    const float *bias = floats_of(bm, l->bias);
+    return (struct mm){.w = weight_of(bm, l->weight),
+                       .bias = bias ? bias + row0 : NULL,
+                       .row0 = row0,
+                       .n_out = n_out,
+                       .x = x,
+                       .n_col = n_col,
+                       .y = y,
+                       .ldy = ldy};
+}
+
+static void run_qkv(struct backend_model *bm, const struct op_qkv *op)
+{
+    const struct model_config *c = &bm->m->cfg;
+    const int64_t nq = (int64_t)c->n_head * c->head_dim, nkv = (int64_t)c->n_head_kv * c->head_dim;
+    const struct linear *f = &op->fused;
+    const bool fused = f->weight != 0;
+    const bool ints = matmul_wants_ints(bm, fused ? f->weight : op->q.weight) ||
+                      matmul_wants_ints(bm, op->k.weight) || matmul_wants_ints(bm, op->v.weight);
+
+    step_normalise(bm, &op->norm, ints);
+    struct mm mm[3] = {
+        product(bm, fused ? f : &op->q, 0, nq, &bm->s.h, bm->n_tok, bm->s.q, (size_t)nq),
+        product(bm, fused ? f : &op->k, fused ? nq : 0, nkv, &bm->s.h, bm->n_tok, bm->s.k, (size_t)nkv),
+        product(bm, fused ? f : &op->v, fused ? nq + nkv : 0, nkv, &bm->s.h, bm->n_tok, bm->s.v, (size_t)nkv),
+    };
+    matmul_run(bm, mm, 3);
+    struct work w = {.bm = bm, .qkv = op};
+    run(&w, bm->n_tok, qkv_post_task);
+}
+
+static void attn_task(void *ctx, uint32_t task, uint32_t thread)
+{
+    const struct work *w = ctx;
+    struct backend_model *bm = w->bm;
+    const struct model_config *c = &bm->m->cfg;
+    const struct tile *tile = &bm->s.tile[task / c->n_head_kv];
+    const uint32_t kv_head = task % c->n_head_kv, group = c->n_head / c->n_head_kv;
+    const size_t nq = (size_t)c->n_head * c->head_dim, head = (size_t)kv_head * group * c->head_dim;
+    const struct attn_args a = {.kv = &bm->kv,
+                                .mem = bm->queued_kv->mem,
+                                .block = bm->queued->seq[tile->seq].block,
+                                .layer = w->attn->layer,
+                                .kv_head = kv_head,
+                                .group = group,
+                                .head_dim = c->head_dim,
+                                .window = w->attn->window,
+                                .softcap = w->attn->softcap,
+                                .q = bm->s.q + tile->first * nq + head,
+                                .out = bm->s.o.f + tile->first * bm->s.o.ldf + head,
+                                .q_stride = nq,
+                                .out_stride = bm->s.o.ldf,
+                                .pos = bm->s.pos[tile->first],
+                                .n_tok = tile->n,
+                                .scratch = bm->s.thread[thread].attn};
+    bm->b->k->attention(&a);
+}
+
+static void quantize_task(void *ctx, uint32_t row, uint32_t thread)
+{
+    const struct work *w = ctx;
+    quantize_row(w->bm, w->acts, row, w->n);
+}
+
+static void run_attn(struct backend_model *bm, const struct op_attn *op)
+{
+    const struct model_config *c = &bm->m->cfg;
+    struct work w = {.bm = bm, .attn = op, .acts = &bm->s.o, .n = bm->s.o.n};
+    run(&w, bm->n_tile * c->n_head_kv, attn_task);
+    if (matmul_wants_ints(bm, op->out.weight)) run(&w, bm->n_tok, quantize_task);
+    struct mm mm = product(bm, &op->out, 0, c->n_embd, &bm->s.o, bm->n_tok, bm->s.y, c->n_embd);
+    matmul_run(bm, &mm, 1);
+    step_add_residual(bm, bm->s.y, &op->post_norm);
+}
+
+static void gate_task(void *ctx, uint32_t row, uint32_t thread)
+{
+    const struct work *w = ctx;
+    struct backend_model *bm = w->bm;
+    float *u = bm->s.u.f + row * bm->s.u.ldf;
+    if (w->gated)
+        bm->b->k->act_mul(u, bm->s.gate + row * bm->s.u.ldf, w->n, w->act);
+    else
+        bm->b->k->act(u, w->n, w->act);
+    if (w->ints) quantize_row(bm, &bm->s.u, row, w->n);
+}
+
+/* u = act(gate) * u or act(u), for n_row rows of n, and their integers if asked. */
+void step_gate_quantize(struct backend_model *bm, uint32_t n_row, size_t n, enum activation act, bool gated,
+                        bool ints)
+{
+    struct work w = {.bm = bm, .n = n, .act = act, .gated = gated, .ints = ints};
+    run(&w, n_row, gate_task);
+}
+
+static void run_ffn(struct backend_model *bm, const struct op_ffn *op)
+{
+    const int64_t n_ff = bm->m->cfg.n_ff;
+    const bool gated = op->gate.weight || op->gate_up_fused;
+    const size_t ld = bm->s.u.ldf;
+    uint32_t n = 0;
+    struct mm mm[2];
+
+    step_normalise(bm, &op->norm,
+                   matmul_wants_ints(bm, op->up.weight) || matmul_wants_ints(bm, op->gate.weight));
+    mm[n++] = product(bm, &op->up, op->gate_up_fused ? n_ff : 0, n_ff, &bm->s.h, bm->n_tok, bm->s.u.f, ld);
+    if (gated)
+        mm[n++] = product(bm, op->gate_up_fused ? &op->up : &op->gate, 0, n_ff, &bm->s.h, bm->n_tok,
+                          bm->s.gate, ld);
+    matmul_run(bm, mm, n);
+    step_gate_quantize(bm, bm->n_tok, (size_t)n_ff, op->act, gated, matmul_wants_ints(bm, op->down.weight));
+    mm[0] = product(bm, &op->down, 0, bm->m->cfg.n_embd, &bm->s.u, bm->n_tok, bm->s.y, bm->m->cfg.n_embd);
+    matmul_run(bm, mm, 1);
+    step_add_residual(bm, bm->s.y, &op->post_norm);
+}
+
+static void logits_norm_task(void *ctx, uint32_t row, uint32_t thread)
+{
+    const struct work *w = ctx;
+    struct backend_model *bm = w->bm;
+    const size_t n = bm->m->cfg.n_embd;
+    norm_row(bm, bm->s.h.f + row * bm->s.h.ldf, bm->s.x + bm->s.row_token[row] * n, n, &w->logits->norm);
+    if (w->ints) quantize_row(bm, &bm->s.h, row, n);
+}
+
+static void softcap_task(void *ctx, uint32_t row, uint32_t thread)
+{
+    const struct work *w = ctx;
+    struct backend_model *bm = w->bm;
+    const size_t n = bm->m->cfg.n_vocab;
+    float *y = bm->s.logits + row * n;
+    if (w->logits->softcap != 0)
+        bm->b->k->softcap(y, n, w->logits->scale, w->logits->softcap);
+    else
+        for (size_t i = 0; i < n; i++) y[i] *= w->logits->scale;
+}
+
+static void run_logits(struct backend_model *bm, const struct op_logits *op)
+{
+    struct work w = {.bm = bm, .logits = op, .ints = matmul_wants_ints(bm, op->out.weight)};
+    if (bm->n_row == 0) return;
+    run(&w, bm->n_row, logits_norm_task);
+    struct mm mm =
+        product(bm, &op->out, 0, bm->m->cfg.n_vocab, &bm->s.h, bm->n_row, bm->s.logits, bm->m->cfg.n_vocab);
+    matmul_run(bm, &mm, 1);
+    if (op->softcap != 0 || op->scale != 1) run(&w, bm->n_row, softcap_task);
+}
+
+/* Flatten the batch: tokens in a row, tiles of attention, rows of logits. */
+static void flatten(struct backend_model *bm)
+{
+    const struct batch *b = bm->queued;
+    struct scratch *s = &bm->s;
+    bm->n_tok = bm->n_row = bm->n_tile = 0;
+    for (uint32_t i = 0; i < b->n_seq; i++) {
+        const struct batch_seq *q = &b->seq[i];
+        for (uint32_t j = 0; j < q->n_token; j += ATTN_TOKENS)
+            s->tile[bm->n_tile++] =
+                (struct tile){i, bm->n_tok + j, MIN((uint32_t)ATTN_TOKENS, q->n_token - j)};
+        for (uint32_t j = 0; j < q->n_token; j++) {
+            uint32_t t = bm->n_tok + j;
+            s->token[t] = q->token[j];
+            s->pos[t] = q->pos + j;
+            s->seq[t] = i;
+            if (j >= q->n_token - q->n_logits) s->row_token[bm->n_row++] = t;
+        }
+        bm->n_tok += q->n_token;
+    }
+}
+
+void step_run(struct backend_model *bm)
+{
+    struct work w = {.bm = bm};
+    flatten(bm);
+    run(&w, bm->m->n_rope ? bm->n_tok : 0, angles_task);
+    for (uint32_t i = 0; i < bm->m->n_op; i++) {
+        const struct op *op = &bm->m->op[i];
+        switch (op->kind) {
+        case OP_EMBED:
+            w.embed = &op->embed;
+            run(&w, bm->n_tok, embed_task);
+            break;
+        case OP_QKV: run_qkv(bm, &op->qkv); break;
+        case OP_ATTN: run_attn(bm, &op->attn); break;
+        case OP_FFN: run_ffn(bm, &op->ffn); break;
+        case OP_MOE: step_moe(bm, &op->moe); break;
+        case OP_LOGITS: run_logits(bm, &op->logits); break;
+        }
+    }
+}
