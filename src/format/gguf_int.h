@@ -67,8 +67,6 @@ void image_free(struct image *img);
 size_t gguf_type_bytes(enum gguf_type t);
 const char *gguf_type_name(enum gguf_type t); /* "u8", ... */
 bool gguf_type_is_int(enum gguf_type t);
-/* Bytes that the elements of a parsed value take in a file (array heads not counted). */
-size_t gguf_value_bytes(const struct gguf_value *v);
 
 /* One KEY=TYPE:VALUE; the parsed value's memory is a's. */
 status gguf_parse_set(struct gguf_value *out, const char *text, struct arena *a, struct error *e);
