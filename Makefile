@@ -3,7 +3,6 @@
 PREFIX         ?= /usr/local
 DESTDIR        ?=
 CORRAL_SHARED  ?= $(CURDIR)/../shared
-FUZZ_SECONDS   ?= 15
 PROMPT         ?= What is Corral?
 CTEST          := ctest --output-on-failure -j $(shell nproc 2>/dev/null || echo 2)
 CONFIGURE      := cmake -DCORRAL_SHARED="$(CORRAL_SHARED)" --log-level=WARNING --preset
@@ -25,7 +24,7 @@ help:
 	@echo 'make tidy      clang-tidy on everything (minutes)'
 	@echo 'make clean     remove the build folders'
 	@echo 'parts of make test: release-tests asan-tests tsan-tests fuzz-tests lint'
-	@echo 'variables: CORRAL_SHARED=$(CORRAL_SHARED) FUZZ_SECONDS=$(FUZZ_SECONDS) PROMPT="$(PROMPT)"'
+	@echo 'variables: CORRAL_SHARED=$(CORRAL_SHARED) PROMPT="$(PROMPT)"'
 
 run: build
 	@echo '+ corral run -p "$(PROMPT)"'
@@ -83,8 +82,8 @@ tsan-tests: test-packages
 
 fuzz-tests: test-packages
 	@$(CONFIGURE) fuzz
-	@cmake --build --preset fuzz
-	@tools/fuzz.sh build-fuzz $(FUZZ_SECONDS)
+	@cmake --build --preset fuzz --target fuzz_targets corral
+	@cd build-fuzz && $(CTEST) -L fuzz
 
 format:
 	@clang-format -i $(CHECKED_SOURCE)
