@@ -279,7 +279,10 @@ status opt_parse(const struct opt *opts, int argc, char **argv, const char **wor
 status opt_set(const struct opt *opts, const char *name, const char *value, struct error *e)
 {
     for (const struct opt *o = opts; o->name; o++)
-        if (!is_heading(o) && !strcmp(o->name, name)) return set_value(o, value, name, e);
+        if (!is_heading(o) && !strcmp(o->name, name)) {
+            if (o->type == OPT_LIST) ((struct opt_list *)o->at)->n = 0;
+            return set_value(o, value, name, e);
+        }
     const char *near = opt_nearest(name, name_at, opts);
     if (near) return fail(e, ERR_ARG, "there is no setting '%s'; did you mean '%s'?", name, near);
     return fail(e, ERR_ARG, "there is no setting '%s'", name);
