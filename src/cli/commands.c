@@ -14,7 +14,7 @@ const struct command_row command_table[] = {
     /* {LOOK, &cmd_inspect}, */
     /* {LOOK, &cmd_tokenize}, */
     /* {LOOK, &cmd_detokenize}, */
-    /* {LOOK, &cmd_logits}, */
+    {LOOK, &cmd_logits},
     {LOOK, &cmd_template},
     {LOOK, &cmd_schema},
     /* {MEASURE, &cmd_bench}, */

@@ -75,11 +75,20 @@ void ref_rope(float *x, const struct rope *r, uint32_t pos)
     }
 }
 
+/* GELU, tanh form, between -10 and 10 on half-precision numbers: ggml computes it by a table of halves, and models are
+ * compared with llama.cpp's logits. The rounding is far below that of a half-precision KV cache. */
+static float gelu(float x)
+{
+    if (x <= -10) return 0;
+    if (x >= 10) return x;
+    double v = (double)f16_to_f32(f32_to_f16(x));
+    return f16_to_f32(f32_to_f16((float)(0.5 * v * (1 + tanh(sqrt(2 / M_PI) * (v + 0.044715 * v * v * v))))));
+}
+
 float ref_act(enum activation act, float x)
 {
-    double v = (double)x;
-    if (act == ACT_SILU) return (float)(v / (1 + exp(-v)));
-    return (float)(0.5 * v * (1 + tanh(sqrt(2 / M_PI) * (v + 0.044715 * v * v * v))));
+    if (act == ACT_GELU) return gelu(x);
+    return (float)((double)x / (1 + exp(-(double)x)));
 }
 
 void ref_route(uint32_t *chosen, float *gate, const float *logits, uint32_t n, const struct op_moe *op)

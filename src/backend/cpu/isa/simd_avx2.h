@@ -30,6 +30,8 @@ SIMD vf vf_from_i8(const int8_t *p)
 {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
 }
+SIMD vf vf_round_half(vf a) { return _mm256_cvtph_ps(_mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT)); }
+SIMD vf vf_select_ge(vf a, vf b, vf yes, vf no) { return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_GE_OQ)); }
 SIMD vi vi_zero(void) { return _mm256_setzero_si256(); }
 SIMD vi vi_round(vf a) { return _mm256_cvtps_epi32(a); }
 SIMD vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }

@@ -30,6 +30,8 @@ SIMD vf vf_abs(vf a) { LANES_DO(a.v[i] = fabsf(a.v[i])); return a; }
 SIMD vf vf_half(const uint16_t *p) { vf r; LANES_DO(r.v[i] = f16_to_f32(p[i])); return r; }
 SIMD vf vf_from_i(vi a) { vf r; LANES_DO(r.v[i] = (float)a.v[i]); return r; }
 SIMD vf vf_from_i8(const int8_t *p) { vf r; LANES_DO(r.v[i] = (float)p[i]); return r; }
+SIMD vf vf_round_half(vf a) { LANES_DO(a.v[i] = f16_to_f32(f32_to_f16(a.v[i]))); return a; }
+SIMD vf vf_select_ge(vf a, vf b, vf yes, vf no) { LANES_DO(no.v[i] = a.v[i] >= b.v[i] ? yes.v[i] : no.v[i]); return no; }
 SIMD vi vi_zero(void) { vi r; memset(&r, 0, sizeof r); return r; }
 SIMD vi vi_round(vf a) { vi r; LANES_DO(r.v[i] = (int32_t)lrintf(a.v[i])); return r; } /* to nearest even */
 SIMD vi vi_add(vi a, vi b) { LANES_DO(a.v[i] += b.v[i]); return a; }

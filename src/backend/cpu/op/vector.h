@@ -24,13 +24,20 @@ SIMD vf vf_sigmoid(vf x)
     return vf_div(vf_set(1), vf_add(vf_set(1), vf_exp(vf_sub(vf_set(0), x))));
 }
 
+/* GELU, tanh form: 0.5 x (1 + tanh u) = x sigmoid(2 u), u = sqrt(2/pi) (x + 0.044715 x^3); on half-precision numbers
+ * between -10 and 10, as the reference backend says why. */
+SIMD vf vf_gelu(vf x)
+{
+    vf h = vf_round_half(vf_min(vf_max(x, vf_set(-10)), vf_set(10)));
+    vf cube = vf_mul(vf_mul(h, h), h);
+    vf u2 = vf_mul(vf_set(1.5957691216f), vf_fma(cube, vf_set(0.044715f), h));
+    vf y = vf_round_half(vf_mul(h, vf_sigmoid(u2)));
+    return vf_select_ge(x, vf_set(10), x, y);
+}
+
 SIMD vf vf_act(vf x, enum activation act)
 {
-    if (act == ACT_SILU) return vf_mul(x, vf_sigmoid(x));
-    /* GELU, tanh form: 0.5 x (1 + tanh u) = x sigmoid(2 u), u = sqrt(2/pi) (x + 0.044715 x^3) */
-    vf cube = vf_mul(vf_mul(x, x), x);
-    vf u2 = vf_mul(vf_set(1.5957691216f), vf_fma(cube, vf_set(0.044715f), x));
-    return vf_mul(x, vf_sigmoid(u2));
+    return act == ACT_SILU ? vf_mul(x, vf_sigmoid(x)) : vf_gelu(x);
 }
 
 /* Do `body` on vectors at p + i, the last one through a padded copy. */
