@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 struct kv {
-    uint32_t  n_block, block_tokens, n_free;
+    uint32_t n_block, block_tokens, n_free;
     uint32_t *free_list; /* stack of n_free ids */
     uint32_t *ref;       /* how many tables hold each block */
 };
@@ -11,7 +11,8 @@ struct kv {
 status kv_new(struct kv **out, uint32_t n_block, uint32_t block_tokens, struct error *e)
 {
     *out = NULL;
-    if (n_block == 0 || block_tokens == 0) return fail(e, ERR_ARG, "a KV pool of %u blocks of %u tokens", n_block, block_tokens);
+    if (n_block == 0 || block_tokens == 0)
+        return fail(e, ERR_ARG, "a KV pool of %u blocks of %u tokens", n_block, block_tokens);
     struct kv *kv = mem_zalloc(1, sizeof *kv);
     *kv = (struct kv){.n_block = n_block, .block_tokens = block_tokens, .n_free = n_block};
     kv->free_list = mem_zalloc(n_block, sizeof *kv->free_list);
@@ -70,8 +71,14 @@ void kv_table_deinit(struct kv *kv, struct kv_table *t)
     *t = (struct kv_table){0};
 }
 
-uint32_t kv_n_free(const struct kv *kv) { return kv->n_free; }
-uint32_t kv_n_block(const struct kv *kv) { return kv->n_block; }
+uint32_t kv_n_free(const struct kv *kv)
+{
+    return kv->n_free;
+}
+uint32_t kv_n_block(const struct kv *kv)
+{
+    return kv->n_block;
+}
 
 /* Free blocks are exactly those that no table holds, each listed once. */
 bool kv_valid(const struct kv *kv)
@@ -80,7 +87,7 @@ bool kv_valid(const struct kv *kv)
     for (uint32_t i = 0; i < kv->n_block; i++) n_unused += kv->ref[i] == 0;
     if (n_unused != kv->n_free) return false;
     bool *seen = mem_zalloc(kv->n_block, sizeof *seen);
-    bool  ok = true;
+    bool ok = true;
     for (uint32_t i = 0; i < kv->n_free && ok; i++) {
         uint32_t id = kv->free_list[i];
         ok = id < kv->n_block && kv->ref[id] == 0 && !seen[id];
