@@ -1,0 +1,33 @@
+#!/bin/sh
+# Makes models/demo.gguf from nothing: text, tokenizer, training, export, evaluation.
+#   tools/demo_model/run.sh                     everything, at most 90 minutes on two CPU cores
+#   STEPS=300 TOKENS=3 tools/demo_model/run.sh  a quick rehearsal
+#   OUT=file.gguf                               writes the model elsewhere and leaves the repository alone
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+build=${BUILD:-/tmp/corral-demo-model}
+steps=${STEPS:-3600}
+tokens=${TOKENS:-30}
+out=${OUT:-$root/models/demo.gguf}
+
+mkdir -p "$build" "$root/models" "$root/docs/img"
+if [ ! -x "$build/venv/bin/python" ]; then
+    /usr/bin/python3 -m venv --system-site-packages "$build/venv"
+    "$build/venv/bin/pip" install --quiet -r "$here/requirements.txt"
+fi
+python="$build/venv/bin/python"
+export PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0
+"$python" -c 'import torch' || { echo "install PyTorch first: apt install python3-torch libopenblas0-pthread"; exit 1; }
+
+cd "$here"
+"$python" check.py
+"$python" corpus.py "$build" "$tokens"
+"$python" train.py "$build" "$steps"
+"$python" export.py "$build" "$out"
+"$python" evaluate.py "$out" "$build/report.md"
+if [ "$out" = "$root/models/demo.gguf" ]; then
+    "$python" plot.py "$build/loss.csv" "$root/docs/img/demo-loss.png"
+    "$python" record.py "$build/report.md" "$root/docs/demo-model.md"
+fi
+echo "model: $out; report: $build/report.md; failures: $build/report.md.failures"
