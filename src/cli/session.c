@@ -109,3 +109,10 @@ void session_close(struct session *s)
     free(s->eog);
     memset(s, 0, sizeof *s);
 }
+
+status session_encode(const struct session *s, const char *text, size_t n, struct tok_ids *out,
+                      struct error *e)
+{
+    TRY(tokenizer_encode(s->tok, text, n, &(struct tok_options){0}, out, e));
+    return out->n ? OK : fail(e, ERR_ARG, "the prompt is empty");
+}

@@ -57,6 +57,8 @@ status session_engine_options(const struct session *s, const struct session_opti
 /* Load the weights and start the engine, with progress on a terminal's stderr. */
 status session_start(struct session *s, const struct engine_options *options, struct error *e);
 void session_close(struct session *s);
+/* A text to continue, as ids. Control tokens are never read out of it. ERR_ARG when nothing comes of it. */
+status session_encode(const struct session *s, const char *text, size_t n, struct tok_ids *out, struct error *e);
 
 /* Progress of loading on stderr when that is a terminal; for engine_options and backend_api.load. */
 bool session_progress(void *user, size_t done, size_t total);
