@@ -1,0 +1,34 @@
+/* The HTTP APIs over one engine and one tokenizer: routes for src/http.
+ *
+ * A request of any family becomes a struct request (request.h); what the engine produces is rendered by that
+ * family's struct renderer (generate.h). Handlers run on the HTTP loop's thread; engine callbacks only queue
+ * plain structs and wake the loop. */
+#ifndef CORRAL_API_H
+#define CORRAL_API_H
+
+#include "engine/engine.h"
+#include "http/http.h"
+#include "text/tokenizer.h"
+
+struct api;
+
+struct api_options {
+    struct engine *engine; /* borrowed, all of it */
+    const struct tokenizer *tok;
+    const int32_t *eog; /* tokens that end a generation */
+    uint32_t n_eog;
+    const char *model; /* the name it is served under */
+    const char *const *alias;
+    size_t n_alias;
+    uint32_t keepalive_ms; /* between comments on a stream that has nothing to say; 0: 15 s */
+    uint32_t max_buffered; /* tokens kept for a reader that is too slow; 0: 65536 */
+};
+
+/* The engine may be freed before the api (its last events are then delivered), the http server before it too. */
+status api_new(struct api **out, const struct api_options *o, struct error *e);
+void api_free(struct api *a);
+size_t api_routes(struct api *a, const struct http_route **out);
+/* For http_options.render_error: OpenAI's shape. */
+const char *api_render_error(int code, const char *why, struct buf *out);
+
+#endif
