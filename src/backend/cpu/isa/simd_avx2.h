@@ -112,5 +112,23 @@ SIMD void transpose_8x8(float *out, size_t out_stride, const float *in, size_t i
     transpose_lanes(r);
     for (size_t i = 0; i < 8; i++) _mm256_storeu_ps(out + i * out_stride, r[i]);
 }
+SIMD float half1(uint16_t h) { return _cvtsh_ss(h); }
+typedef uint8_t bytes16 __attribute__((vector_size(16)));
+SIMD void bits_to_bytes(bytes16 out[2], const void *word)
+{
+    int32_t w;
+    memcpy(&w, word, sizeof w);
+    const __m128i bit = _mm_set1_epi64x((int64_t)0x8040201008040201);
+    const __m128i low = _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+    __m128i       all = _mm_set1_epi32(w);
+    for (int i = 0; i < 2; i++) {
+        __m128i b = _mm_and_si128(_mm_shuffle_epi8(all, _mm_add_epi8(low, _mm_set1_epi8((char)(2 * i)))), bit);
+        out[i] = (bytes16)_mm_and_si128(_mm_cmpeq_epi8(b, bit), _mm_set1_epi8(1));
+    }
+}
+SIMD bytes16 lookup16(const int8_t values[16], bytes16 index)
+{
+    return (bytes16)_mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)values), (__m128i)index);
+}
 
 #endif

@@ -76,5 +76,20 @@ SIMD void transpose_8x8(float *out, size_t out_stride, const float *in, size_t i
     for (size_t i = 0; i < 8; i++)
         for (size_t j = 0; j < 8; j++) out[i * out_stride + j] = in[j * in_stride + i];
 }
+SIMD float half1(uint16_t h) { return f16_to_f32(h); }
+typedef uint8_t bytes16 __attribute__((vector_size(16)));
+/* Bit i of the 32 at word to byte i, 0 or 1. */
+SIMD void bits_to_bytes(bytes16 out[2], const void *word)
+{
+    uint32_t w;
+    memcpy(&w, word, sizeof w);
+    for (int i = 0; i < 32; i++) out[i / 16][i % 16] = (uint8_t)(w >> i & 1);
+}
+/* values[index[i]] for 16 indices below 16 */
+SIMD bytes16 lookup16(const int8_t values[16], bytes16 index)
+{
+    for (int i = 0; i < 16; i++) index[i] = (uint8_t)values[index[i]];
+    return index;
+}
 
 #endif

@@ -35,6 +35,14 @@
     static inline __attribute__((always_inline)) void codec_##name(const void *block, int8_t *restrict q,    \
                                                                    float *restrict s, float *restrict m)
 
+/* 16 and 32 bytes at once, by the compilers' vector extensions; loads and stores by memcpy, so that nothing aliases. */
+typedef bytes16 u8x16;
+typedef uint8_t u8x32 __attribute__((vector_size(32)));
+SIMD u8x16 load16(const void *p) { u8x16 v; memcpy(&v, p, sizeof v); return v; }
+SIMD u8x32 load32(const void *p) { u8x32 v; memcpy(&v, p, sizeof v); return v; }
+SIMD void store16(int8_t *p, u8x16 v) { memcpy(p, &v, sizeof v); }
+SIMD void store32(int8_t *p, u8x32 v) { memcpy(p, &v, sizeof v); }
+
 /* The types and their geometry: X(TYPE, name, elements of a block, elements of a group, has minima) */
 #define CODEC_LIST(X)                                                                                        \
     X(DT_Q4_0, q4_0, 32, 32, 0)                                                                              \
@@ -64,56 +72,42 @@ CODEC(q4_0)
 {
     const struct block_q4_0 *b = block;
     (void)m;
-    for (int i = 0; i < 16; i++) {
-        q[i] = (int8_t)((b->qs[i] & 15) - 8);
-        q[i + 16] = (int8_t)((b->qs[i] >> 4) - 8);
-    }
-    s[0] = half_to_float(b->d);
+    u8x16 v = load16(b->qs);
+    store16(q, (v & 15) - 8);
+    store16(q + 16, (v >> 4) - 8);
+    s[0] = half1(b->d);
 }
 
 CODEC(q4_1)
 {
     const struct block_q4_1 *b = block;
-    for (int i = 0; i < 16; i++) {
-        q[i] = (int8_t)(b->qs[i] & 15);
-        q[i + 16] = (int8_t)(b->qs[i] >> 4);
-    }
-    s[0] = half_to_float(b->d);
-    m[0] = half_to_float(b->m);
-}
-
-/* The fifth bits: bit i of a word to 16 in byte i. */
-static inline __attribute__((always_inline)) void fifth_bits(const void *qh, uint8_t high[32])
-{
-    uint32_t word;
-    memcpy(&word, qh, sizeof word);
-    for (int i = 0; i < 32; i++) high[i] = (uint8_t)((word >> i & 1) << 4);
+    u8x16 v = load16(b->qs);
+    store16(q, v & 15);
+    store16(q + 16, v >> 4);
+    s[0] = half1(b->d);
+    m[0] = half1(b->m);
 }
 
 CODEC(q5_0)
 {
     const struct block_q5_0 *b = block;
-    uint8_t high[32];
+    u8x16                    v = load16(b->qs), high[2];
     (void)m;
-    fifth_bits(&b->qh, high);
-    for (int i = 0; i < 16; i++) {
-        q[i] = (int8_t)(((b->qs[i] & 15) | high[i]) - 16);
-        q[i + 16] = (int8_t)((b->qs[i] >> 4 | high[i + 16]) - 16);
-    }
-    s[0] = half_to_float(b->d);
+    bits_to_bytes(high, &b->qh);
+    store16(q, ((v & 15) | high[0] << 4) - 16);
+    store16(q + 16, (v >> 4 | high[1] << 4) - 16);
+    s[0] = half1(b->d);
 }
 
 CODEC(q5_1)
 {
     const struct block_q5_1 *b = block;
-    uint8_t high[32];
-    fifth_bits(&b->qh, high);
-    for (int i = 0; i < 16; i++) {
-        q[i] = (int8_t)((b->qs[i] & 15) | high[i]);
-        q[i + 16] = (int8_t)(b->qs[i] >> 4 | high[i + 16]);
-    }
-    s[0] = half_to_float(b->d);
-    m[0] = half_to_float(b->m);
+    u8x16                    v = load16(b->qs), high[2];
+    bits_to_bytes(high, &b->qh);
+    store16(q, (v & 15) | high[0] << 4);
+    store16(q + 16, v >> 4 | high[1] << 4);
+    s[0] = half1(b->d);
+    m[0] = half1(b->m);
 }
 
 CODEC(q8_0)
@@ -121,16 +115,15 @@ CODEC(q8_0)
     const struct block_q8_0 *b = block;
     (void)m;
     memcpy(q, b->qs, 32);
-    s[0] = half_to_float(b->d);
+    s[0] = half1(b->d);
 }
 
 CODEC(q2_k)
 {
     const struct block_q2_k *b = block;
-    const float d = half_to_float(b->d), dmin = half_to_float(b->dmin);
+    const float d = half1(b->d), dmin = half1(b->dmin);
     for (int p = 0; p < 8; p++) {
-        const uint8_t *qs = b->qs + 32 * (p / 4);
-        for (int i = 0; i < 32; i++) q[32 * p + i] = (int8_t)(qs[i] >> 2 * (p % 4) & 3);
+        store32(q + 32 * p, load32(b->qs + 32 * (p / 4)) >> 2 * (p % 4) & 3);
     }
     for (int i = 0; i < 16; i++) {
         s[i] = d * (float)(b->scales[i] & 15);
@@ -141,12 +134,11 @@ CODEC(q2_k)
 CODEC(q3_k)
 {
     const struct block_q3_k *b = block;
-    const float d = half_to_float(b->d);
+    const float d = half1(b->d);
     (void)m;
     for (int p = 0; p < 8; p++) {
-        const uint8_t *qs = b->qs + 32 * (p / 4);
-        for (int i = 0; i < 32; i++)
-            q[32 * p + i] = (int8_t)((qs[i] >> 2 * (p % 4) & 3) + (b->hmask[i] >> p & 1) * 4 - 4);
+        u8x32 low = load32(b->qs + 32 * (p / 4)) >> 2 * (p % 4) & 3, high = load32(b->hmask) >> p & 1;
+        store32(q + 32 * p, (low | high << 2) - 4);
     }
     for (int i = 0; i < 16; i++) s[i] = d * (float)q3_k_scale(b->scales, i);
 }
@@ -165,39 +157,38 @@ static inline __attribute__((always_inline)) void k45_scales(const uint8_t packe
 CODEC(q4_k)
 {
     const struct block_q4_k *b = block;
-    for (int p = 0; p < 4; p++)
-        for (int i = 0; i < 32; i++) {
-            q[64 * p + i] = (int8_t)(b->qs[32 * p + i] & 15);
-            q[64 * p + 32 + i] = (int8_t)(b->qs[32 * p + i] >> 4);
-        }
-    k45_scales(b->scales, half_to_float(b->d), half_to_float(b->dmin), s, m);
+    for (int p = 0; p < 4; p++) {
+        u8x32 v = load32(b->qs + 32 * p);
+        store32(q + 64 * p, v & 15);
+        store32(q + 64 * p + 32, v >> 4);
+    }
+    k45_scales(b->scales, half1(b->d), half1(b->dmin), s, m);
 }
 
 CODEC(q5_k)
 {
     const struct block_q5_k *b = block;
-    for (int p = 0; p < 4; p++)
-        for (int i = 0; i < 32; i++) {
-            q[64 * p + i] = (int8_t)((b->qs[32 * p + i] & 15) | (b->qh[i] >> 2 * p & 1) << 4);
-            q[64 * p + 32 + i] = (int8_t)(b->qs[32 * p + i] >> 4 | (b->qh[i] >> (2 * p + 1) & 1) << 4);
-        }
-    k45_scales(b->scales, half_to_float(b->d), half_to_float(b->dmin), s, m);
+    const u8x32 high = load32(b->qh);
+    for (int p = 0; p < 4; p++) {
+        u8x32 v = load32(b->qs + 32 * p);
+        store32(q + 64 * p, (v & 15) | (high >> 2 * p & 1) << 4);
+        store32(q + 64 * p + 32, v >> 4 | (high >> (2 * p + 1) & 1) << 4);
+    }
+    k45_scales(b->scales, half1(b->d), half1(b->dmin), s, m);
 }
 
 CODEC(q6_k)
 {
     const struct block_q6_k *b = block;
-    const float d = half_to_float(b->d);
+    const float d = half1(b->d);
     (void)m;
     for (int half = 0; half < 2; half++) {
-        const uint8_t *ql = b->ql + 64 * half, *qh = b->qh + 32 * half;
+        u8x32   a = load32(b->ql + 64 * half), c = load32(b->ql + 64 * half + 32), high = load32(b->qh + 32 * half);
         int8_t *to = q + 128 * half;
-        for (int i = 0; i < 32; i++) {
-            to[i] = (int8_t)(((ql[i] & 15) | (qh[i] & 3) << 4) - 32);
-            to[32 + i] = (int8_t)(((ql[32 + i] & 15) | (qh[i] >> 2 & 3) << 4) - 32);
-            to[64 + i] = (int8_t)((ql[i] >> 4 | (qh[i] >> 4 & 3) << 4) - 32);
-            to[96 + i] = (int8_t)((ql[32 + i] >> 4 | (qh[i] >> 6 & 3) << 4) - 32);
-        }
+        store32(to, ((a & 15) | (high & 3) << 4) - 32);
+        store32(to + 32, ((c & 15) | (high >> 2 & 3) << 4) - 32);
+        store32(to + 64, (a >> 4 | (high >> 4 & 3) << 4) - 32);
+        store32(to + 96, (c >> 4 | high >> 6 << 4) - 32);
     }
     for (int i = 0; i < 16; i++) s[i] = d * (float)b->scales[i];
 }
@@ -205,10 +196,9 @@ CODEC(q6_k)
 static inline __attribute__((always_inline)) void nibbles(const uint8_t *qs, const int8_t values[16],
                                                           int8_t *q)
 {
-    for (int i = 0; i < 16; i++) {
-        q[i] = values[qs[i] & 15];
-        q[i + 16] = values[qs[i] >> 4];
-    }
+    u8x16 v = load16(qs);
+    store16(q, lookup16(values, v & 15));
+    store16(q + 16, lookup16(values, v >> 4));
 }
 
 CODEC(iq4_nl)
@@ -216,13 +206,13 @@ CODEC(iq4_nl)
     const struct block_iq4_nl *b = block;
     (void)m;
     nibbles(b->qs, iq4_values, q);
-    s[0] = half_to_float(b->d);
+    s[0] = half1(b->d);
 }
 
 CODEC(iq4_xs)
 {
     const struct block_iq4_xs *b = block;
-    const float d = half_to_float(b->d);
+    const float d = half1(b->d);
     (void)m;
     for (int i = 0; i < 8; i++) {
         nibbles(b->qs + 16 * i, iq4_values, q + 32 * i);
@@ -248,7 +238,7 @@ static inline __attribute__((always_inline)) void signed_row(int8_t *q, const ui
 CODEC(iq2_xxs)
 {
     const struct block_iq2_xxs *b = block;
-    const float d = half_to_float(b->d);
+    const float d = half1(b->d);
     (void)m;
     for (int ib = 0; ib < 8; ib++) {
         uint32_t word = b->qs[ib].signs_scale;
@@ -262,7 +252,7 @@ CODEC(iq2_xxs)
 CODEC(iq2_xs)
 {
     const struct block_iq2_xs *b = block;
-    const float d = half_to_float(b->d);
+    const float d = half1(b->d);
     (void)m;
     for (int g = 0; g < 32; g++)
         signed_row(q + 8 * g, iq2_xs_grid[b->qs[g] & 511], 8, iq_even_signs(b->qs[g] >> 9));
@@ -272,7 +262,7 @@ CODEC(iq2_xs)
 CODEC(iq2_s)
 {
     const struct block_iq2_s *b = block;
-    const float d = half_to_float(b->d);
+    const float d = half1(b->d);
     (void)m;
     for (int g = 0; g < 32; g++)
         signed_row(q + 8 * g, iq2_s_grid[b->qs[g] | (b->qh[g / 4] >> 2 * (g % 4) & 3) << 8], 8, b->signs[g]);
@@ -282,7 +272,7 @@ CODEC(iq2_s)
 CODEC(iq3_xxs)
 {
     const struct block_iq3_xxs *b = block;
-    const float d = half_to_float(b->d);
+    const float d = half1(b->d);
     (void)m;
     for (int g = 0; g < 32; g++) {
         uint8_t signs = iq_even_signs(b->signs_scale[g / 4] >> 7 * (g % 4) & 127);
@@ -295,7 +285,7 @@ CODEC(iq3_xxs)
 CODEC(iq3_s)
 {
     const struct block_iq3_s *b = block;
-    const float d = half_to_float(b->d);
+    const float d = half1(b->d);
     (void)m;
     for (int t = 0; t < 64; t++)
         signed_row(q + 4 * t, iq3_s_grid[b->qs[t] | (b->qh[t / 8] >> t % 8 & 1) << 8], 4,
@@ -312,7 +302,7 @@ static inline __attribute__((always_inline)) void ternary_row(int8_t *q, const i
 CODEC(iq1_s)
 {
     const struct block_iq1_s *b = block;
-    const float d = half_to_float(b->d);
+    const float d = half1(b->d);
     (void)m;
     for (int g = 0; g < 32; g++) {
         uint32_t qh = b->qh[g / 4];
@@ -324,7 +314,7 @@ CODEC(iq1_s)
 CODEC(iq1_m)
 {
     const struct block_iq1_m *b = block;
-    const float d = half_to_float(iq1_m_d(b));
+    const float d = half1(iq1_m_d(b));
     (void)m;
     for (int g = 0; g < 32; g++) {
         int high = b->qh[g / 2] >> 4 * (g % 2);
@@ -337,7 +327,7 @@ CODEC(iq1_m)
 CODEC(tq1_0)
 {
     const struct block_tq1_0 *b = block;
-    const float d = half_to_float(b->d);
+    const float d = half1(b->d);
     (void)m;
     for (int n = 0; n < 5; n++) {
         for (int i = 0; i < 32; i++) q[32 * n + i] = (int8_t)tq1_0_digit(b->qs[i], n);
@@ -351,11 +341,10 @@ CODEC(tq1_0)
 CODEC(tq2_0)
 {
     const struct block_tq2_0 *b = block;
-    const float d = half_to_float(b->d);
+    const float d = half1(b->d);
     (void)m;
     for (int p = 0; p < 8; p++) {
-        const uint8_t *qs = b->qs + 32 * (p / 4);
-        for (int i = 0; i < 32; i++) q[32 * p + i] = (int8_t)((qs[i] >> 2 * (p % 4) & 3) - 1);
+        store32(q + 32 * p, (load32(b->qs + 32 * (p / 4)) >> 2 * (p % 4) & 3) - 1);
     }
     for (int i = 0; i < 8; i++) s[i] = d;
 }
