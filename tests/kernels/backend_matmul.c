@@ -1,0 +1,265 @@
+/* Every matmul kernel of every instruction set against sums of decoded weights in double: random blocks, odd
+ * row counts, stretches beyond one panel, columns in all group sizes. And each column's bits must not depend
+ * on its neighbours. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/cpu/kernels.h"
+#include "base/rng.h"
+#include "tensor/dtype.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+enum { MAX_COL = 11 };
+
+/* Where a block's half-precision scales lie, so that random bytes make sensible weights. */
+static const struct {
+    enum dtype type;
+    int at[2];
+} halves[] = {
+    {DT_Q4_0, {0, -1}},    {DT_Q4_1, {0, 2}},     {DT_Q5_0, {0, -1}},   {DT_Q5_1, {0, 2}},
+    {DT_Q8_0, {0, -1}},    {DT_Q2_K, {80, 82}},   {DT_Q3_K, {108, -1}}, {DT_Q4_K, {0, 2}},
+    {DT_Q5_K, {0, 2}},     {DT_Q6_K, {208, -1}},  {DT_IQ4_NL, {0, -1}}, {DT_IQ4_XS, {0, -1}},
+    {DT_MXFP4, {-1, -1}},  {DT_IQ2_XXS, {0, -1}}, {DT_IQ2_XS, {0, -1}}, {DT_IQ2_S, {0, -1}},
+    {DT_IQ3_XXS, {0, -1}}, {DT_IQ3_S, {0, -1}},   {DT_IQ1_S, {0, -1}},  {DT_IQ1_M, {-1, -1}},
+    {DT_TQ1_0, {52, -1}},  {DT_TQ2_0, {64, -1}},  {DT_F32, {-1, -1}},   {DT_F16, {-1, -1}},
+    {DT_BF16, {-1, -1}},
+};
+
+static void random_blocks(uint8_t *w, size_t bytes, size_t i, uint64_t seed)
+{
+    const struct dtype_info *t = dtype_info(halves[i].type);
+    for (size_t j = 0; j < bytes; j++) w[j] = (uint8_t)(256 * rng_uniform(seed, 2, j, 0));
+    for (size_t b = 0; b + t->block_bytes <= bytes; b += t->block_bytes) {
+        float v = (float)(rng_uniform(seed, 3, b, 0) - 0.5);
+        uint16_t h;
+        for (int k = 0; k < 2; k++) {
+            h = f32_to_f16(k ? 0.3f * v : v);
+            if (halves[i].at[k] >= 0) memcpy(w + b + halves[i].at[k], &h, sizeof h);
+        }
+        switch (halves[i].type) {
+        case DT_F32: memcpy(w + b, &v, sizeof v); break;
+        case DT_F16:
+            h = f32_to_f16(v);
+            memcpy(w + b, &h, sizeof h);
+            break;
+        case DT_BF16:
+            h = f32_to_bf16(v);
+            memcpy(w + b, &h, sizeof h);
+            break;
+        case DT_MXFP4: w[b] = (uint8_t)(124 + w[b] % 8); break;
+        case DT_IQ1_M: /* the scale's nibbles are on top of four words: 0x2Dxx is about 0.08 */
+            w[b + 49] = (uint8_t)((w[b + 49] & 15) | 0x10);
+            w[b + 51] = (uint8_t)((w[b + 51] & 15) | 0x40);
+            w[b + 53] = (uint8_t)((w[b + 53] & 15) | 0xD0);
+            w[b + 55] = (uint8_t)((w[b + 55] & 15) | 0x20);
+            break;
+        default: break;
+        }
+    }
+}
+
+struct columns {
+    size_t n_in, n_pad;
+    float *f, *scale, *sum;
+    int16_t *q;
+};
+
+static struct act_row column(const struct columns *x, size_t c)
+{
+    size_t g = x->n_pad / ACT_GROUP;
+    return (struct act_row){x->f + c * x->n_pad, x->q + c * x->n_pad, x->scale + c * g, x->sum + c * 2 * g};
+}
+
+static void columns_init(struct columns *x, const struct cpu_kernels *k, size_t n_in, uint64_t seed)
+{
+    *x = (struct columns){.n_in = n_in, .n_pad = round_up(n_in, ACT_GROUP)};
+    x->f = mem_zalloc(MAX_COL * x->n_pad, sizeof *x->f);
+    x->q = mem_zalloc(MAX_COL * x->n_pad, sizeof *x->q);
+    x->scale = mem_zalloc(MAX_COL * x->n_pad / ACT_GROUP, sizeof *x->scale);
+    x->sum = mem_zalloc(MAX_COL * 2 * x->n_pad / ACT_GROUP, sizeof *x->sum);
+    for (size_t c = 0; c < MAX_COL; c++) {
+        struct act_row r = column(x, c);
+        float *f = x->f + c * x->n_pad;
+        for (size_t i = 0; i < n_in; i++) f[i] = (float)(4 * rng_uniform(seed, 4, c * n_in + i, 0) - 2);
+        k->quantize(f, n_in, (int16_t *)(uintptr_t)r.q, (float *)(uintptr_t)r.scale,
+                    (float *)(uintptr_t)r.sum);
+    }
+}
+
+static void columns_deinit(struct columns *x)
+{
+    free(x->f);
+    free(x->q);
+    free(x->scale);
+    free(x->sum);
+}
+
+/* y (n_col, PANEL_ROWS) for columns [c0, c0 + n_col), panel by panel as the driver does it. */
+static void multiply(const struct matmul_kernel *mk, float *y, const struct columns *x, size_t c0,
+                     uint32_t n_col, const uint8_t *w, size_t row_bytes, uint32_t n_row, void *panel)
+{
+    float *to[MAX_COL];
+    struct act_row in[MAX_COL];
+    for (size_t k0 = 0; k0 < x->n_in; k0 += mk->panel_k) {
+        size_t n = MIN((size_t)mk->panel_k, x->n_in - k0);
+        mk->pack(panel, w, row_bytes, n_row, k0, n);
+        for (uint32_t c = 0; c < n_col; c++) {
+            to[c] = y + c * PANEL_ROWS;
+            in[c] = column(x, c0 + c);
+            in[c].f += k0;
+            in[c].q += k0;
+            in[c].scale += k0 / ACT_GROUP;
+            in[c].sum += 2 * (k0 / ACT_GROUP);
+        }
+        mk->gemm(to, in, n_col, panel, n, k0 == 0);
+    }
+}
+
+static void check_product(const struct cpu_kernels *k, size_t i, size_t n_in, uint32_t n_row, uint64_t seed)
+{
+    const struct dtype_info *t = dtype_info(halves[i].type);
+    const struct matmul_kernel *mk = &k->matmul[halves[i].type];
+    struct columns x;
+    size_t row_bytes = 0;
+    float y[MAX_COL][PANEL_ROWS], again[MAX_COL][PANEL_ROWS];
+    double diff = 0, all = 0;
+
+    assert_non_null(mk->pack);
+    assert_true(dtype_bytes(halves[i].type, (int64_t)n_in, &row_bytes));
+    uint8_t *w = mem_alloc(row_bytes * n_row);
+    float *row = mem_alloc(n_in * sizeof *row);
+    void *panel = mem_aligned(64, (size_t)PANEL_K * PANEL_ROWS * 4 + 65536);
+    random_blocks(w, row_bytes * n_row, i, seed);
+    columns_init(&x, k, n_in, seed);
+    memset(y, 0xAB, sizeof y);
+    multiply(mk, y[0], &x, 0, MAX_COL, w, row_bytes, n_row, panel);
+    for (uint32_t r = 0; r < n_row; r++) {
+        t->decode(w + r * row_bytes, row, n_in);
+        for (size_t c = 0; c < MAX_COL; c++) {
+            double want = 0;
+            for (size_t j = 0; j < n_in; j++) want += (double)row[j] * (double)x.f[c * x.n_pad + j];
+            diff += ((double)y[c][r] - want) * ((double)y[c][r] - want);
+            all += want * want;
+        }
+    }
+    if (!(diff <= 1e-8 * all))
+        fail_msg("%s %s, %u x %zu, seed %llu: NMSE %g", k->name, t->name, n_row, n_in,
+                 (unsigned long long)seed, diff / all);
+    for (uint32_t n = 1; n <= MAX_COL; n++) { /* the last n columns on their own */
+        multiply(mk, again[0], &x, MAX_COL - n, n, w, row_bytes, n_row, panel);
+        if (memcmp(again, y[MAX_COL - n], n * sizeof y[0]) != 0)
+            fail_msg("%s %s, %u x %zu: %u columns alone differ from the same beside others", k->name, t->name,
+                     n_row, n_in, n);
+    }
+    columns_deinit(&x);
+    free(w);
+    free(row);
+    free(panel);
+}
+
+static void products(void **state)
+{
+    const struct cpu_kernels *set[4];
+    size_t n_set = cpu_kernels_all(set, COUNT_OF(set));
+    for (size_t s = 0; s < n_set; s++) {
+        for (size_t i = 0; i < COUNT_OF(halves); i++) {
+            size_t block = dtype_info(halves[i].type)->block_elems;
+            size_t sizes[] = {block == 1 ? 5 : block, block == 1 ? 173 : 3 * block,
+                              block == 1 ? (size_t)PANEL_K_FLOAT + 37 : (size_t)PANEL_K + block};
+            for (size_t j = 0; j < COUNT_OF(sizes); j++) {
+                check_product(set[s], i, sizes[j], PANEL_ROWS, 10 * i + j);
+                check_product(set[s], i, sizes[j], 1 + (uint32_t)(i + 5 * j) % (PANEL_ROWS - 1),
+                              1000 + 10 * i + j);
+            }
+        }
+    }
+}
+
+static void row_operations(void **state)
+{
+    const struct cpu_kernels *set[4];
+    size_t n_set = cpu_kernels_all(set, COUNT_OF(set));
+    enum { N = 103 };
+    for (size_t s = 0; s < n_set; s++) {
+        const struct cpu_kernels *k = set[s];
+        for (size_t n = 1; n <= N; n += 1 + n / 7) {
+            float x[N], g[N], w[N], b[N], y[N + 1];
+            for (size_t i = 0; i < n; i++) {
+                x[i] = (float)(20 * rng_uniform(n, 0, i, 0) - 10);
+                g[i] = (float)(30 * rng_uniform(n, 1, i, 0) - 15);
+                w[i] = (float)rng_uniform(n, 2, i, 0);
+                b[i] = (float)rng_uniform(n, 3, i, 0);
+            }
+            for (int kind = 0; kind < 2; kind++) {
+                double mean = 0, square = 0;
+                for (size_t i = 0; kind == NORM_LAYER && i < n; i++) mean += (double)x[i] / (double)n;
+                for (size_t i = 0; i < n; i++)
+                    square += ((double)x[i] - mean) * ((double)x[i] - mean) / (double)n;
+                y[n] = 1234;
+                k->norm(y, x, n, w, b, 1e-5f, (enum norm_kind)kind);
+                for (size_t i = 0; i < n; i++) {
+                    double want = ((double)x[i] - mean) / sqrt(square + 1e-5) * (double)w[i] + (double)b[i];
+                    if (fabs((double)y[i] - want) > 1e-4)
+                        fail_msg("%s norm %d of %zu: %g, want %g", k->name, kind, n, (double)y[i], want);
+                }
+                if (y[n] != 1234) fail_msg("%s norm wrote past %zu", k->name, n);
+            }
+            for (int act = 0; act < 2; act++) {
+                memcpy(y, x, n * sizeof *y);
+                y[n] = 1234;
+                k->act_mul(y, g, n, (enum activation)act);
+                for (size_t i = 0; i < n; i++) {
+                    double v = (double)g[i], silu = v / (1 + exp(-v));
+                    double gelu = 0.5 * v * (1 + tanh(sqrt(2 / M_PI) * (v + 0.044715 * v * v * v)));
+                    double want = (double)x[i] * (act == ACT_SILU ? silu : gelu);
+                    /* GELU rounds to half precision (2^-11) on the way in and out */
+                    double limit = 1e-5 + (act == ACT_SILU ? 1e-5 : 2e-3) * fabs(want) +
+                                   (act == ACT_SILU ? 0 : 1e-3 * fabs((double)x[i]));
+                    if (fabs((double)y[i] - want) > limit)
+                        fail_msg("%s act %d of %g: %g, want %g", k->name, act, v, (double)y[i], want);
+                }
+                if (y[n] != 1234) fail_msg("%s act_mul wrote past %zu", k->name, n);
+            }
+            memcpy(y, g, n * sizeof *y);
+            k->softcap(y, n, 1.5f, 5.0f);
+            for (size_t i = 0; i < n; i++)
+                if (fabs((double)y[i] - 5 * tanh(1.5 * (double)g[i] / 5)) > 1e-5)
+                    fail_msg("%s softcap of %g: %g", k->name, (double)g[i], (double)y[i]);
+        }
+    }
+}
+
+static void quantized_activations(void **state)
+{
+    const struct cpu_kernels *set[4];
+    size_t n_set = cpu_kernels_all(set, COUNT_OF(set));
+    for (size_t s = 0; s < n_set; s++) {
+        float x[96] = {0}, scale[3], sum[6];
+        int16_t q[96];
+        for (size_t i = 0; i < 70; i++) x[i] = i < 32 ? 0 : (float)(rng_uniform(8, 0, i, 0) - 0.3);
+        set[s]->quantize(x, 70, q, scale, sum);
+        for (size_t i = 0; i < 96; i++)
+            if (fabsf((float)q[i] * scale[i / 32] - x[i]) > 2e-5f)
+                fail_msg("%s: element %zu is %g", set[s]->name, i, (double)((float)q[i] * scale[i / 32]));
+        for (size_t g = 0; g < 6; g++) {
+            double want = 0;
+            for (size_t i = 0; i < 16; i++) want += (double)x[16 * g + i];
+            if (fabs((double)sum[g] - want) > 1e-4)
+                fail_msg("%s: sum %zu is %g, want %g", set[s]->name, g, (double)sum[g], want);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(products), cmocka_unit_test(row_operations),
+                                       cmocka_unit_test(quantized_activations)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
