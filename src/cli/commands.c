@@ -11,7 +11,7 @@
 const struct command_row command_table[] = {
     /* {TALK, &cmd_run}, */
     /* {TALK, &cmd_serve}, */
-    /* {LOOK, &cmd_inspect}, */
+    {LOOK, &cmd_inspect},
     /* {LOOK, &cmd_tokenize}, */
     /* {LOOK, &cmd_detokenize}, */
     {LOOK, &cmd_logits},
