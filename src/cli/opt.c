@@ -37,6 +37,7 @@ const char *opt_nearest(const char *word, const char *(*name)(const void *ctx, s
     size_t n = strlen(word), best = SIZE_MAX;
     const char *nearest = NULL, *s;
     for (size_t i = 0; (s = name(ctx, i)); i++) {
+        if (!*s) continue; /* a heading */
         size_t d = distance(word, s);
         if (n >= 3 && strlen(s) > n && !strncmp(word, s, n)) d = MIN(d, 1); /* a beginning counts as near */
         if (d < best) {
@@ -301,6 +302,7 @@ void opt_show(const struct opt *opts, FILE *to)
         case OPT_FLOAT: fprintf(to, "%g", *(double *)o->at); break;
         case OPT_STR: fputs(text ? text : "-", to); break;
         case OPT_LIST:
+            if (!list->n) fputc('-', to);
             for (size_t i = 0; i < list->n; i++) fprintf(to, "%s'%s'", i ? " " : "", list->item[i]);
             break;
         }

@@ -50,7 +50,6 @@ status session_open_model(struct session *s, const struct session_options *o, co
     TRY(gguf_open(&s->gguf, s->path, &file, e));
     uint32_t trained = trained_context(s->gguf);
     s->ctx = o->ctx ? (uint32_t)o->ctx : trained ? MIN(trained, SESSION_DEFAULT_CTX) : SESSION_DEFAULT_CTX;
-    if (trained && s->ctx > trained) LOG(WARN, "cli", "long_context", "ctx=%u trained=%u", s->ctx, trained);
     struct model_options options = {.max_context = s->ctx};
     return model_new(&s->model, s->gguf, &options, e);
 }
@@ -63,6 +62,9 @@ status session_open(struct session *s, const struct session_options *o, const ch
     if (n_tok > n_vocab)
         return fail(e, ERR_FORMAT, "%s: the tokenizer has %u tokens, the model only %u", s->path, n_tok,
                     n_vocab);
+    uint32_t trained = trained_context(s->gguf);
+    if (trained && s->ctx > trained)
+        LOG(WARN, "cli", "context", "%u tokens, but the model was trained with %u", s->ctx, trained);
     collect_eog(s);
     s->chat =
         gguf_find(s->gguf, "tokenizer.chat_template") || tokenizer_find(s->tok, "<|im_start|>", 12) >= 0;
