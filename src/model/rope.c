@@ -82,7 +82,7 @@ status rope_add(struct arch_build *b, float base, bool scaled, bool interleaved,
     if (s.yarn) {
         low = MAX(0.0, floor(yarn_pair(b->n_rot, s.orig_context, s.beta_fast, base)));
         high = MIN((double)b->n_rot - 1, ceil(yarn_pair(b->n_rot, s.orig_context, s.beta_slow, base)));
-        r.scale *= (float)(1.0 + 0.1 * log(s.factor));
+        r.scale *= (float)(1.0 + 0.1 * log((double)s.factor));
     }
     const void *div = scaled ? factors(b, &s) : NULL;
     for (uint32_t i = 0; i < n_pair; i++) {

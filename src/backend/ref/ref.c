@@ -198,6 +198,7 @@ static void run_ffn(struct pass *p, const struct op_ffn *op)
 static void add_expert(struct pass *p, float *y, const float *h, const struct weight *const w[3],
                        int64_t expert, enum activation act, float scale)
 {
+    ASSERT(w[0] && w[1] && w[2]); /* the weight table binds them together */
     const int64_t n_embd = p->m->cfg.n_embd, n_ff = w[0]->dim[w[0]->rank - 2];
     float *g = new_floats(1, (size_t)n_ff), *u = new_floats(1, (size_t)n_ff),
           *d = new_floats(1, (size_t)n_embd);
