@@ -20,7 +20,7 @@ const struct command_row command_table[] = {
     /* {MEASURE, &cmd_bench}, */
     /* {MEASURE, &cmd_eval}, */
     /* {MEASURE, &cmd_quantize}, */
-    /* {AROUND, &cmd_doctor}, */
+    {AROUND, &cmd_doctor},
     {AROUND, &cmd_completion},
     {NULL, NULL},
 };

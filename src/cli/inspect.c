@@ -161,7 +161,7 @@ static void make_plan(struct plan *p, const struct gguf *g, const struct backend
     uint64_t per_seq = (p->ctx + (uint64_t)KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS,
              n_block = per_seq * p->n_parallel;
     if (n_block > UINT32_MAX || !checked_mul(n_block, (uint64_t)p->b.kv_block_bytes, &p->kv_bytes)) {
-        (void)(fail(e, ERR_LIMIT, "%" PRIu64 " KV blocks are more than can be addressed", n_block) == OK);
+        (void)fail(e, ERR_LIMIT, "%" PRIu64 " KV blocks are more than can be addressed", n_block);
         return;
     }
     p->n_kv_block = (uint32_t)n_block;
@@ -252,7 +252,7 @@ static const char *type_name(enum gguf_type t)
 static struct gguf_str architecture(const struct gguf *g)
 {
     struct gguf_str s = {"?", 1};
-    (void)(gguf_get_str(g, "general.architecture", false, &s, NULL) == OK);
+    (void)gguf_get_str(g, "general.architecture", false, &s, NULL);
     return s;
 }
 

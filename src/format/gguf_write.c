@@ -359,7 +359,7 @@ static void sync_folder(const char *path)
     char *copy = mem_strdup(path);
     int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0) {
-        (void)(fsync(fd) == 0);
+        (void)fsync(fd);
         close(fd);
     }
     free(copy);
