@@ -12,6 +12,8 @@ void log_set_json(bool json); /* JSON lines instead of text */
 bool log_on(enum log_level level);
 void log_write(enum log_level level, const char *module, const char *event, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
+/* For lines whose details are numbers to a reader of JSON lines: members is `,"a":1,"b":"x"`. */
+void log_fields(enum log_level level, const char *module, const char *event, const char *members);
 
 /* LOG(INFO, "kv", "evict", "seq=%u blocks=%u", seq, n); */
 #define LOG(level, module, event, ...)                                                                       \

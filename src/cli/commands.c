@@ -9,15 +9,15 @@
 
 /* clang-format off */
 const struct command_row command_table[] = {
-    /* {TALK, &cmd_run}, */
-    /* {TALK, &cmd_serve}, */
+    {TALK, &cmd_run},
+    {TALK, &cmd_serve},
     {LOOK, &cmd_inspect},
     /* {LOOK, &cmd_tokenize}, */
     /* {LOOK, &cmd_detokenize}, */
     {LOOK, &cmd_logits},
     {LOOK, &cmd_template},
     {LOOK, &cmd_schema},
-    /* {MEASURE, &cmd_bench}, */
+    {MEASURE, &cmd_bench},
     /* {MEASURE, &cmd_eval}, */
     /* {MEASURE, &cmd_quantize}, */
     {AROUND, &cmd_doctor},

@@ -61,13 +61,14 @@ struct http_options {
     void *user;
 };
 
-/* Binds the address, so that a port in use is known before anything slow is done. options and routes are
- * copied; the strings in routes are not. */
-status   http_server_new(struct http_server **out, const struct http_options *o, const struct http_route *routes,
-                         size_t n_route, struct error *e);
-void     http_server_free(struct http_server *s); /* ends what is left, with complete false */
+/* Binds the address, so that a port in use is known before anything slow is done; nobody can connect before
+ * run. */
+status   http_server_new(struct http_server **out, const struct http_options *o, struct error *e);
+/* Before run. The rows are copied, their strings are not. */
+void     http_server_add_routes(struct http_server *s, const struct http_route *routes, size_t n);
+void     http_server_free(struct http_server *s); /* after whatever may still fire a waker has ended */
 uint16_t http_server_port(const struct http_server *s);
-/* Accept and serve on the calling thread until drained or told to quit. */
+/* Accept and serve on the calling thread until drained or told to quit. Afterwards every exchange has ended. */
 status   http_server_run(struct http_server *s, struct error *e);
 /* Stop accepting, let exchanges finish for at most deadline_ms, then return from run. From any thread or a
  * signal handler. */

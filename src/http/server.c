@@ -286,8 +286,7 @@ static void fill_defaults(struct http_options *o)
     if (!o->idle_timeout_ms) o->idle_timeout_ms = 75 * 1000;
 }
 
-status http_server_new(struct http_server **out, const struct http_options *o,
-                       const struct http_route *routes, size_t n_route, struct error *e)
+status http_server_new(struct http_server **out, const struct http_options *o, struct error *e)
 {
     struct http_server *s = mem_zalloc(1, sizeof *s);
     signal(SIGPIPE, SIG_IGN); /* a write to a client that has gone is an error value */
@@ -296,9 +295,6 @@ status http_server_new(struct http_server **out, const struct http_options *o,
     fill_defaults(&s->o);
     s->o.host = mem_strdup(o->host ? o->host : "127.0.0.1");
     s->o.unix_path = o->unix_path ? mem_strdup(o->unix_path) : NULL;
-    s->route = mem_zalloc(n_route ? n_route : 1, sizeof *routes);
-    if (n_route) memcpy(s->route, routes, n_route * sizeof *routes);
-    s->n_route = n_route;
     s->id_key = rng_seed_from_os();
     s->listen_fd = -1;
     s->loop.wake_fd = -1;
@@ -316,29 +312,40 @@ status http_server_new(struct http_server **out, const struct http_options *o,
     return OK;
 }
 
+void http_server_add_routes(struct http_server *s, const struct http_route *routes, size_t n)
+{
+    s->route = mem_realloc(s->route, s->n_route + n, sizeof *routes);
+    memcpy(s->route + s->n_route, routes, n * sizeof *routes);
+    s->n_route += n;
+}
+
+/* Cut what is left; each exchange is told. */
+static void end_all(struct http_loop *l)
+{
+    l->drain_begun = false;
+    while (l->conns) conn_kill(l->conns);
+}
+
 status http_server_run(struct http_server *s, struct error *e)
 {
     struct http_loop *l = &s->loop;
     if (listen(s->listen_fd, BACKLOG) != 0)
-        return fail(e, ERR_IO,
-                    errno == EADDRINUSE ? "port %u was taken by another process meanwhile"
-                                        : "cannot listen on port %u",
-                    s->port);
+        return fail(e, ERR_IO, "cannot listen on port %u: %s", s->port,
+                    errno == EADDRINUSE ? "another process has taken it meanwhile" : strerror(errno));
     l->listener = evconnlistener_new(l->base, on_accept, l, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0,
                                      s->listen_fd);
     if (!l->listener) return fail(e, ERR_IO, "cannot listen");
     evconnlistener_set_error_cb(l->listener, on_accept_error);
-    if (event_base_dispatch(l->base) < 0)
-        return fail(e, ERR_IO, "the event loop failed: %s", strerror(errno));
-    return OK;
+    int r = event_base_dispatch(l->base);
+    end_all(l);
+    return r < 0 ? fail(e, ERR_IO, "the event loop failed: %s", strerror(errno)) : OK;
 }
 
 void http_server_free(struct http_server *s)
 {
     if (!s) return;
     struct http_loop *l = &s->loop;
-    l->drain_begun = false;
-    while (l->conns) conn_kill(l->conns);
+    end_all(l);
     if (l->base) wakers_run(l); /* drops the references of what was fired last */
     if (l->listener)
         evconnlistener_free(l->listener);

@@ -1,0 +1,297 @@
+/* corral serve: one model behind the HTTP APIs. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "api/api.h"
+#include "base/log.h"
+#include "cli/session.h"
+#include "http/http.h"
+
+static struct {
+    struct session_options model;
+    const char *host, *socket, *name;
+    struct opt_list alias;
+    int64_t port, parallel, queue, max_body, max_head, max_connections;
+    double head_timeout, body_timeout, write_timeout, idle_timeout, drain_timeout, keepalive;
+    bool log_json, quiet, half_close;
+} o;
+
+#define SECONDS(flag, field, d, text)                                                                        \
+    {                                                                                                        \
+        .name = flag, .type = OPT_FLOAT, .at = &o.field, .min = 0.05, .max = 86400, .def = d, .unit = "s",   \
+        .help = text                                                                                         \
+    }
+
+static const struct opt opts[] = {
+    SESSION_OPTS(o.model),
+    {.name = "", .help = "Where"},
+    {.name = "host",
+     .type = OPT_STR,
+     .at = &o.host,
+     .def = "127.0.0.1",
+     .arg = "ADDRESS",
+     .help = "address to listen on; 0.0.0.0 or :: for all"},
+    {.name = "port",
+     .type = OPT_INT,
+     .at = &o.port,
+     .min = 0,
+     .max = 65535,
+     .def = "8080",
+     .help = "port to listen on; 0: any free one, which is printed"},
+    {.name = "socket",
+     .type = OPT_STR,
+     .at = &o.socket,
+     .arg = "PATH",
+     .help = "listen on this Unix socket instead"},
+    {.name = "name",
+     .type = OPT_STR,
+     .at = &o.name,
+     .help = "name of the model for clients; default: the file's"},
+    {.name = "alias",
+     .type = OPT_LIST,
+     .at = &o.alias,
+     .arg = "NAME",
+     .help = "another name that it answers to"},
+    {.name = "", .help = "How much"},
+    {.name = "parallel",
+     .letter = 'p',
+     .type = OPT_INT,
+     .at = &o.parallel,
+     .min = 1,
+     .max = 1024,
+     .def = "8",
+     .unit = "sequences",
+     .help = "that are generated at once"},
+    {.name = "queue",
+     .type = OPT_INT,
+     .at = &o.queue,
+     .min = 1,
+     .max = 1000000,
+     .def = "256",
+     .unit = "sequences",
+     .help = "that may wait; more are answered 429"},
+    {.name = "max-connections",
+     .type = OPT_INT,
+     .at = &o.max_connections,
+     .min = 1,
+     .max = 1000000,
+     .def = "1024",
+     .help = "open at once; more are answered 503"},
+    {.name = "max-body",
+     .type = OPT_INT,
+     .at = &o.max_body,
+     .min = 1,
+     .max = 1 << 30,
+     .def = "16M",
+     .unit = "bytes",
+     .help = "of a request's body; larger ones are answered 413"},
+    {.name = "max-head",
+     .type = OPT_INT,
+     .at = &o.max_head,
+     .min = 1024,
+     .max = 1 << 20,
+     .def = "32k",
+     .unit = "bytes",
+     .help = "of a request's header; larger ones are answered 431"},
+    {.name = "", .help = "How long"},
+    SECONDS("head-timeout", head_timeout, "10", "for a request's header to arrive"),
+    SECONDS("body-timeout", body_timeout, "60", "for its body"),
+    SECONDS("write-timeout", write_timeout, "30", "for a client to take what waits for it"),
+    SECONDS("idle-timeout", idle_timeout, "75", "between two requests on a connection"),
+    SECONDS("keepalive", keepalive, "15", "between comments on a stream that has nothing to say"),
+    SECONDS("drain-timeout", drain_timeout, "30", "for answers to be finished after SIGTERM or SIGINT"),
+    {.name = "half-close-answers",
+     .type = OPT_BOOL,
+     .at = &o.half_close,
+     .help = "answer a client that has shut its sending side (default: it has gone)"},
+    {.name = "", .help = "Log (stderr)"},
+    {.name = "log-json", .type = OPT_BOOL, .at = &o.log_json, .help = "one JSON object per line"},
+    {.name = "quiet", .letter = 'q', .type = OPT_BOOL, .at = &o.quiet, .help = "warnings and errors only"},
+    {0}};
+
+/* ---- signals ----------------------------------------------------------------------------------------- */
+
+static struct http_server *volatile draining;
+
+static void on_signal(int number)
+{
+    static volatile sig_atomic_t count;
+    if (!draining) _exit(128 + number);
+    if (count++ == 0)
+        http_server_drain(draining, (uint32_t)(o.drain_timeout * 1000));
+    else
+        http_server_quit(draining);
+}
+
+static void catch_signals(struct http_server *s)
+{
+    struct sigaction a = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    draining = s;
+    sigaction(SIGINT, &a, NULL);
+    sigaction(SIGTERM, &a, NULL);
+}
+
+/* ---- log --------------------------------------------------------------------------------------------- */
+
+static void log_access(void *user, const struct http_access *a)
+{
+    if (!log_on(LOG_INFO)) return;
+    if (!o.log_json) {
+        LOG(INFO, "http", "access", "%s %s %s %d in=%llu out=%llu first_ms=%.1f ms=%.1f%s id=%s", a->peer,
+            a->method, a->path, a->status, (unsigned long long)a->bytes_in, (unsigned long long)a->bytes_out,
+            (double)a->first_byte_us / 1e3, (double)a->total_us / 1e3, a->complete ? "" : " cut", a->id);
+        return;
+    }
+    const struct {
+        const char *key, *value;
+    } text[] = {{"id", a->id}, {"peer", a->peer}, {"method", a->method}, {"path", a->path}};
+    struct buf fields = {0};
+    for (size_t i = 0; i < COUNT_OF(text); i++) {
+        buf_addf(&fields, ",\"%s\":", text[i].key);
+        buf_json_str(&fields, text[i].value, strlen(text[i].value));
+    }
+    buf_addf(&fields,
+             ",\"status\":%d,\"complete\":%s,\"bytes_in\":%llu,\"bytes_out\":%llu,\"first_byte_ms\":%.3f,"
+             "\"total_ms\":%.3f",
+             a->status, a->complete ? "true" : "false", (unsigned long long)a->bytes_in,
+             (unsigned long long)a->bytes_out, (double)a->first_byte_us / 1e3, (double)a->total_us / 1e3);
+    log_fields(LOG_INFO, "http", "access", fields.data);
+    buf_deinit(&fields);
+}
+
+static void print_ready(const struct session *s, const struct http_server *server, const char *name,
+                        const struct engine *en)
+{
+    struct engine_stats st;
+    char url[512], at[600] = "";
+    engine_stats(en, &st);
+    bool v6 = strchr(o.host, ':');
+    bool any = !strcmp(o.host, "0.0.0.0") || !strcmp(o.host, "::");
+    if (o.socket) {
+        snprintf(url, sizeof url, "http://localhost");
+        snprintf(at, sizeof at, " --unix-socket %s", o.socket);
+    } else {
+        snprintf(url, sizeof url, v6 && !any ? "http://[%s]:%u" : "http://%s:%u", any ? "127.0.0.1" : o.host,
+                 http_server_port(server));
+    }
+    printf("corral: ready: %s serves %s (%s, context %u, %lld at once)%s%s\n", o.socket ? o.socket : url,
+           name, s->api->name, st.max_context, (long long)o.parallel,
+           any ? ", on every address of this machine" : "",
+           s->chat ? "" : "; this model completes text and was not made for chat");
+    if (s->chat)
+        printf("try: curl%s %s/v1/chat/completions -H 'Content-Type: application/json' -d "
+               "'{\"messages\":[{\"role\":\"user\",\"content\":\"What is Corral?\"}]}'\n",
+               at, url);
+    else
+        printf("try: curl%s %s/v1/completions -H 'Content-Type: application/json' -d '{\"prompt\":\"Once "
+               "upon a time\",\"max_tokens\":40}'\n",
+               at, url);
+    fflush(stdout);
+}
+
+/* ---- the command ------------------------------------------------------------------------------------- */
+
+static uint32_t ms(double seconds)
+{
+    return (uint32_t)(seconds * 1000);
+}
+
+/* As many descriptors as the limit on connections asks for, where that is allowed. */
+static void raise_descriptors(void)
+{
+    struct rlimit l;
+    rlim_t want = (rlim_t)o.max_connections + 64;
+    if (getrlimit(RLIMIT_NOFILE, &l) != 0 || l.rlim_cur >= want) return;
+    l.rlim_cur = MIN(want, l.rlim_max);
+    setrlimit(RLIMIT_NOFILE, &l);
+    if (l.rlim_cur < want)
+        LOG(WARN, "serve", "descriptors", "limit=%llu wanted=%llu", (unsigned long long)l.rlim_cur,
+            (unsigned long long)want);
+}
+
+static status bind_server(struct http_server **out, struct error *e)
+{
+    const struct http_options ho = {
+        .host = o.host,
+        .port = (uint16_t)o.port,
+        .unix_path = o.socket,
+        .max_body_bytes = (size_t)o.max_body,
+        .max_head_bytes = (size_t)o.max_head,
+        .max_connections = (uint32_t)o.max_connections,
+        .head_timeout_ms = ms(o.head_timeout),
+        .body_timeout_ms = ms(o.body_timeout),
+        .write_timeout_ms = ms(o.write_timeout),
+        .idle_timeout_ms = ms(o.idle_timeout),
+        .half_close_answers = o.half_close,
+        .render_error = api_render_error,
+        .on_access = log_access,
+    };
+    return http_server_new(out, &ho, e);
+}
+
+static status serve(struct session *s, struct http_server *server, struct api **api, struct error *e)
+{
+    struct engine_options eo;
+    const struct http_route *routes;
+    const char *name = o.name ? o.name : s->name;
+    TRY(session_engine_options(s, &o.model, (uint32_t)o.parallel, &eo, e));
+    eo.max_queue = (uint32_t)o.queue;
+    TRY(session_start(s, &eo, e));
+    const struct api_options ao = {.engine = s->engine,
+                                   .tok = s->tok,
+                                   .eog = s->eog,
+                                   .n_eog = s->n_eog,
+                                   .model = name,
+                                   .alias = o.alias.item,
+                                   .n_alias = o.alias.n,
+                                   .keepalive_ms = ms(o.keepalive)};
+    TRY(api_new(api, &ao, e));
+    size_t n_route = api_routes(*api, &routes);
+    http_server_add_routes(server, routes, n_route);
+    catch_signals(server);
+    print_ready(s, server, name, s->engine);
+    return http_server_run(server, e);
+}
+
+static int serve_main(int argc, char **argv)
+{
+    struct error e = {0};
+    const char *word[1] = {NULL};
+    size_t n_word;
+    if (opt_parse(opts, argc, argv, word, &n_word, 1, &e) != OK) return cli_usage_error(&cmd_serve, &e);
+    if (!o.quiet) log_set_level(LOG_INFO);
+    log_set_json(o.log_json);
+    raise_descriptors();
+
+    struct session s = {0};
+    struct http_server *server = NULL;
+    struct api *api = NULL;
+    status r = bind_server(&server, &e); /* first: a port in use should not cost the time to load a model */
+    if (r == OK) r = session_open(&s, &o.model, word[0], &e);
+    if (r == OK) r = serve(&s, server, &api, &e);
+    session_close(
+        &s); /* the engine's last events still wake the server's loop and count down what api holds */
+    http_server_free(server);
+    api_free(api);
+    return r == OK ? EXIT_OK : cli_error(&e);
+}
+
+const struct command cmd_serve = {
+    .name = "serve",
+    .args = "[MODEL] [--host 127.0.0.1] [--port 8080] [--parallel 8] [options]",
+    .summary = "serve a model over HTTP: OpenAI's API",
+    .help = "Examples:\n"
+            "  corral serve                                   the demo model on http://127.0.0.1:8080\n"
+            "  corral serve model.gguf --port 0               any free port; it is printed\n"
+            "  corral serve model.gguf --host :: -p 32        on every address, 32 sequences at once\n"
+            "  corral serve model.gguf --socket /run/corral   on a Unix socket\n"
+            "\nPaths: GET /health, GET /v1/models, POST /v1/completions, POST /v1/chat/completions. See "
+            "docs/server.md.\n"
+            "SIGTERM and SIGINT stop accepting and let answers finish; a second one quits at once.\n",
+    .opts = opts,
+    .run = serve_main,
+};
