@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "backend/cpu/cpu_int.h"
@@ -83,6 +84,29 @@ static status cpu_plan(struct backend *b, const struct model_desc *m, const stru
     return OK;
 }
 
+/* Bring the mapped weights into memory, stride by stride with progress in between, so that the first request
+ * does not pay for reading the file. Weights that do not fit are left to the kernel's paging. */
+static status read_ahead(const struct model_desc *m, backend_progress progress, void *user, struct error *e)
+{
+    const size_t stride = (size_t)64 << 20, page = (size_t)sysconf(_SC_PAGESIZE);
+    const size_t memory = (size_t)sysconf(_SC_PHYS_PAGES) * page;
+    size_t total = 0, done = 0;
+    for (uint32_t i = 1; i < m->n_weight; i++) total += m->weight[i].n_bytes;
+    if (!progress || total > memory / 10 * 8) return OK;
+    for (uint32_t i = 1; i < m->n_weight; i++) {
+        const struct weight *w = &m->weight[i];
+        for (size_t at = 0; at < w->n_bytes; at += stride) {
+            size_t n = MIN(stride, w->n_bytes - at);
+            uintptr_t from = (uintptr_t)(w->data + at) / page * page;
+            /* Advice only: without it the pages come when they are touched. */
+            (void)madvise((void *)from, (uintptr_t)(w->data + at + n) - from, MADV_POPULATE_READ);
+            done += n;
+            if (!progress(user, done, total)) return fail(e, ERR_CANCELLED, "loading was stopped");
+        }
+    }
+    return OK;
+}
+
 static status cpu_load(struct backend_model **out, struct backend *b, const struct model_desc *m,
                        const struct backend_limits *l, backend_progress progress, void *user, struct error *e)
 {
@@ -91,6 +115,7 @@ static status cpu_load(struct backend_model **out, struct backend *b, const stru
     *out = NULL;
     TRY(kv_layout_init(&kv, &m->cfg, l->kv_type, e));
     TRY(check_weights(b, m, e));
+    TRY(read_ahead(m, progress, user, e));
     scratch_layout(&s, NULL, m, l, pool_n_thread(b->pool));
     void *mem = NULL;
     if (posix_memalign(&mem, 64, s.total_bytes) != 0)
