@@ -1,0 +1,306 @@
+/* Requests through a real engine on the cpu backend: the same tokens alone, together, preempted and cancelled
+ * beside each other; ends, limits and errors. */
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "engine/engine.h"
+#include "tiny_model.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+static const struct tiny_shape shape = {.arch = "llama",
+                                        .type = DT_F32,
+                                        .n_vocab = 90,
+                                        .n_embd = 32,
+                                        .n_layer = 2,
+                                        .n_head = 4,
+                                        .n_head_kv = 2,
+                                        .head_dim = 8,
+                                        .n_ff = 48};
+static struct tiny_model model;
+
+enum { MAX_OUT = 256 };
+struct answer {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int32_t token[MAX_OUT];
+    uint32_t n, n_end;
+    enum finish_reason why;
+    struct engine_timing timing;
+    char error[248];
+};
+
+static void answer_init(struct answer *a)
+{
+    memset(a, 0, sizeof *a);
+    pthread_mutex_init(&a->lock, NULL);
+    pthread_cond_init(&a->changed, NULL);
+}
+
+static void on_event(void *user, const struct engine_event *ev)
+{
+    struct answer *a = user;
+    pthread_mutex_lock(&a->lock);
+    if (ev->kind == EV_TOKEN) {
+        if (a->n < MAX_OUT) a->token[a->n] = ev->token->token;
+        a->n++;
+    } else {
+        a->n_end++;
+        a->why = ev->finish;
+        a->timing = ev->timing;
+        if (ev->error) memcpy(a->error, ev->error->msg, sizeof a->error);
+    }
+    pthread_cond_broadcast(&a->changed);
+    pthread_mutex_unlock(&a->lock);
+}
+
+static void wait_end(struct answer *a)
+{
+    pthread_mutex_lock(&a->lock);
+    while (!a->n_end) pthread_cond_wait(&a->changed, &a->lock);
+    pthread_mutex_unlock(&a->lock);
+}
+
+static void wait_tokens(struct answer *a, uint32_t n)
+{
+    pthread_mutex_lock(&a->lock);
+    while (a->n < n && !a->n_end) pthread_cond_wait(&a->changed, &a->lock);
+    pthread_mutex_unlock(&a->lock);
+}
+
+static struct engine *start(uint32_t max_seqs, uint32_t context, uint32_t kv_blocks, uint32_t max_queue)
+{
+    struct error e = {0};
+    struct engine *en;
+    struct backend_plan plan;
+    struct backend *b;
+    struct backend_options bo = {.n_thread = 1};
+    struct backend_limits l = {
+        .max_tokens = 8, .max_seqs = 1, .max_logits = 1, .max_context = 16, .kv_type = DT_F32};
+    assert_int_equal(backend_cpu.open(&b, &bo, &e), OK);
+    assert_int_equal(backend_cpu.plan(b, model_desc(model.model), &l, &plan, &e), OK);
+    backend_cpu.close(b);
+    struct engine_options o = {.api = &backend_cpu,
+                               .n_thread = 2,
+                               .max_context = context,
+                               .max_seqs = max_seqs,
+                               .max_queue = max_queue,
+                               .step_tokens = 24,
+                               .kv_bytes = kv_blocks * plan.kv_block_bytes,
+                               .kv_type = DT_F32};
+    if (engine_new(&en, model_desc(model.model), &o, &e) != OK) fail_msg("%s", e.msg);
+    return en;
+}
+
+/* Request number i: prompts and settings differ. */
+static struct engine_request request(uint32_t i, int32_t *prompt, struct answer *a)
+{
+    struct engine_request r = {
+        .prompt = prompt, .n_prompt = 3 + 11 * i % 50, .max_tokens = 20 + i, .on_event = on_event, .user = a};
+    for (uint32_t j = 0; j < r.n_prompt; j++) prompt[j] = (int32_t)((7 * j + 13 * i) % shape.n_vocab);
+    sample_params_default(&r.params);
+    r.params.seed = 1000 + i;
+    r.params.temperature = i % 2 ? 0.9f : 0;
+    return r;
+}
+
+enum { N_REQ = 10 };
+static int32_t alone[N_REQ][MAX_OUT];
+static uint32_t n_alone[N_REQ];
+
+static void run_alone(void)
+{
+    struct engine *en = start(1, 128, 0, 0);
+    for (uint32_t i = 0; i < N_REQ; i++) {
+        int32_t prompt[64];
+        struct answer a;
+        struct error e = {0};
+        uint64_t id;
+        answer_init(&a);
+        struct engine_request r = request(i, prompt, &a);
+        if (engine_submit(en, &r, &id, &e) != OK) fail_msg("%s", e.msg);
+        wait_end(&a);
+        assert_int_equal(a.why, FINISH_LENGTH);
+        assert_int_equal(a.n, r.max_tokens);
+        assert_int_equal(a.timing.n_prompt, r.n_prompt);
+        assert_int_equal(a.timing.n_decode, r.max_tokens);
+        n_alone[i] = a.n;
+        memcpy(alone[i], a.token, sizeof a.token);
+    }
+    engine_free(en);
+}
+
+/* kv_blocks 0: plenty; small: sequences are preempted and computed again. */
+static void run_together(uint32_t max_seqs, uint32_t kv_blocks)
+{
+    struct engine *en = start(max_seqs, 128, kv_blocks, 0);
+    struct answer a[N_REQ];
+    int32_t prompt[N_REQ][64];
+    for (uint32_t i = 0; i < N_REQ; i++) {
+        struct error e = {0};
+        uint64_t id;
+        answer_init(&a[i]);
+        struct engine_request r = request(i, prompt[i], &a[i]);
+        if (engine_submit(en, &r, &id, &e) != OK) fail_msg("%s", e.msg);
+    }
+    for (uint32_t i = 0; i < N_REQ; i++) {
+        wait_end(&a[i]);
+        assert_int_equal(a[i].n, n_alone[i]);
+        if (memcmp(a[i].token, alone[i], a[i].n * sizeof *a[i].token) != 0)
+            fail_msg("request %u, %u at once, %u KV blocks: not the tokens it gets alone", i, max_seqs,
+                     kv_blocks);
+    }
+    struct engine_stats st;
+    engine_stats(en, &st);
+    engine_free(en);
+    for (uint32_t i = 0; i < N_REQ; i++) assert_int_equal(a[i].n_end, 1);
+}
+
+static void same_tokens_in_any_company(void **state)
+{
+    run_alone();
+    run_together(4, 0);
+    run_together(N_REQ, 0);
+    run_together(N_REQ, 8); /* one sequence of full length: constant preemption */
+    run_together(3, 11);
+}
+
+static void blocks_come_back(void **state)
+{
+    struct engine *en = start(4, 128, 0, 0);
+    struct engine_stats st;
+    struct answer a[40];
+    int32_t prompt[64];
+    uint64_t id[40];
+    for (uint32_t i = 0; i < COUNT_OF(a); i++) {
+        struct error e = {0};
+        answer_init(&a[i]);
+        struct engine_request r = request(i % N_REQ, prompt, &a[i]);
+        if (engine_submit(en, &r, &id[i], &e) != OK) fail_msg("%s", e.msg);
+        if (i % 3 == 0) wait_tokens(&a[i], i % 5);
+        if (i % 2) engine_cancel(en, id[i]);
+    }
+    for (uint32_t i = 0; i < COUNT_OF(a); i++) {
+        wait_end(&a[i]);
+        assert_true(a[i].why == FINISH_LENGTH || (i % 2 && a[i].why == FINISH_CANCELLED));
+    }
+    for (int tries = 0; tries < 1000; tries++) {
+        engine_stats(en, &st);
+        if (st.n_kv_free == st.n_kv_block && !st.n_running) break;
+        usleep(1000);
+    }
+    assert_int_equal(st.n_kv_free, st.n_kv_block);
+    assert_int_equal(st.n_running + st.n_queued, 0);
+    engine_free(en);
+}
+
+static void ends_and_errors(void **state)
+{
+    struct engine *en = start(2, 64, 0, 0);
+    struct error e = {0};
+    struct answer a;
+    int32_t prompt[80] = {1, 2, 3};
+    uint64_t id;
+    answer_init(&a);
+    struct engine_request r = {.prompt = prompt, .n_prompt = 3, .on_event = on_event, .user = &a};
+    sample_params_default(&r.params);
+    r.params.temperature = 0;
+
+    /* Until the context is full. */
+    assert_int_equal(engine_submit(en, &r, &id, &e), OK);
+    wait_end(&a);
+    assert_int_equal(a.why, FINISH_CONTEXT);
+    assert_int_equal(a.n, 61);
+
+    /* The fifth token ends it when it is an end-of-generation token. */
+    int32_t eog = a.token[4];
+    uint32_t first = 0;
+    while (a.token[first] != eog) first++;
+    r.params.eog = &eog;
+    r.params.n_eog = 1;
+    answer_init(&a);
+    assert_int_equal(engine_submit(en, &r, &id, &e), OK);
+    wait_end(&a);
+    assert_int_equal(a.why, FINISH_STOP);
+    assert_int_equal(a.n, first);
+
+    r.n_prompt = 64;
+    assert_int_equal(engine_submit(en, &r, &id, &e), ERR_LIMIT);
+    assert_non_null(strstr(e.msg, "64"));
+    r.n_prompt = 0;
+    assert_int_equal(engine_submit(en, &r, &id, &e), ERR_ARG);
+    r.n_prompt = 3;
+    prompt[1] = 90;
+    assert_int_equal(engine_submit(en, &r, &id, &e), ERR_ARG);
+    prompt[1] = 2;
+    r.params.top_p = 7;
+    assert_int_equal(engine_submit(en, &r, &id, &e), ERR_ARG);
+    assert_non_null(strstr(e.msg, "top_p"));
+    engine_cancel(en, 123456); /* nobody's: ignored */
+    engine_free(en);
+}
+
+static void a_full_queue_says_so(void **state)
+{
+    struct engine *en = start(1, 128, 0, 2);
+    struct answer a[30];
+    int32_t prompt[64];
+    uint32_t n_ok = 0, n_busy = 0;
+    struct error e = {0};
+    uint64_t id;
+    for (uint32_t i = 0; i < COUNT_OF(a); i++) {
+        answer_init(&a[i]);
+        struct engine_request r = request(9, prompt, &a[n_ok]);
+        status s = engine_submit(en, &r, &id, &e);
+        if (s == OK)
+            n_ok++;
+        else {
+            assert_int_equal(s, ERR_BUSY);
+            n_busy++;
+        }
+    }
+    assert_true(n_ok >= 2);
+    assert_true(n_busy >= 1);
+    engine_free(en); /* cancels the rest, with an END each */
+    for (uint32_t i = 0; i < n_ok; i++) assert_int_equal(a[i].n_end, 1);
+}
+
+static void contexts_that_do_not_fit(void **state)
+{
+    struct error e = {0};
+    struct engine *en;
+    struct engine_options o = {
+        .api = &backend_cpu, .n_thread = 1, .max_context = 512, .kv_bytes = 20000, .kv_type = DT_F16};
+    assert_int_equal(engine_new(&en, model_desc(model.model), &o, &e), ERR_LIMIT);
+    assert_non_null(strstr(e.msg, "512"));
+    o.kv_type = DT_Q8_0; /* heads of 8 */
+    assert_int_equal(engine_new(&en, model_desc(model.model), &o, &e), ERR_UNSUPPORTED);
+}
+
+static int open_model(void **state)
+{
+    tiny_open(&model, &shape, 42);
+    return 0;
+}
+
+static int close_model(void **state)
+{
+    tiny_close(&model);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(same_tokens_in_any_company),
+        cmocka_unit_test(blocks_come_back),
+        cmocka_unit_test(ends_and_errors),
+        cmocka_unit_test(a_full_queue_says_so),
+        cmocka_unit_test(contexts_that_do_not_fit),
+    };
+    return cmocka_run_group_tests(tests, open_model, close_model);
+}
