@@ -41,7 +41,7 @@ static void add_token_text(struct buf *out, const struct generation *g, int32_t 
 /* -infinity is no JSON number; OpenAI writes -9999 for "very unlikely". */
 static void add_logprob(struct buf *out, float v)
 {
-    buf_json_double(out, v < -9999.0f || v != v ? -9999.0 : (double)v);
+    buf_addf(out, "%.7g", v >= -9999.0f ? (double)v : -9999.0);
 }
 
 static void add_chat_token(struct buf *out, const struct generation *g, int32_t token, float logprob)
