@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-status history_init(struct history *h, int32_t last_n, uint32_t count_of, struct error *e)
+status history_setup(struct history *h, int32_t last_n, uint32_t count_of, struct error *e)
 {
     *h = (struct history){.window = last_n < 0 ? SIZE_MAX : (size_t)last_n};
     if (!count_of || !h->window) return OK;

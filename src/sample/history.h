@@ -15,7 +15,8 @@ struct history {
 };
 
 /* last_n as in the parameters: -1 everything, 0 nothing. count_of: 0, or the vocabulary to keep counts for. */
-status history_init(struct history *h, int32_t last_n, uint32_t count_of, struct error *e);
+/* Not history_init: libedit, which the command line links, has a function of that name. */
+status history_setup(struct history *h, int32_t last_n, uint32_t count_of, struct error *e);
 void   history_deinit(struct history *h);
 void   history_add(struct history *h, int32_t token, bool from_prompt);
 

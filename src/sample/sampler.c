@@ -86,8 +86,8 @@ status sampler_new(struct sampler **out, const struct sample_params *p, uint32_t
     bool penalties = !strategy_table[STRATEGY_PENALTIES].is_off(p);
     bool dry = !strategy_table[STRATEGY_DRY].is_off(p);
     status st = cands_alloc(&s->c, n_vocab, e);
-    if (st == OK) st = history_init(&s->recent, penalties ? p->repeat_last_n : 0, n_vocab, e);
-    if (st == OK) st = history_init(&s->dry, dry ? p->dry_penalty_last_n : 0, 0, e);
+    if (st == OK) st = history_setup(&s->recent, penalties ? p->repeat_last_n : 0, n_vocab, e);
+    if (st == OK) st = history_setup(&s->dry, dry ? p->dry_penalty_last_n : 0, 0, e);
     if (st == OK && dry && !(s->dry_len = mem_try(n_vocab, sizeof *s->dry_len)))
         st = fail(e, ERR_MEMORY, "sampler: no memory for DRY over %u tokens", n_vocab);
     if (st == OK && !(s->top = mem_try(s->p.n_logprobs, sizeof *s->top)))
@@ -181,6 +181,7 @@ static status prepare(struct sampler *s, const float *logits, const uint32_t *ma
     c->logit = logits;
     c->id = NULL;
     c->n = s->n_vocab;
+    c->best_known = false;
     if (mask) {
         apply_mask(c->own_logit, logits, mask, c->n);
         c->logit = c->own_logit;
@@ -190,6 +191,8 @@ static status prepare(struct sampler *s, const float *logits, const uint32_t *ma
     struct logit_scan scan = logit_scan(c->logit, c->n);
     if (scan.max == -INFINITY)
         return fail(e, ERR_ARG, "no token can be chosen: each of %u is forbidden or has no number", c->n);
+    c->best = scan.at;
+    c->best_known = true;
     if (scan.wild) tame(c, scan.max == INFINITY);
     return OK;
 }
@@ -224,8 +227,10 @@ static void report_raw(struct sampler *s, const float *logits, struct sample_res
     c->logit = logits;
     c->id = NULL;
     c->n = s->n_vocab;
+    c->best = scan.at;
+    c->best_known = true;
     if (scan.wild) tame(c, scan.max == INFINITY);
-    float max = scan.wild ? cands_max(c) : scan.max;
+    float max = cands_max(c);
     double log_total = max + log(exp_sum(NULL, NULL, c->logit, c->n, max));
     out->logprob = (float)MIN(c->logit[out->token] - log_total, 0.0);
     out->n_top = best_rows(s, log_total);
