@@ -3,9 +3,8 @@
  * Sources: Sennrich, Haddow, Birch, "Neural Machine Translation of Rare Words with Subword Units", ACL 2016;
  * the byte alphabet is that of Radford et al., "Language Models are Unsupervised Multitask Learners", 2019.
  *
- * Three ways, fastest first: a word that is itself one token and comes out of the merges as such (the greater
- * part of any text) is found in one hash lookup; short words merge in arrays on the stack; long ones in
- * merge_all's heap. */
+ * A word that is itself one token and comes out of the merges as such, the greater part of any text, is found
+ * in one hash lookup; the others are merged. */
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -14,7 +13,7 @@
 #include "format/gguf.h"
 #include "text/tok_int.h"
 
-enum { SHORT_WORD = 48, MAX_MERGES = TOK_MAX_VOCAB };
+enum { MAX_MERGES = TOK_MAX_VOCAB };
 
 /* GPT-2 writes each byte as a printable character: most of Latin-1 as it is, the other 68 bytes as U+0100 on.
  */
@@ -64,38 +63,6 @@ static void add(struct tok_run *run, int32_t id)
     if (id >= 0) tok_ids_add(run->ids, id);
 }
 
-/* Merge the n > 1 bytes of a short word; returns the number of ids left in id. */
-static size_t merge_short(const struct tokenizer *t, const char *word, size_t n, int32_t id[SHORT_WORD])
-{
-    uint32_t rank[SHORT_WORD];  /* of joining i with i + 1 */
-    int32_t joined[SHORT_WORD]; /* and what that gives */
-#define LOOK_UP(i)                                                                                           \
-    do {                                                                                                     \
-        const struct tok_pair *p_ = pairmap_find(&t->pairs, id[i], id[(i) + 1]);                             \
-        rank[i] = p_ ? p_->rank : UINT32_MAX;                                                                \
-        joined[i] = p_ ? p_->id : -1;                                                                        \
-    } while (0)
-    for (size_t i = 0; i < n; i++) id[i] = t->byte_id[(uint8_t)word[i]];
-    for (size_t i = 0; i + 1 < n; i++) LOOK_UP(i);
-    while (n > 1) {
-        size_t best = 0;
-        for (size_t i = 1; i + 1 < n; i++)
-            if (rank[i] < rank[best]) best = i;
-        if (rank[best] == UINT32_MAX) break;
-        id[best] = joined[best];
-        n--;
-        for (size_t i = best + 1; i < n; i++) {
-            id[i] = id[i + 1];
-            rank[i] = rank[i + 1];
-            joined[i] = joined[i + 1];
-        }
-        if (best + 1 < n) LOOK_UP(best);
-        if (best) LOOK_UP(best - 1);
-    }
-#undef LOOK_UP
-    return n;
-}
-
 static bool bpe_join(const struct tokenizer *t, const char *text, const struct tok_sym *a,
                      const struct tok_sym *b, uint32_t *order, int32_t *id)
 {
@@ -106,39 +73,30 @@ static bool bpe_join(const struct tokenizer *t, const char *text, const struct t
     return true;
 }
 
-static void merge_long(struct tok_run *run, const char *word, size_t n)
-{
-    struct tok_sym *sym = mem_try(n, sizeof *sym);
-    for (size_t i = 0; sym && i < n; i++)
-        sym[i] = (struct tok_sym){.off = (uint32_t)i,
-                                  .n = 1,
-                                  .id = run->t->byte_id[(uint8_t)word[i]],
-                                  .prev = i ? (uint32_t)i - 1 : UINT32_MAX,
-                                  .next = i + 1 < n ? (uint32_t)i + 1 : UINT32_MAX};
-    if (!sym || !merge_all(run->t, word, sym, (uint32_t)n, bpe_join)) run->code = ERR_MEMORY;
-    for (size_t i = 0; run->code == OK && i < n; i++)
-        if (sym[i].n) add(run, sym[i].id);
-    free(sym);
-}
-
 void bpe_word(struct tok_run *run, const char *word, size_t n)
 {
     const struct tokenizer *t = run->t;
-    int32_t id[SHORT_WORD];
+    struct tok_sym here[TOK_SHORT_RUN], *sym = here;
     int32_t whole = n <= t->max_token ? strmap_find(&t->by_piece, word, n) : -1;
     if (whole >= 0) {
         tok_ids_add(run->ids, whole);
-    } else if (n <= SHORT_WORD) {
-        n = merge_short(t, word, n, id);
-        for (size_t i = 0; i < n; i++) add(run, id[i]);
-    } else {
-        merge_long(run, word, n);
+        return;
     }
+    if (n > TOK_SHORT_RUN) sym = mem_try(n, sizeof *sym);
+    for (size_t i = 0; sym && i < n; i++)
+        sym[i] = (struct tok_sym){.off = (uint32_t)i,
+                                  .n = 1,
+                                  .id = t->byte_id[(uint8_t)word[i]],
+                                  .prev = i ? (uint32_t)i - 1 : UINT32_MAX,
+                                  .next = i + 1 < n ? (uint32_t)i + 1 : UINT32_MAX};
+    if (!sym || !merge_all(t, word, sym, (uint32_t)n, bpe_join)) run->code = ERR_MEMORY;
+    for (uint32_t i = 0; run->code == OK && i != UINT32_MAX; i = sym[i].next) add(run, sym[i].id);
+    if (sym != here) free(sym);
 }
 
 void bpe_encode(struct tok_run *run, const char *text, size_t n)
 {
-    pre_split(run->t->pre, run, text, n);
+    pre_split(run->t->pre, text, n, run, bpe_word);
 }
 
 static bool pair_put(struct tok_pairmap *m, int32_t left, int32_t right, uint32_t rank, int32_t id)
@@ -191,27 +149,6 @@ static status load_merges(struct tokenizer *t, const struct gguf *g, struct erro
     return OK;
 }
 
-/* by_piece: the plain tokens that merging makes of their own bytes, so that a word can be looked up whole.
- * Where the pre-tokenizer says that merges are ignored for words that are tokens: all plain tokens. */
-static status index_words(struct tokenizer *t, struct error *e)
-{
-    struct tok_ids ids = {0};
-    bool all = pre_ignores_merges(t->pre);
-    struct tok_strmap words;
-    TRY(strmap_init(&words, t->n_vocab, rng_seed_from_os(), t->blob, t->piece, e));
-    for (uint32_t i = 0; i < t->n_vocab; i++) {
-        struct tok_run run = {.t = t, .ids = &ids};
-        struct tok_span p = t->piece[i];
-        if (!p.n || t->attr[i] != TOK_NORMAL) continue;
-        ids.n = 0;
-        if (!all) bpe_word(&run, t->blob + p.off, p.n); /* by_piece is still empty: merges only */
-        if (all || (ids.n == 1 && ids.id[0] == (int32_t)i)) strmap_put(&words, (int32_t)i);
-    }
-    tok_ids_deinit(&ids);
-    t->by_piece = words;
-    return OK;
-}
-
 status bpe_init(struct tokenizer *t, const struct gguf *g, struct error *e)
 {
     for (unsigned b = 0; b < 256; b++) {
@@ -219,5 +156,5 @@ status bpe_init(struct tokenizer *t, const struct gguf *g, struct error *e)
         t->byte_id[b] = strmap_find(&t->by_text, text, utf8_encode(text, byte_to_char(b)));
     }
     TRY(load_merges(t, g, e));
-    return index_words(t, e);
+    return index_words(t, t->piece, bpe_word, pre_ignores_merges(t->pre), e);
 }

@@ -9,121 +9,8 @@
  *
  * Classes come from utf8proc (Unicode 15.0), so no expression engine with tables of another version is in
  * between. Every rule looks at each character a constant number of times. */
-#include <utf8proc.h>
-
-#include "base/utf8.h"
+#include "text/char_class.h"
 #include "text/tok_int.h"
-
-enum { /* classes of a character; 0: control, format, unassigned, private */
-       C_LETTER = 1,
-       C_NUMBER = 2,
-       C_PUNCT = 4,
-       C_SYMBOL = 8,
-       C_MARK = 16,
-       C_SPACE = 32,
-       C_NEWLINE = 64,
-       C_UPPER = 128,
-       C_LOWER = 256,   /* A-Z and a-z only */
-       C_DIGIT = 512,   /* 0-9 only */
-       C_WIDE = 1 << 15 /* not ASCII: look further */
-};
-
-static const uint16_t ascii_class[256] = {['\t'] = C_SPACE,
-                                          ['\n'] = C_SPACE | C_NEWLINE,
-                                          ['\v'] = C_SPACE,
-                                          ['\f'] = C_SPACE,
-                                          ['\r'] = C_SPACE | C_NEWLINE,
-                                          [' '] = C_SPACE,
-                                          ['!'] = C_PUNCT,
-                                          ['"'] = C_PUNCT,
-                                          ['#'] = C_PUNCT,
-                                          ['%'] = C_PUNCT,
-                                          ['&'] = C_PUNCT,
-                                          ['\''] = C_PUNCT,
-                                          ['('] = C_PUNCT,
-                                          [')'] = C_PUNCT,
-                                          ['*'] = C_PUNCT,
-                                          [','] = C_PUNCT,
-                                          ['-'] = C_PUNCT,
-                                          ['.'] = C_PUNCT,
-                                          ['/'] = C_PUNCT,
-                                          [':'] = C_PUNCT,
-                                          [';'] = C_PUNCT,
-                                          ['?'] = C_PUNCT,
-                                          ['@'] = C_PUNCT,
-                                          ['['] = C_PUNCT,
-                                          ['\\'] = C_PUNCT,
-                                          [']'] = C_PUNCT,
-                                          ['_'] = C_PUNCT,
-                                          ['{'] = C_PUNCT,
-                                          ['}'] = C_PUNCT,
-                                          ['$'] = C_SYMBOL,
-                                          ['+'] = C_SYMBOL,
-                                          ['<' ... '>'] = C_SYMBOL,
-                                          ['^'] = C_SYMBOL,
-                                          ['`'] = C_SYMBOL,
-                                          ['|'] = C_SYMBOL,
-                                          ['~'] = C_SYMBOL,
-                                          ['0' ... '9'] = C_NUMBER | C_DIGIT,
-                                          ['A' ... 'Z'] = C_LETTER | C_UPPER,
-                                          ['a' ... 'z'] = C_LETTER | C_LOWER,
-                                          [0x80 ... 0xFF] = C_WIDE};
-
-static uint16_t wide_class(uint32_t cp)
-{
-    if (cp == 0x85) return C_SPACE;
-    /* Unicode 15.1: CJK extension I and the description characters. */
-    if (cp >= 0x2EBF0 && cp <= 0x2EE5D) return C_LETTER;
-    if ((cp >= 0x2FFC && cp <= 0x2FFF) || cp == 0x31EF) return C_SYMBOL;
-    switch (utf8proc_category((utf8proc_int32_t)cp)) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO: return C_LETTER;
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME: return C_MARK;
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_NO: return C_NUMBER;
-    case UTF8PROC_CATEGORY_PC:
-    case UTF8PROC_CATEGORY_PD:
-    case UTF8PROC_CATEGORY_PS:
-    case UTF8PROC_CATEGORY_PE:
-    case UTF8PROC_CATEGORY_PI:
-    case UTF8PROC_CATEGORY_PF:
-    case UTF8PROC_CATEGORY_PO: return C_PUNCT;
-    case UTF8PROC_CATEGORY_SM:
-    case UTF8PROC_CATEGORY_SC:
-    case UTF8PROC_CATEGORY_SK:
-    case UTF8PROC_CATEGORY_SO: return C_SYMBOL;
-    case UTF8PROC_CATEGORY_ZS:
-    case UTF8PROC_CATEGORY_ZL:
-    case UTF8PROC_CATEGORY_ZP: return C_SPACE;
-    default: return 0;
-    }
-}
-
-struct ch { /* a character of the text; len 0: the end */
-    uint32_t cp;
-    uint16_t cls;
-    uint8_t len;
-};
-
-static __attribute__((noinline)) struct ch wide_at(const char *p, const char *end)
-{
-    uint32_t cp;
-    uint8_t len = (uint8_t)utf8_decode(p, (size_t)(end - p), &cp);
-    return (struct ch){cp, wide_class(cp), len};
-}
-
-static inline struct ch ch_at(const char *p, const char *end)
-{
-    if (p >= end) return (struct ch){0};
-    uint8_t b = (uint8_t)*p;
-    return ascii_class[b] & C_WIDE ? wide_at(p, end) : (struct ch){b, ascii_class[b], 1};
-}
 
 /* Past the characters from p on that have a class in want and none in not. */
 static inline const char *run_of(const char *p, const char *end, unsigned want, unsigned not )
@@ -445,6 +332,11 @@ const struct pre_rules *pre_find(const char *name)
     return NULL;
 }
 
+const char *pre_name_at(size_t i)
+{
+    return i < COUNT_OF(table) ? table[i].names : NULL;
+}
+
 bool pre_ignores_merges(const struct pre_rules *p)
 {
     return p->ignore_merges;
@@ -465,20 +357,26 @@ static inline const char *match_end(const struct pass *s, const char *p, const c
     }
 }
 
-static void split_from(const struct pass *s, unsigned left, struct tok_run *run, const char *p,
+struct splitter { /* where the words go */
+    struct tok_run *run;
+    tok_word *word;
+};
+
+static void split_from(const struct pass *s, unsigned left, const struct splitter *to, const char *p,
                        const char *end);
 
-static void hand_on(const struct pass *s, unsigned left, struct tok_run *run, const char *p, const char *end)
+static void hand_on(const struct pass *s, unsigned left, const struct splitter *to, const char *p,
+                    const char *end)
 {
     if (p == end) return;
     if (left && s[1].kind != PASS_NONE)
-        split_from(s + 1, left - 1, run, p, end);
+        split_from(s + 1, left - 1, to, p, end);
     else
-        bpe_word(run, p, (size_t)(end - p));
+        to->word(to->run, p, (size_t)(end - p));
 }
 
 /* "\s+$": the blanks at the end of a stretch stand alone. */
-static void split_last_blanks(const struct pass *s, unsigned left, struct tok_run *run, const char *p,
+static void split_last_blanks(const struct pass *s, unsigned left, const struct splitter *to, const char *p,
                               const char *end)
 {
     const char *blanks = end;
@@ -489,33 +387,34 @@ static void split_last_blanks(const struct pass *s, unsigned left, struct tok_ru
         else if (blanks == end)
             blanks = q;
     }
-    hand_on(s, left, run, p, blanks);
-    hand_on(s, left, run, blanks, end);
+    hand_on(s, left, to, p, blanks);
+    hand_on(s, left, to, blanks, end);
 }
 
 /* Cut p..end by pass s and hand the parts to the `left` passes after it. */
-static void split_from(const struct pass *s, unsigned left, struct tok_run *run, const char *p,
+static void split_from(const struct pass *s, unsigned left, const struct splitter *to, const char *p,
                        const char *end)
 {
     if (s->kind == PASS_LAST_BLANKS) {
-        split_last_blanks(s, left, run, p, end);
+        split_last_blanks(s, left, to, p, end);
         return;
     }
     const char *unmatched = p;
-    while (p < end && run->code == OK) {
+    while (p < end && to->run->code == OK) {
         const char *stop = match_end(s, p, end);
         if (!stop) {
             p += ch_at(p, end).len;
             continue;
         }
-        hand_on(s, left, run, unmatched, p);
-        hand_on(s, left, run, p, stop);
+        hand_on(s, left, to, unmatched, p);
+        hand_on(s, left, to, p, stop);
         unmatched = p = stop;
     }
-    hand_on(s, left, run, unmatched, p);
+    hand_on(s, left, to, unmatched, p);
 }
 
-void pre_split(const struct pre_rules *p, struct tok_run *run, const char *text, size_t n)
+void pre_split(const struct pre_rules *p, const char *text, size_t n, struct tok_run *run, tok_word *word)
 {
-    split_from(p->pass, MAX_PASS - 1, run, text, text + n);
+    struct splitter to = {run, word};
+    split_from(p->pass, MAX_PASS - 1, &to, text, text + n);
 }

@@ -60,44 +60,79 @@ static size_t escape_spaces(char *out, const char *text, size_t n, bool prefix)
     return k;
 }
 
-static uint32_t link_characters(const struct tokenizer *t, const char *text, size_t n, struct tok_sym *sym)
+static size_t count_characters(const char *text, size_t n)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n; count++) i += MAX(utf8_valid_len(text + i, n - i), (size_t)1);
+    return count;
+}
+
+static void link_characters(const struct tokenizer *t, const char *text, size_t n, struct tok_sym *sym)
 {
     uint32_t count = 0;
     for (size_t i = 0; i < n; count++) {
         size_t len = MAX(utf8_valid_len(text + i, n - i), (size_t)1);
         int32_t id = strmap_find(&t->by_text, text + i, len);
-        uint32_t next = i + len < n ? count + 1 : UINT32_MAX;
         if (id >= 0 && !tok_is_plain(t, id)) id = -1;
         sym[count] = (struct tok_sym){.off = (uint32_t)i,
                                       .n = (uint32_t)len,
                                       .id = id,
-                                      .next = next,
+                                      .next = i + len < n ? count + 1 : UINT32_MAX,
                                       .prev = count ? count - 1 : UINT32_MAX};
         i += len;
     }
-    return count;
 }
 
+/* A stretch that no token crosses the ends of, spaces written as U+2581. */
+static void spm_word(struct tok_run *run, const char *word, size_t n)
+{
+    const struct tokenizer *t = run->t;
+    struct tok_sym here[TOK_SHORT_RUN], *sym = here;
+    int32_t whole = n <= t->max_token ? strmap_find(&t->by_piece, word, n) : -1;
+    if (whole >= 0) {
+        tok_ids_add(run->ids, whole);
+        return;
+    }
+    size_t count = count_characters(word, n);
+    if (count > TOK_SHORT_RUN) sym = mem_try(count, sizeof *sym);
+    if (sym) link_characters(t, word, n, sym);
+    if (!sym || !merge_all(t, word, sym, (uint32_t)count, spm_join)) run->code = ERR_MEMORY;
+    for (uint32_t i = 0; run->code == OK && i != UINT32_MAX; i = sym[i].next) {
+        if (sym[i].id >= 0)
+            tok_ids_add(run->ids, sym[i].id);
+        else
+            add_bytes(run, word + sym[i].off, sym[i].n);
+    }
+    if (sym != here) free(sym);
+}
+
+/* The whole text is one run for the model, but where no token has this byte before a space nothing can merge
+ * across, and the parts may be merged by themselves. */
 void spm_encode(struct tok_run *run, const char *text, size_t n, bool prefix)
 {
     size_t spaces = prefix;
     for (size_t i = 0; i < n; i++) spaces += text[i] == ' ';
     char *buf = mem_try(n + 3 * spaces + 1, 1);
-    size_t len = buf ? escape_spaces(buf, text, n, prefix) : 0;
-    size_t chars = 0;
-    for (size_t i = 0; i < len; chars++) i += MAX(utf8_valid_len(buf + i, len - i), (size_t)1);
-    struct tok_sym *sym = buf && len <= UINT32_MAX ? mem_try(chars, sizeof *sym) : NULL;
-    uint32_t count = sym ? link_characters(run->t, buf, len, sym) : 0;
-    if (!sym || !merge_all(run->t, buf, sym, count, spm_join)) run->code = ERR_MEMORY;
-    for (uint32_t i = 0; run->code == OK && i < count; i++) {
-        if (!sym[i].n) continue;
-        if (sym[i].id >= 0)
-            tok_ids_add(run->ids, sym[i].id);
-        else
-            add_bytes(run, buf + sym[i].off, sym[i].n);
+    size_t len = buf ? escape_spaces(buf, text, n, prefix) : 0, begin = 0;
+    if (!buf || len > UINT32_MAX) run->code = ERR_MEMORY;
+    for (size_t i = 1; run->code == OK && i <= len; i++) {
+        bool cut = i == len || (buf[i] == space_mark[0] && len - i >= 3 && !memcmp(buf + i, space_mark, 3) &&
+                                !run->t->before_space[(uint8_t)buf[i - 1]]);
+        if (!cut) continue;
+        spm_word(run, buf + begin, i - begin);
+        begin = i;
     }
-    free(sym);
     free(buf);
+}
+
+static void note_inner_spaces(struct tokenizer *t)
+{
+    for (uint32_t id = 0; id < t->n_vocab; id++) {
+        const char *s = t->blob + t->text[id].off;
+        if (!tok_is_plain(t, (int32_t)id)) continue;
+        for (uint32_t i = 1; i + 3 <= t->text[id].n; i++)
+            if (memcmp(s + i, space_mark, 3) == 0) t->before_space[(uint8_t)s[i - 1]] = true;
+    }
 }
 
 status spm_init(struct tokenizer *t, const struct gguf *g, struct error *e)
@@ -119,5 +154,6 @@ status spm_init(struct tokenizer *t, const struct gguf *g, struct error *e)
         if (id < 0) id = strmap_find(&t->by_text, &byte, 1);
         t->byte_id[b] = id;
     }
-    return OK;
+    note_inner_spaces(t);
+    return index_words(t, t->text, spm_word, false, e);
 }

@@ -9,6 +9,7 @@
 enum {
     TOK_MAX_VOCAB = 4 << 20,   /* tokens */
     TOK_MAX_TOKEN = 64 << 10,  /* bytes of one token's text */
+    TOK_SHORT_RUN = 48,        /* symbols that merge without the heap */
     TOK_MAX_SPECIAL = 1 << 10, /* bytes of a token that is looked for in text */
 };
 #define TOK_MAX_TEXT ((size_t)1 << 30) /* bytes of text for one call, and of all tokens together */
@@ -92,14 +93,15 @@ struct tokenizer {
     uint8_t *attr, *flags;
 
     struct tok_strmap by_text;
-    struct tok_strmap by_piece;    /* BPE: words that are one token, see bpe_init */
+    struct tok_strmap by_piece;    /* words that are one token, see index_words */
     struct tok_pairmap pairs;      /* BPE */
     struct tok_specials user, all; /* user-defined only; and control and unknown */
     int32_t byte_id[256];          /* -1: the vocabulary has none */
 
     int32_t bos, eos, unk;
     bool adds_bos, adds_eos;
-    bool space_prefix; /* SPM: a dummy space before the text */
+    bool space_prefix;      /* SPM: a dummy space before the text */
+    bool before_space[256]; /* SPM: some token has this byte before a space mark */
 
     const struct pre_rules *pre; /* BPE */
 };
@@ -131,7 +133,7 @@ struct tok_stretch {
 status specials_cut(const struct tok_specials *s, const struct tokenizer *t, const char *text, size_t n,
                     struct tok_stretch **out, size_t *n_out, struct error *e);
 
-/* merge.c: the merge loop for long runs, a heap over a linked list. */
+/* merge.c: the merge loop. */
 struct tok_sym {
     uint32_t off, n;     /* bytes of the text; n 0: merged away */
     uint32_t prev, next; /* UINT32_MAX: none */
@@ -140,8 +142,14 @@ struct tok_sym {
 /* Whether a and b, which are neighbours in text, merge: *order (smaller is sooner) and the id. */
 typedef bool tok_join(const struct tokenizer *t, const char *text, const struct tok_sym *a,
                       const struct tok_sym *b, uint32_t *order, int32_t *id);
-/* Merge the n linked symbols until no two join. false: out of memory. */
+/* Merge the n linked symbols until no two join; symbol 0 stays the first. false: out of memory. */
 bool merge_all(const struct tokenizer *t, const char *text, struct tok_sym *sym, uint32_t n, tok_join *join);
+
+/* Call a model's word function for each plain token on its own bytes (span) and index in by_piece those that
+ * give just themselves; with all set, every plain token. */
+typedef void tok_word(struct tok_run *run, const char *word, size_t n);
+status index_words(struct tokenizer *t, const struct tok_span *span, tok_word *word, bool all,
+                   struct error *e);
 
 /* spm.c */
 status spm_init(struct tokenizer *t, const struct gguf *g, struct error *e);
@@ -158,7 +166,8 @@ size_t bpe_decode_text(const char *text, size_t n, char *out);
 const struct pre_rules *pre_find(const char *name);
 bool pre_ignores_merges(const struct pre_rules *p);
 bool pre_adds_bos(const struct pre_rules *p);
-/* Call bpe_word for every word of text, in order. */
-void pre_split(const struct pre_rules *p, struct tok_run *run, const char *text, size_t n);
+const char *pre_name_at(size_t i); /* the names of the table's rows, separated by spaces; NULL ends them */
+/* Call word for every word of text, in order. */
+void pre_split(const struct pre_rules *p, const char *text, size_t n, struct tok_run *run, tok_word *word);
 
 #endif

@@ -113,23 +113,26 @@ status tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, c
     }
     free(cut);
     if (run.code != OK) return fail(e, run.code, "no memory to tokenize %zu bytes of text", n);
-    if (o->bos == TOK_BOS_AUTO && t->adds_eos && t->eos >= 0) tok_ids_add(ids, t->eos);
     return OK;
 }
 
+/* encode puts a dummy space before the text and after each special token in it; this takes them away again.
+ */
 void tokenizer_decode(const struct tokenizer *t, const int32_t *id, size_t n, bool special, struct buf *out)
 {
-    bool at_start = t->space_prefix; /* the dummy space is still to be dropped */
+    bool dummy = t->space_prefix; /* a space that comes next is one */
     for (size_t i = 0; i < n; i++) {
         size_t len;
         const char *s = tokenizer_piece(t, id[i], &len);
-        if (special && (t->attr[id[i]] == TOK_CONTROL || t->attr[id[i]] == TOK_UNKNOWN)) {
-            s = tokenizer_text(t, id[i], &len);
-        } else if (at_start && len) {
-            bool drop = s[0] == ' ' && t->attr[id[i]] == TOK_NORMAL;
+        enum tok_attr attr = t->attr[id[i]];
+        if (special && (attr == TOK_CONTROL || attr == TOK_UNKNOWN)) s = tokenizer_text(t, id[i], &len);
+        if (attr == TOK_CONTROL || attr == TOK_USER_DEFINED) {
+            dummy = t->space_prefix;
+        } else if (len) {
+            bool drop = dummy && attr == TOK_NORMAL && s[0] == ' ';
             s += drop;
             len -= drop;
-            at_start = false;
+            dummy = false;
         }
         buf_add(out, s, len);
     }
@@ -176,6 +179,10 @@ int32_t tokenizer_bos(const struct tokenizer *t)
 int32_t tokenizer_eos(const struct tokenizer *t)
 {
     return t->eos;
+}
+bool tokenizer_adds_eos(const struct tokenizer *t)
+{
+    return t->adds_eos && t->eos >= 0;
 }
 bool tokenizer_adds_bos(const struct tokenizer *t)
 {

@@ -10,7 +10,8 @@
 struct gguf;
 struct tokenizer;
 
-enum tok_bos { TOK_BOS_AUTO, TOK_BOS_ON, TOK_BOS_OFF }; /* AUTO: as the file says (tokenizer.ggml.add_bos_token) */
+/* AUTO: as the file says (tokenizer.ggml.add_bos_token), but no second one where the text begins with it. */
+enum tok_bos { TOK_BOS_AUTO, TOK_BOS_ON, TOK_BOS_OFF };
 enum tok_attr { /* of a token; tokenizer.ggml.token_type */
     TOK_NORMAL = 1, TOK_UNKNOWN = 2, TOK_CONTROL = 3, TOK_USER_DEFINED = 4, TOK_UNUSED = 5, TOK_BYTE = 6
 };
@@ -31,7 +32,10 @@ void   tokenizer_free(struct tokenizer *t); /* NULL is fine */
  * ERR_LIMIT over 1 GiB of text. */
 status tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, const struct tok_options *o,
                         struct tok_ids *ids, struct error *e);
-/* Append the text of ids. special: also write control tokens. Bytes as they are, even half a character. */
+/* Append the text of ids, taken as a whole text: the inverse of encode, the dummy spaces that llama tokenizers
+ * put at the start and after special tokens are dropped.
+ * A text that continues another keeps its leading space: use tokenizer_piece or a text_stream.
+ * special: also write control tokens. Bytes as they are, even half a character. */
 void tokenizer_decode(const struct tokenizer *t, const int32_t *id, size_t n, bool special, struct buf *out);
 
 uint32_t      tokenizer_n_vocab(const struct tokenizer *t);
@@ -43,6 +47,7 @@ int32_t       tokenizer_find(const struct tokenizer *t, const char *text, size_t
 int32_t       tokenizer_bos(const struct tokenizer *t); /* -1: none */
 int32_t       tokenizer_eos(const struct tokenizer *t); /* -1: none */
 bool          tokenizer_adds_bos(const struct tokenizer *t);
+bool          tokenizer_adds_eos(const struct tokenizer *t); /* what the file says; encode never adds it */
 /* Whether generating id ends a turn: eos, eot, eom and the known end-of-turn strings (<|im_end|>, ...). */
 bool          tokenizer_is_eog(const struct tokenizer *t, int32_t id);
 const char   *tokenizer_model_name(const struct tokenizer *t); /* "llama", "gpt2", ... */

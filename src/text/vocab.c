@@ -270,3 +270,21 @@ status vocab_load(struct tokenizer *t, const struct gguf *g, struct error *e)
     TRY(specials_init(&t->user, t, false, e));
     return specials_init(&t->all, t, true, e);
 }
+
+status index_words(struct tokenizer *t, const struct tok_span *span, tok_word *word, bool all,
+                   struct error *e)
+{
+    struct tok_ids ids = {0};
+    struct tok_strmap words;
+    TRY(strmap_init(&words, t->n_vocab, rng_seed_from_os(), t->blob, span, e));
+    for (uint32_t i = 0; i < t->n_vocab; i++) {
+        struct tok_run run = {.t = t, .ids = &ids};
+        if (!span[i].n || t->attr[i] != TOK_NORMAL) continue;
+        ids.n = 0;
+        if (!all) word(&run, t->blob + span[i].off, span[i].n); /* by_piece is still empty: merges only */
+        if (all || (ids.n == 1 && ids.id[0] == (int32_t)i)) strmap_put(&words, (int32_t)i);
+    }
+    tok_ids_deinit(&ids);
+    t->by_piece = words;
+    return OK;
+}
