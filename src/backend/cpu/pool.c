@@ -11,8 +11,8 @@ enum { SPINS = 4000 };
 
 struct pool {
     uint32_t n_thread;
-    /* Number of the job << 32 | tasks claimed. A successful compare-and-swap proves that the job was still
-     * open, so what was read of it before belongs to it. */
+    /* Number of the job << 32 | tasks not claimed yet. Between jobs the lower half is 0, so a late thread
+     * claims nothing; and a claim of an old job fails, because the number has changed. */
     _Alignas(64) _Atomic uint64_t claim;
     _Alignas(64) _Atomic uint32_t n_done;
     _Alignas(64) _Atomic uint32_t n_task;
@@ -44,12 +44,13 @@ static uint32_t work(struct pool *p, uint32_t thread)
 {
     uint64_t c = atomic_load(&p->claim);
     for (;;) {
+        uint32_t left = (uint32_t)c;
+        if (left == 0) return (uint32_t)(c >> 32);
+        if (!atomic_compare_exchange_weak(&p->claim, &c, c - 1)) continue; /* c is the new value */
+        /* The job cannot end before this task is done, so its description stands still. */
         pool_task fn = atomic_load_explicit(&p->fn, memory_order_relaxed);
         void *ctx = atomic_load_explicit(&p->ctx, memory_order_relaxed);
-        uint32_t task = (uint32_t)c;
-        if (task >= atomic_load_explicit(&p->n_task, memory_order_relaxed)) return (uint32_t)(c >> 32);
-        if (!atomic_compare_exchange_weak(&p->claim, &c, c + 1)) continue; /* c is the new value */
-        fn(ctx, task, thread);
+        fn(ctx, atomic_load_explicit(&p->n_task, memory_order_relaxed) - left, thread);
         atomic_fetch_add(&p->n_done, 1);
         c = atomic_load(&p->claim);
     }
@@ -124,13 +125,13 @@ void pool_run(struct pool *p, uint32_t n_task, pool_task fn, void *ctx)
         for (uint32_t i = 0; i < n_task; i++) fn(ctx, i, 0);
         return;
     }
-    /* The description first, then the number: a thread that still holds the old number fails its claim. */
+    /* Nobody reads the description before it has claimed a task, so the number comes last. */
     atomic_store(&p->n_done, 0);
     atomic_store_explicit(&p->n_task, n_task, memory_order_relaxed);
     atomic_store_explicit(&p->fn, fn, memory_order_relaxed);
     atomic_store_explicit(&p->ctx, ctx, memory_order_relaxed);
     uint64_t job = (atomic_load(&p->claim) >> 32) + 1;
-    atomic_store(&p->claim, job << 32);
+    atomic_store(&p->claim, job << 32 | n_task);
     if (atomic_load(&p->n_sleeping)) {
         pthread_mutex_lock(&p->lock);
         pthread_cond_broadcast(&p->wake);
