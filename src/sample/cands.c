@@ -60,41 +60,45 @@ struct logit_scan logit_scan(const float *x, uint32_t n)
 
 /* exp(x) for x <= 0. Cody-Waite reduction to |r| <= ln(2)/2 and the Taylor polynomial of degree 7 there;
  * adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits. */
-static inline float exp_neg(float x)
+static inline v4 exp_neg(v4 x)
 {
-    const float least = -87.3f; /* below: exp(x) is not a normal float */
-    union {
-        float f;
-        uint32_t u;
-    } n, scale;
-    float in = x > least ? x : least;
-    n.f = in * 1.44269504f + 12582912.0f;
-    float k = n.f - 12582912.0f;
-    float r = (in - k * 0.693359375f) + k * 2.12194440e-4f;
-    float p = 1.0f / 5040;
-    p = p * r + 1.0f / 720;
+    const v4 least = (v4){} - 87.3f; /* below: exp(x) is not a normal float */
+    v4i low = x < least;
+    v4 in = (v4)((low & (v4i)least) | (~low & (v4i)x));
+    v4 n = in * 1.44269504f + 12582912.0f;
+    v4 k = n - 12582912.0f;
+    v4 r = (in - k * 0.693359375f) + k * 2.12194440e-4f;
+    v4 p = r * (1.0f / 5040) + 1.0f / 720;
     p = p * r + 1.0f / 120;
     p = p * r + 1.0f / 24;
     p = p * r + 1.0f / 6;
     p = p * r + 0.5f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-    scale.u = (n.u + 127u) << 23;
-    return x > least ? p * scale.f : 0.0f;
+    v4i scale = ((v4i)n + 127) << 23;
+    return (v4)((v4i)(p * (v4)scale) & ~low);
 }
 
 double exp_sum(float *y, double *block_sum, const float *x, uint32_t n, float max)
 {
-    float tmp[CANDS_BLOCK];
     double total = 0;
     for (uint32_t i = 0; i < n; i += CANDS_BLOCK) {
-        uint32_t len = MIN((uint32_t)CANDS_BLOCK, n - i);
-        float *to = y ? y + i : tmp, lane[4] = {0};
-        if (len == CANDS_BLOCK)
-            for (uint32_t j = 0; j < CANDS_BLOCK; j++) to[j] = exp_neg(x[i + j] - max);
-        else
-            for (uint32_t j = 0; j < len; j++) to[j] = exp_neg(x[i + j] - max);
-        for (uint32_t j = 0; j < len; j++) lane[j & 3] += to[j];
+        uint32_t len = MIN((uint32_t)CANDS_BLOCK, n - i), j = 0;
+        v4 lane = {0};
+        for (; j + 4 <= len; j += 4) {
+            v4 a;
+            memcpy(&a, x + i + j, sizeof a);
+            a = exp_neg(a - max);
+            lane += a;
+            if (y) memcpy(y + i + j, &a, sizeof a);
+        }
+        if (j < len) {
+            v4 a = (v4){} - INFINITY;
+            for (uint32_t k = j; k < len; k++) a[k - j] = x[i + k];
+            a = exp_neg(a - max);
+            lane += a;
+            for (uint32_t k = j; y && k < len; k++) y[i + k] = a[k - j];
+        }
         double sum = ((double)lane[0] + lane[1]) + ((double)lane[2] + lane[3]);
         if (block_sum) block_sum[i / CANDS_BLOCK] = sum;
         total += sum;
@@ -108,16 +112,17 @@ float *cands_own(struct cands *c)
         memcpy(c->own_logit, c->logit, c->n * sizeof *c->logit);
         c->logit = c->own_logit;
     }
+    c->best_known = false;
     return c->own_logit;
 }
 
-float cands_max(const struct cands *c)
-{
-    return logit_scan(c->logit, c->n).max;
-}
 uint32_t cands_argmax(const struct cands *c)
 {
-    return logit_scan(c->logit, c->n).at;
+    return c->best_known ? c->best : logit_scan(c->logit, c->n).at;
+}
+float cands_max(const struct cands *c)
+{
+    return c->logit[cands_argmax(c)];
 }
 
 double cands_softmax(struct cands *c)
@@ -140,6 +145,7 @@ static void kept(struct cands *c, uint32_t n)
     c->logit = c->own_logit;
     c->id = c->own_id;
     c->n = n;
+    c->best_known = false;
 }
 
 void cands_keep_logit(struct cands *c, float least)
@@ -159,26 +165,37 @@ void cands_keep_logit(struct cands *c, float least)
     kept(c, n);
 }
 
-void cands_keep_key(struct cands *c, uint64_t least)
+void cands_keep_marked(struct cands *c)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < c->n; i++)
-        if (c->key[i] >= least) keep(c, &n, i);
+        if (c->key[i]) keep(c, &n, i);
     kept(c, n);
 }
 
-void cands_keep_mass(struct cands *c, const float *value, double need, uint32_t min_keep)
+/* Without branches on the data, which nothing could predict. */
+void cands_keep_mass(struct cands *c, const float *value, double need, double least_prob, uint32_t min_keep)
 {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < c->n; i++)
-        if (c->prob[i] > 0) c->key[n++] = cands_key(value[i], i);
-    uint64_t least = key_threshold(c->key, n, c->prob, need);
-    if (min_keep > 1) {
-        uint64_t floor = key_threshold(c->key, n, NULL, MIN(min_keep, n));
-        least = MIN(least, floor);
+    const float least = MAX((float)least_prob, FLT_MIN);
+    uint32_t n = 0, m = 0;
+    for (uint32_t i = 0; i < c->n; i++) {
+        c->key[n] = cands_key(value[i], i);
+        n += c->prob[i] >= least;
     }
-    for (uint32_t i = 0; i < c->n; i++) c->key[i] = c->prob[i] > 0 ? cands_key(value[i], i) : 0;
-    cands_keep_key(c, least);
+    uint64_t least_key = key_threshold(c->key, n, c->prob, need);
+    if (min_keep > 1) {
+        uint64_t floor_key = key_threshold(c->key, n, NULL, MIN(min_keep, n));
+        least_key = MIN(least_key, floor_key);
+    }
+    for (uint32_t i = 0; i < c->n; i++) {
+        bool stays = (c->prob[i] >= least) & (cands_key(value[i], i) >= least_key);
+        float logit = c->logit[i];
+        int32_t id = cands_id(c, i);
+        c->own_logit[m] = logit;
+        c->own_id[m] = id;
+        m += stays;
+    }
+    kept(c, m);
 }
 
 void cands_keep_one(struct cands *c, uint32_t i)

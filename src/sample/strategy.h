@@ -24,6 +24,8 @@ struct cands {
     const float *logit;
     int32_t     *id; /* NULL: candidate i is token i */
     uint32_t     n;
+    uint32_t     best; /* the first of the best, as long as best_known: until the logits change */
+    bool         best_known;
     /* Memory for a whole vocabulary each; the operating system gives only the pages that are touched. */
     float    *own_logit;
     int32_t  *own_id;
@@ -120,7 +122,7 @@ void draw_pick(struct sampler *s, double sum);
 /* --- candidates (cands.c) --- */
 
 static inline int32_t cands_id(const struct cands *c, uint32_t i) { return c->id ? c->id[i] : (int32_t)i; }
-float   *cands_own(struct cands *c);                      /* the logits, writable */
+float   *cands_own(struct cands *c);                      /* the logits, to be changed */
 float    cands_max(const struct cands *c);
 uint32_t cands_argmax(const struct cands *c);             /* the first of equals */
 /* c->prob and c->block_sum from the logits, unnormalised: the best has 1. Returns the sum. */
@@ -129,10 +131,9 @@ void     cands_keep_logit(struct cands *c, float least);  /* keep those with log
 void     cands_keep_top(struct cands *c, uint32_t k);     /* keep the k best; ties: the lower token */
 void     cands_keep_one(struct cands *c, uint32_t i);
 /* Keep the smallest set of best candidates, by value[i], whose c->prob reach need, but at least min_keep. Those
- * of probability 0 go. */
-void     cands_keep_mass(struct cands *c, const float *value, double need, uint32_t min_keep);
-/* Keep candidates with c->key[i] >= least. */
-void     cands_keep_key(struct cands *c, uint64_t least);
+ * below least_prob, or of probability 0, are left out from the start. */
+void     cands_keep_mass(struct cands *c, const float *value, double need, double least_prob, uint32_t min_keep);
+void     cands_keep_marked(struct cands *c); /* keep those with c->key[i] != 0 */
 
 /* A key orders candidates by value, then by ascending index: no two are equal. */
 static inline uint64_t cands_key(float value, uint32_t i)

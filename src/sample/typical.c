@@ -16,5 +16,5 @@ void typical_apply(struct sampler *s)
     for (uint32_t i = 0; i < c->n; i++)
         if (c->prob[i] > 0) entropy += c->prob[i] / sum * (log_total - c->logit[i]);
     for (uint32_t i = 0; i < c->n; i++) c->score[i] = -(float)fabs(log_total - c->logit[i] - entropy);
-    cands_keep_mass(c, c->score, s->p.typical_p * sum, s->p.min_keep);
+    cands_keep_mass(c, c->score, s->p.typical_p * sum, 0, s->p.min_keep);
 }

@@ -21,5 +21,5 @@ void xtc_apply(struct sampler *s)
     }
     if (n_top < 2 || c->n - (n_top - 1) < s->p.min_keep) return;
     for (uint32_t i = 0; i < c->n; i++) c->key[i] = i == stays || c->prob[i] < limit || c->prob[i] <= 0;
-    cands_keep_key(c, 1);
+    cands_keep_marked(c);
 }
