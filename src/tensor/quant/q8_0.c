@@ -18,7 +18,7 @@ void q8_0_encode(const float *x, void *y, size_t n, const float *importance)
     struct block_q8_0 *b = y, *end = b + n / QK;
     for (; b < end; b++, x += QK) {
         float d, id;
-        b->d = half_store(abs_max(x, QK) / 127.0f, &d);
+        b->d = half_store(__builtin_fabsf(abs_extreme(x, QK)) / 127.0f, &d);
         id = inverse(d);
         for (int i = 0; i < QK; i++) b->qs[i] = (int8_t)nearest(clampf(x[i] * id, -127.0f, 127.0f));
     }

@@ -17,7 +17,7 @@ void q8_1_encode(const float *x, void *y, size_t n, const float *importance)
     for (; b < end; b++, x += QK) {
         float d, s, id;
         int sum = 0;
-        b->d = half_store(abs_max(x, QK) / 127.0f, &d);
+        b->d = half_store(__builtin_fabsf(abs_extreme(x, QK)) / 127.0f, &d);
         id = inverse(d);
         for (int i = 0; i < QK; i++) b->qs[i] = (int8_t)nearest(clampf(x[i] * id, -127.0f, 127.0f));
         for (int i = 0; i < QK; i++) sum += b->qs[i];

@@ -15,8 +15,8 @@ void q8_k_encode(const float *x, void *y, size_t n, const float *importance)
 {
     struct block_q8_k *b = y, *end = b + n / QK_SUPER;
     for (; b < end; b++, x += QK_SUPER) {
-        float top = abs_max(x, QK_SUPER), id;
-        b->d = clampf(top, 0.0f, 0x1.fffffep127f) / 127.0f;
+        float top = __builtin_fabsf(abs_extreme(x, QK_SUPER)), id;
+        b->d = clampf(top, 0.0f, 0x1p127f) / 127.0f;
         id = inverse(b->d) < 0x1p127f ? inverse(b->d) : 0.0f; /* denormal scales: call them zero */
         if (id == 0) b->d = 0;
         for (int i = 0; i < QK_SUPER; i++) b->qs[i] = (int8_t)nearest(clampf(x[i] * id, -127.0f, 127.0f));
