@@ -36,6 +36,13 @@ void answer_interrupt(void)
     errno = saved;
 }
 
+void answer_forget_interrupt(void)
+{
+    interrupted = 0;
+    while (sem_trywait(&happened) == 0) { /* zeroed static storage is a semaphore at 0 on Linux */
+    }
+}
+
 static void on_event(void *user, const struct engine_event *ev)
 {
     struct inbox *in = user;
@@ -79,8 +86,6 @@ status answer_generate(struct session *s, struct answer *g, struct error *e)
     uint64_t id = 0;
     bool ended = false, stopped = false, cancelled = false;
     TRY(text_stream_new(&stream, s->tok, g->stop, g->n_stop, g->special, e));
-    while (sem_trywait(&happened) == 0) {} /* zeroed static storage is a semaphore at 0 on Linux */
-    interrupted = 0;
     struct engine_request request = {
         .prompt = g->prompt,
         .n_prompt = g->n_prompt,

@@ -24,7 +24,9 @@ struct answer {
 };
 
 status answer_generate(struct session *s, struct answer *g, struct error *e);
-/* Make a running generation end with FINISH_CANCELLED. Async-signal-safe. */
+/* Make the generation that runs, or else the next one, end with FINISH_CANCELLED. Async-signal-safe. */
 void answer_interrupt(void);
+/* What was interrupted until now does not concern the next generation. */
+void answer_forget_interrupt(void);
 
 #endif

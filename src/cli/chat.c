@@ -290,6 +290,7 @@ static enum input read_message(struct chat *c, struct buf *out)
     static const char fence[] = "\"\"\"";
     buf_reset(out);
     continuing = false;
+    answer_forget_interrupt();
     enum input in = read_line(c, out);
     if (in != INPUT_TEXT) return in;
     bool block = out->n >= 3 && !memcmp(out->data, fence, 3);

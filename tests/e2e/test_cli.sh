@@ -1,0 +1,52 @@
+#!/bin/sh
+# What holds for every command: help, versions, exit statuses, completion scripts.
+set -u
+bad=0
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# want STATUS PATTERN COMMAND...: run it; its status must be STATUS and its output must match PATTERN.
+want() {
+    want_status=$1 pattern=$2
+    shift 2
+    "$@" >"$work/out" 2>&1 </dev/null
+    got=$?
+    if [ $got != "$want_status" ] || ! grep -q -e "$pattern" "$work/out"; then
+        echo "FAILED: $* -> status $got, want $want_status and '$pattern' in:"
+        cat "$work/out"
+        bad=1
+    fi
+}
+
+want 0 '^corral [0-9]*\.[0-9]*\.[0-9]*$' "$CORRAL" --version
+want 0 'Usage: corral COMMAND' "$CORRAL" --help
+want 2 'Usage: corral COMMAND' "$CORRAL"
+want 2 "did you mean 'bench'" "$CORRAL" bnech
+want 2 'unknown command' "$CORRAL" zzzz
+want 2 'unknown option --jsn' "$CORRAL" --jsn
+want 2 'not supported' "$CORRAL" template
+want 2 'not supported' "$CORRAL" schema
+want 1 'no model file' "$CORRAL" run "$work/none.gguf" -p x
+want 2 'it must be 0 to 100' "$CORRAL" run -p x --temp 1e9
+want 2 'did you mean --max-tokens' "$CORRAL" run --max-token 4
+want 2 'none of f16|f32|q8_0' "$CORRAL" run -p x --kv-type q3
+want 1 'known:' "$CORRAL" run "$CORRAL_SOURCE/models/demo.gguf" -p x --backend none
+want 2 'exclude each other' "$CORRAL" run --raw --chat -p x
+want 2 "CORRAL_TEMP: 'hot'" env CORRAL_TEMP=hot "$CORRAL" run -p x
+printf 'not a model' >"$work/bad.gguf"
+want 1 'bad.gguf' "$CORRAL" run "$work/bad.gguf" -p x
+want 1 'cannot write' sh -c "'$CORRAL' --help >/dev/full"
+
+for command in $("$CORRAL" --help | sed -n 's/^  \([a-z]*\)   *[a-z].*/\1/p'); do
+    want 0 "Usage: corral $command " "$CORRAL" "$command" --help
+done
+
+for shell in bash zsh fish; do
+    "$CORRAL" completion $shell >"$work/$shell" || bad=1
+    command -v $shell >/dev/null || continue
+    $shell -n "$work/$shell" || { echo "FAILED: $shell cannot read its completion script"; bad=1; }
+done
+want 0 '^bench$' bash -c ". '$work/bash'; COMP_WORDS=(corral ben); COMP_CWORD=1; _corral; echo \${COMPREPLY[@]}"
+want 0 '^--json$' bash -c ". '$work/bash'; COMP_WORDS=(corral bench --js); COMP_CWORD=2; _corral; echo \${COMPREPLY[@]}"
+want 0 '^f16 f32$' bash -c ". '$work/bash'; COMP_WORDS=(corral run --kv-type f); COMP_CWORD=3; _corral; echo \${COMPREPLY[@]}"
+exit $bad
