@@ -64,8 +64,14 @@ static void *or_die(void *p)
     return p;
 }
 
-void *mem_alloc(size_t bytes) { return or_die(malloc(bytes ? bytes : 1)); }
-void *mem_zalloc(size_t n, size_t bytes) { return or_die(calloc(n ? n : 1, bytes ? bytes : 1)); }
+void *mem_alloc(size_t bytes)
+{
+    return or_die(malloc(bytes ? bytes : 1));
+}
+void *mem_zalloc(size_t n, size_t bytes)
+{
+    return or_die(calloc(n ? n : 1, bytes ? bytes : 1));
+}
 
 void *mem_realloc(void *p, size_t n, size_t bytes)
 {
@@ -73,7 +79,19 @@ void *mem_realloc(void *p, size_t n, size_t bytes)
     return or_die(checked_mul(n, bytes, &total) ? realloc(p, total ? total : 1) : NULL);
 }
 
-void *mem_aligned(size_t align, size_t bytes) { return or_die(aligned_alloc(align, round_up(bytes ? bytes : 1, align))); }
-void *mem_try(size_t n, size_t bytes) { return calloc(n ? n : 1, bytes ? bytes : 1); }
-char *mem_strdup(const char *s) { return or_die(strdup(s)); }
-char *mem_strndup(const char *s, size_t n) { return or_die(strndup(s, n)); }
+void *mem_aligned(size_t align, size_t bytes)
+{
+    return or_die(aligned_alloc(align, round_up(bytes ? bytes : 1, align)));
+}
+void *mem_try(size_t n, size_t bytes)
+{
+    return calloc(n ? n : 1, bytes ? bytes : 1);
+}
+char *mem_strdup(const char *s)
+{
+    return or_die(strdup(s));
+}
+char *mem_strndup(const char *s, size_t n)
+{
+    return or_die(strndup(s, n));
+}

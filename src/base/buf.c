@@ -11,7 +11,10 @@
 
 #include "base/utf8.h"
 
-void buf_init(struct buf *b, size_t max) { *b = (struct buf){.max = max}; }
+void buf_init(struct buf *b, size_t max)
+{
+    *b = (struct buf){.max = max};
+}
 
 void buf_deinit(struct buf *b)
 {
@@ -37,7 +40,7 @@ char *buf_room(struct buf *b, size_t n)
     need++; /* the NUL */
     if (need > b->cap) {
         size_t cap = MAX(b->cap + b->cap / 2, MAX(need, (size_t)64));
-        char  *p = realloc(b->data, cap);
+        char *p = realloc(b->data, cap);
         if (!p) {
             b->failed = true;
             return NULL;
@@ -57,8 +60,14 @@ void buf_add(struct buf *b, const void *p, size_t n)
     b->n += n;
 }
 
-void buf_adds(struct buf *b, const char *s) { buf_add(b, s, strlen(s)); }
-void buf_addc(struct buf *b, char c) { buf_add(b, &c, 1); }
+void buf_adds(struct buf *b, const char *s)
+{
+    buf_add(b, s, strlen(s));
+}
+void buf_addc(struct buf *b, char c)
+{
+    buf_add(b, &c, 1);
+}
 
 void buf_addf(struct buf *b, const char *fmt, ...)
 {
@@ -86,7 +95,7 @@ void buf_drop(struct buf *b, size_t n)
 status buf_read_fd(struct buf *b, int fd, struct error *e)
 {
     for (;;) {
-        char    tmp[65536];
+        char tmp[65536];
         ssize_t got = read(fd, tmp, sizeof tmp);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return fail(e, ERR_IO, "read: %s", strerror(errno));

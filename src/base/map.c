@@ -10,7 +10,7 @@
 status map_open(struct map *m, const char *path, struct error *e)
 {
     struct stat st;
-    status      s = OK;
+    status s = OK;
     *m = (struct map){0};
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return fail(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%s: %s", path, strerror(errno));

@@ -28,7 +28,7 @@ double rng_uniform(uint64_t seed, uint32_t choice, uint64_t position, uint32_t l
 {
     const uint32_t counter[4] = {(uint32_t)position, (uint32_t)(position >> 32), choice, lane};
     const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
-    uint32_t       r[4];
+    uint32_t r[4];
     rng_philox(r, counter, key);
     uint64_t bits = (uint64_t)(r[0] >> 5) << 26 | r[1] >> 6;
     return (double)bits * 0x1p-53;

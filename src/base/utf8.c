@@ -32,19 +32,21 @@ static bool prefix_ok(const unsigned char *s, size_t have)
 size_t utf8_valid_len(const char *str, size_t n)
 {
     const unsigned char *s = (const unsigned char *)str;
-    size_t               len = n ? lead_len(s[0]) : 0;
+    size_t len = n ? lead_len(s[0]) : 0;
     return len && len <= n && prefix_ok(s, len) ? len : 0;
 }
 
 size_t utf8_decode(const char *str, size_t n, uint32_t *cp)
 {
     const unsigned char *s = (const unsigned char *)str;
-    size_t               len = utf8_valid_len(str, n);
+    size_t len = utf8_valid_len(str, n);
     switch (len) {
     case 1: *cp = s[0]; return 1;
     case 2: *cp = (s[0] & 0x1Fu) << 6 | (s[1] & 0x3Fu); return 2;
     case 3: *cp = (s[0] & 0x0Fu) << 12 | (s[1] & 0x3Fu) << 6 | (s[2] & 0x3Fu); return 3;
-    case 4: *cp = (s[0] & 0x07u) << 18 | (s[1] & 0x3Fu) << 12 | (s[2] & 0x3Fu) << 6 | (s[3] & 0x3Fu); return 4;
+    case 4:
+        *cp = (s[0] & 0x07u) << 18 | (s[1] & 0x3Fu) << 12 | (s[2] & 0x3Fu) << 6 | (s[3] & 0x3Fu);
+        return 4;
     default: *cp = 0xFFFD; return 1;
     }
 }

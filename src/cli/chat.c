@@ -3,6 +3,7 @@
 #include <histedit.h>
 #include <langinfo.h>
 #include <locale.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,9 +39,15 @@ static char *show_prompt(EditLine *el)
     return continuing ? next : first;
 }
 
+static pthread_t terminal_thread;
+
+/* The system may choose any thread; only in the one that reads the terminal does it end the reading. */
 static void on_sigint(int signal_number)
 {
-    answer_interrupt();
+    if (pthread_equal(pthread_self(), terminal_thread))
+        answer_interrupt();
+    else
+        pthread_kill(terminal_thread, signal_number);
 }
 
 static char *keep(struct chat *c, const char *text)
@@ -380,6 +387,7 @@ status run_interactive(struct session *s, struct run_options *o, const struct op
     struct buf text;
     buf_init(&text, MAX_INPUT_BYTES);
     open_terminal(&c);
+    terminal_thread = pthread_self();
     struct sigaction act = {.sa_handler = on_sigint}, before; /* no SA_RESTART: Ctrl-C also ends a line */
     sigaction(SIGINT, &act, &before);
     if (chat) set_system(&c, o->system);

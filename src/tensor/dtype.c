@@ -30,6 +30,7 @@
 #include "tensor/quant/tq2_0.h"
 
 /* Ids that are missing here (4, 5, 31 to 33, 36 to 38) belonged to formats that ggml has removed. */
+// clang-format off
 static const struct dtype_info table[DT_COUNT] = {
     /*               name     elems  bytes                        decode          encode */
     [DT_F32]     = {"f32",     1,   4,                            f32_decode,     f32_encode},
@@ -65,8 +66,12 @@ static const struct dtype_info table[DT_COUNT] = {
     [DT_I64]     = {"i64",     1,   8,                            NULL,           NULL},
     [DT_F64]     = {"f64",     1,   8,                            NULL,           NULL},
 };
+// clang-format on
 
-const struct dtype_info *dtype_info(uint32_t t) { return t < DT_COUNT && table[t].name ? &table[t] : NULL; }
+const struct dtype_info *dtype_info(uint32_t t)
+{
+    return t < DT_COUNT && table[t].name ? &table[t] : NULL;
+}
 
 bool dtype_by_name(const char *name, enum dtype *out)
 {
@@ -86,7 +91,19 @@ bool dtype_bytes(enum dtype t, int64_t n, size_t *out)
     return checked_mul((size_t)(n / info->block_elems), (size_t)info->block_bytes, out);
 }
 
-float    f16_to_f32(uint16_t h) { return half_to_float(h); }
-uint16_t f32_to_f16(float f) { return half_from_float(f); }
-float    bf16_to_f32(uint16_t b) { return bf16_to_float(b); }
-uint16_t f32_to_bf16(float f) { return bf16_from_float(f); }
+float f16_to_f32(uint16_t h)
+{
+    return half_to_float(h);
+}
+uint16_t f32_to_f16(float f)
+{
+    return half_from_float(f);
+}
+float bf16_to_f32(uint16_t b)
+{
+    return bf16_to_float(b);
+}
+uint16_t f32_to_bf16(float f)
+{
+    return bf16_from_float(f);
+}

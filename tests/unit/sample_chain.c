@@ -46,10 +46,10 @@ struct hand {
     const char *name;
     struct sample_params p; /* fields that are 0 here keep their default; see merge() */
     const char *chain;
-    float    logit[8];
+    float logit[8];
     uint32_t n;
-    int32_t  prompt[8], n_prompt, out[24], n_out;
-    float    want[8]; /* logits after the chain, NO for what was cut */
+    int32_t prompt[8], n_prompt, out[24], n_out;
+    float want[8]; /* logits after the chain, NO for what was cut */
 };
 
 #define P4    .logit = {L(.1), L(.2), L(.3), L(.4)}, .n = 4
@@ -78,61 +78,108 @@ static const struct hand hands[] = {
     {"min_p .24", .p = {.min_p = .24f}, P4, .want = {L(.1), L(.2), L(.3), L(.4)}},
     {"min_p 1", .p = {.min_p = 1}, P4, .want = {NO, NO, NO, L(.4)}},
     {"min_p min_keep", .p = {.min_p = 1, .min_keep = 2}, P4, .want = {NO, NO, L(.3), L(.4)}},
-    {"typical near", .p = {.typical_p = .5f}, .logit = {L(.97), L(.01), L(.01), L(.01)}, .n = 4, .want = {L(.97), NO, NO, NO}},
-    {"typical not the best", .p = {.typical_p = .5f}, .logit = {L(.4), L(.2), L(.2), L(.2)}, .n = 4, .want = {NO, 0, 0, 0}},
-    {"typical min_keep", .p = {.typical_p = .5f, .min_keep = 4}, .logit = {L(.4), L(.2), L(.2), L(.2)}, .n = 4, .want = {L(.4), L(.2), L(.2), L(.2)}},
+    {"typical near", .p = {.typical_p = .5f}, .logit = {L(.97), L(.01), L(.01), L(.01)}, .n = 4,
+     .want = {L(.97), NO, NO, NO}},
+    {"typical not the best", .p = {.typical_p = .5f}, .logit = {L(.4), L(.2), L(.2), L(.2)}, .n = 4,
+     .want = {NO, 0, 0, 0}},
+    {"typical min_keep", .p = {.typical_p = .5f, .min_keep = 4}, .logit = {L(.4), L(.2), L(.2), L(.2)},
+     .n = 4, .want = {L(.4), L(.2), L(.2), L(.2)}},
     {"top_n_sigma 1", .p = {.top_n_sigma = 1}, .logit = {0, 0, 0, 4}, .n = 4, .want = {NO, NO, NO, 4}},
     {"top_n_sigma 3", .p = {.top_n_sigma = 3}, .logit = {0, 0, 0, 4}, .n = 4, .want = {0, 0, 0, 4}},
-    {"top_n_sigma skips the forbidden", .p = {.top_n_sigma = 1}, .logit = {NO, 1, 3, NO}, .n = 4, .want = {NO, NO, 3, NO}},
+    {"top_n_sigma skips the forbidden", .p = {.top_n_sigma = 1}, .logit = {NO, 1, 3, NO}, .n = 4,
+     .want = {NO, NO, 3, NO}},
     {"xtc leaves the least", .p = {.xtc_probability = 1, .xtc_threshold = .09f}, P4, .want = {0, NO, NO, NO}},
     {"xtc .15", .p = {.xtc_probability = 1, .xtc_threshold = .15f}, P4, .want = {L(.1), L(.2), NO, NO}},
-    {"xtc one only", .p = {.xtc_probability = 1, .xtc_threshold = .35f}, P4, .want = {L(.1), L(.2), L(.3), L(.4)}},
-    {"xtc over a half", .p = {.xtc_probability = 1, .xtc_threshold = .51f}, P4, .want = {L(.1), L(.2), L(.3), L(.4)}},
-    {"xtc min_keep", .p = {.xtc_probability = 1, .xtc_threshold = .15f, .min_keep = 3}, P4, .want = {L(.1), L(.2), L(.3), L(.4)}},
-    {"xtc tie drops the lower", .p = {.xtc_probability = 1, .xtc_threshold = .2f}, .logit = {0, 0, 0}, .n = 3, .want = {NO, NO, 0}},
+    {"xtc one only", .p = {.xtc_probability = 1, .xtc_threshold = .35f}, P4,
+     .want = {L(.1), L(.2), L(.3), L(.4)}},
+    {"xtc over a half", .p = {.xtc_probability = 1, .xtc_threshold = .51f}, P4,
+     .want = {L(.1), L(.2), L(.3), L(.4)}},
+    {"xtc min_keep", .p = {.xtc_probability = 1, .xtc_threshold = .15f, .min_keep = 3}, P4,
+     .want = {L(.1), L(.2), L(.3), L(.4)}},
+    {"xtc tie drops the lower", .p = {.xtc_probability = 1, .xtc_threshold = .2f}, .logit = {0, 0, 0}, .n = 3,
+     .want = {NO, NO, 0}},
     {"temperature .5", .p = {.temperature = .5f}, P4, .want = {L(.01), L(.04), L(.09), L(.16)}},
     {"temperature 2", .p = {.temperature = 2}, .logit = {0, 2}, .n = 2, .want = {0, 1}},
-    {"temperature tiny", .p = {.temperature = 1e-38f}, .logit = {9, 100, 99, -5}, .n = 4, .want = {NO, 0, NO, NO}},
-    {"dynamic temperature, even", .p = {.temperature = 1, .dynatemp_range = .5f}, .logit = {1, 1}, .n = 2, .want = {0, 0}},
-    {"dynamic temperature, sure", .p = {.temperature = 1, .dynatemp_range = 1}, .logit = {0, 200}, .n = 2, .want = {NO, 0}},
+    {"temperature tiny", .p = {.temperature = 1e-38f}, .logit = {9, 100, 99, -5}, .n = 4,
+     .want = {NO, 0, NO, NO}},
+    {"dynamic temperature, even", .p = {.temperature = 1, .dynatemp_range = .5f}, .logit = {1, 1}, .n = 2,
+     .want = {0, 0}},
+    {"dynamic temperature, sure", .p = {.temperature = 1, .dynatemp_range = 1}, .logit = {0, 200}, .n = 2,
+     .want = {NO, 0}},
     {"bias", .p = {.bias = bias_some, .n_bias = 3}, .logit = {0, 0, 9}, .n = 3, .want = {3, 0, NO}},
-    {"ignore_eos", .p = {.eog = eog_three, .n_eog = 1, .ignore_eos = true}, P4, .want = {L(.1), L(.2), L(.3), NO}},
-    {"min_tokens, too early", .p = {.eog = eog_three, .n_eog = 1, .min_tokens = 2}, P4, .prompt = {0, 1, 2}, .n_prompt = 3, .out = {0}, .n_out = 1, .want = {L(.1), L(.2), L(.3), NO}},
-    {"min_tokens, reached", .p = {.eog = eog_three, .n_eog = 1, .min_tokens = 2}, P4, .out = {0, 0}, .n_out = 2, .want = {L(.1), L(.2), L(.3), L(.4)}},
-    {"repeat over prompt and output", .p = {.repeat_penalty = 2}, .logit = {4, -4, 1, 1}, .n = 4, .prompt = {0}, .n_prompt = 1, .out = {1}, .n_out = 1, .want = {2, -8, 1, 1}},
-    {"repeat once however often", .p = {.repeat_penalty = 2}, .logit = {4, 1}, .n = 2, .out = {0, 0, 0}, .n_out = 3, .want = {2, 1}},
-    {"frequency over the output", .p = {.frequency_penalty = .5f}, .logit = {4, 4, 1}, .n = 3, .prompt = {0, 1, 1}, .n_prompt = 3, .out = {0, 0, 2}, .n_out = 3, .want = {3, 4, .5}},
-    {"presence over the output", .p = {.presence_penalty = .5f}, .logit = {4, 4, 1}, .n = 3, .prompt = {0, 1, 1}, .n_prompt = 3, .out = {0, 0, 2}, .n_out = 3, .want = {3.5, 4, .5}},
-    {"penalties' window", .p = {.repeat_penalty = 2, .repeat_last_n = 2}, .logit = {4, 4, 4}, .n = 3, .out = {0, 1, 2}, .n_out = 3, .want = {4, 2, 2}},
-    {"penalties' window, token twice", .p = {.frequency_penalty = 1, .repeat_last_n = 3}, .logit = {4, 4, 4}, .n = 3, .out = {0, 0, 1, 0}, .n_out = 4, .want = {2, 3, 4}},
-    {"penalties all the way", .p = {.repeat_penalty = 2, .repeat_last_n = -1}, .logit = {4, 4, 4}, .n = 3, .out = {0, 1}, .n_out = 2, .want = {2, 2, 4}},
-    {"penalties after a cut-off", .p = {.repeat_penalty = 2, .top_k = 2}, .chain = "ke", .logit = {4, 3, 2.5f}, .n = 3, .out = {0}, .n_out = 1, .want = {2, 3, NO}},
-    {"penalties before a cut-off", .p = {.repeat_penalty = 2, .top_k = 2}, .chain = "ek", .logit = {4, 3, 2.5f}, .n = 3, .out = {0}, .n_out = 1, .want = {NO, 3, 2.5f}},
+    {"ignore_eos", .p = {.eog = eog_three, .n_eog = 1, .ignore_eos = true}, P4,
+     .want = {L(.1), L(.2), L(.3), NO}},
+    {"min_tokens, too early", .p = {.eog = eog_three, .n_eog = 1, .min_tokens = 2}, P4, .prompt = {0, 1, 2},
+     .n_prompt = 3, .out = {0}, .n_out = 1, .want = {L(.1), L(.2), L(.3), NO}},
+    {"min_tokens, reached", .p = {.eog = eog_three, .n_eog = 1, .min_tokens = 2}, P4, .out = {0, 0},
+     .n_out = 2, .want = {L(.1), L(.2), L(.3), L(.4)}},
+    {"repeat over prompt and output", .p = {.repeat_penalty = 2}, .logit = {4, -4, 1, 1}, .n = 4,
+     .prompt = {0}, .n_prompt = 1, .out = {1}, .n_out = 1, .want = {2, -8, 1, 1}},
+    {"repeat once however often", .p = {.repeat_penalty = 2}, .logit = {4, 1}, .n = 2, .out = {0, 0, 0},
+     .n_out = 3, .want = {2, 1}},
+    {"frequency over the output", .p = {.frequency_penalty = .5f}, .logit = {4, 4, 1}, .n = 3,
+     .prompt = {0, 1, 1}, .n_prompt = 3, .out = {0, 0, 2}, .n_out = 3, .want = {3, 4, .5}},
+    {"presence over the output", .p = {.presence_penalty = .5f}, .logit = {4, 4, 1}, .n = 3,
+     .prompt = {0, 1, 1}, .n_prompt = 3, .out = {0, 0, 2}, .n_out = 3, .want = {3.5, 4, .5}},
+    {"penalties' window", .p = {.repeat_penalty = 2, .repeat_last_n = 2}, .logit = {4, 4, 4}, .n = 3,
+     .out = {0, 1, 2}, .n_out = 3, .want = {4, 2, 2}},
+    {"penalties' window, token twice", .p = {.frequency_penalty = 1, .repeat_last_n = 3}, .logit = {4, 4, 4},
+     .n = 3, .out = {0, 0, 1, 0}, .n_out = 4, .want = {2, 3, 4}},
+    {"penalties all the way", .p = {.repeat_penalty = 2, .repeat_last_n = -1}, .logit = {4, 4, 4}, .n = 3,
+     .out = {0, 1}, .n_out = 2, .want = {2, 2, 4}},
+    {"penalties after a cut-off", .p = {.repeat_penalty = 2, .top_k = 2}, .chain = "ke",
+     .logit = {4, 3, 2.5f}, .n = 3, .out = {0}, .n_out = 1, .want = {2, 3, NO}},
+    {"penalties before a cut-off", .p = {.repeat_penalty = 2, .top_k = 2}, .chain = "ek",
+     .logit = {4, 3, 2.5f}, .n = 3, .out = {0}, .n_out = 1, .want = {NO, 3, 2.5f}},
     {"dry, two repeated", DRY(), ZEROS, .out = {0, 1, 2, 0, 1}, .n_out = 5, .want = {0, 0, -2, 0, 0, 0}},
-    {"dry, three repeated", DRY(), ZEROS, .out = {3, 0, 1, 2, 3, 0, 1}, .n_out = 7, .want = {0, 0, -4, 0, 0, 0}},
+    {"dry, three repeated", DRY(), ZEROS, .out = {3, 0, 1, 2, 3, 0, 1}, .n_out = 7,
+     .want = {0, 0, -4, 0, 0, 0}},
     {"dry, one is allowed", DRY(), ZEROS, .out = {1, 2, 0, 1}, .n_out = 4, .want = {0, 0, 0, 0, 0, 0}},
-    {"dry over prompt", DRY(), ZEROS, .prompt = {0, 1, 2}, .n_prompt = 3, .out = {0, 1}, .n_out = 2, .want = {0, 0, -2, 0, 0, 0}},
-    {"dry, the longest counts", DRY(), ZEROS, .out = {0, 1, 2, 5, 3, 0, 1, 2, 3, 0, 1}, .n_out = 11, .want = {0, 0, -4, 0, 0, 0}},
-    {"dry, two continuations", DRY(), ZEROS, .out = {0, 1, 2, 0, 1, 3, 0, 1}, .n_out = 8, .want = {0, 0, -2, -2, 0, 0}},
+    {"dry over prompt", DRY(), ZEROS, .prompt = {0, 1, 2}, .n_prompt = 3, .out = {0, 1}, .n_out = 2,
+     .want = {0, 0, -2, 0, 0, 0}},
+    {"dry, the longest counts", DRY(), ZEROS, .out = {0, 1, 2, 5, 3, 0, 1, 2, 3, 0, 1}, .n_out = 11,
+     .want = {0, 0, -4, 0, 0, 0}},
+    {"dry, two continuations", DRY(), ZEROS, .out = {0, 1, 2, 0, 1, 3, 0, 1}, .n_out = 8,
+     .want = {0, 0, -2, -2, 0, 0}},
     {"dry, a run of one token", DRY(), ZEROS, .out = {0, 0, 0, 0}, .n_out = 4, .want = {-4, 0, 0, 0, 0, 0}},
-    {"dry, window too short", DRY(.dry_penalty_last_n = 4), ZEROS, .out = {0, 1, 2, 0, 1}, .n_out = 5, .want = {0, 0, 0, 0, 0, 0}},
-    {"dry, window just enough", DRY(.dry_penalty_last_n = 5), ZEROS, .out = {3, 3, 0, 1, 2, 0, 1}, .n_out = 7, .want = {0, 0, -2, 0, 0, 0}},
-    {"dry, breaker inside the repeat", DRY(.n_dry_breaker = 1, .dry_breaker_ids = breaker_ids, .dry_breaker_at = breaker_one), ZEROS, .out = {0, 4, 1, 2, 0, 4, 1}, .n_out = 7, .want = {0, 0, 0, 0, 0, 0}},
-    {"dry, breaker before the repeat", DRY(.n_dry_breaker = 1, .dry_breaker_ids = breaker_ids, .dry_breaker_at = breaker_one), ZEROS, .out = {4, 0, 1, 2, 4, 0, 1}, .n_out = 7, .want = {0, 0, -2, 0, 0, 0}},
-    {"dry, breaker never penalized", DRY(.n_dry_breaker = 1, .dry_breaker_ids = breaker_ids, .dry_breaker_at = breaker_one), ZEROS, .out = {0, 1, 4, 0, 1}, .n_out = 5, .want = {0, 0, 0, 0, 0, 0}},
-    {"dry, breaker of two tokens", DRY(.n_dry_breaker = 1, .dry_breaker_ids = breaker_ids, .dry_breaker_at = breaker_pair), ZEROS, .out = {0, 5, 4, 1, 2, 0, 5, 4, 1}, .n_out = 9, .want = {0, 0, 0, 0, 0, 0}},
-    {"dry, half a breaker is none", DRY(.n_dry_breaker = 1, .dry_breaker_ids = breaker_ids, .dry_breaker_at = breaker_pair), ZEROS, .out = {0, 4, 1, 2, 0, 4, 1}, .n_out = 7, .want = {0, 0, -4, 0, 0, 0}},
-    {"dry after a cut-off", DRY(.top_k = 3), .chain = "kd", .logit = {0, 1, 2, 3}, .n = 4, .out = {0, 1, 2, 0, 1}, .n_out = 5, .want = {NO, 1, 0, 3}},
-    {"temperature, then min_p", .p = {.temperature = .5f, .min_p = .3f}, .chain = "temperature;min_p", P4, .want = {NO, NO, L(.09), L(.16)}},
-    {"min_p, then temperature", .p = {.temperature = .5f, .min_p = .3f}, .chain = "min_p;temperature", P4, .want = {NO, L(.04), L(.09), L(.16)}},
-    {"what is not in the chain does not run", .p = {.top_k = 1, .min_p = .26f}, .chain = "m", P4, .want = {NO, L(.2), L(.3), L(.4)}},
-    {"mirostat drops the cut-offs", .p = {.mirostat = 2, .mirostat_tau = 50, .top_k = 1}, P4, .want = {L(.1), L(.2), L(.3), L(.4)}},
+    {"dry, window too short", DRY(.dry_penalty_last_n = 4), ZEROS, .out = {0, 1, 2, 0, 1}, .n_out = 5,
+     .want = {0, 0, 0, 0, 0, 0}},
+    {"dry, window just enough", DRY(.dry_penalty_last_n = 5), ZEROS, .out = {3, 3, 0, 1, 2, 0, 1}, .n_out = 7,
+     .want = {0, 0, -2, 0, 0, 0}},
+    {"dry, breaker inside the repeat",
+     DRY(.n_dry_breaker = 1, .dry_breaker_ids = breaker_ids, .dry_breaker_at = breaker_one), ZEROS,
+     .out = {0, 4, 1, 2, 0, 4, 1}, .n_out = 7, .want = {0, 0, 0, 0, 0, 0}},
+    {"dry, breaker before the repeat",
+     DRY(.n_dry_breaker = 1, .dry_breaker_ids = breaker_ids, .dry_breaker_at = breaker_one), ZEROS,
+     .out = {4, 0, 1, 2, 4, 0, 1}, .n_out = 7, .want = {0, 0, -2, 0, 0, 0}},
+    {"dry, breaker never penalized",
+     DRY(.n_dry_breaker = 1, .dry_breaker_ids = breaker_ids, .dry_breaker_at = breaker_one), ZEROS,
+     .out = {0, 1, 4, 0, 1}, .n_out = 5, .want = {0, 0, 0, 0, 0, 0}},
+    {"dry, breaker of two tokens",
+     DRY(.n_dry_breaker = 1, .dry_breaker_ids = breaker_ids, .dry_breaker_at = breaker_pair), ZEROS,
+     .out = {0, 5, 4, 1, 2, 0, 5, 4, 1}, .n_out = 9, .want = {0, 0, 0, 0, 0, 0}},
+    {"dry, half a breaker is none",
+     DRY(.n_dry_breaker = 1, .dry_breaker_ids = breaker_ids, .dry_breaker_at = breaker_pair), ZEROS,
+     .out = {0, 4, 1, 2, 0, 4, 1}, .n_out = 7, .want = {0, 0, -4, 0, 0, 0}},
+    {"dry after a cut-off", DRY(.top_k = 3), .chain = "kd", .logit = {0, 1, 2, 3}, .n = 4,
+     .out = {0, 1, 2, 0, 1}, .n_out = 5, .want = {NO, 1, 0, 3}},
+    {"temperature, then min_p", .p = {.temperature = .5f, .min_p = .3f}, .chain = "temperature;min_p", P4,
+     .want = {NO, NO, L(.09), L(.16)}},
+    {"min_p, then temperature", .p = {.temperature = .5f, .min_p = .3f}, .chain = "min_p;temperature", P4,
+     .want = {NO, L(.04), L(.09), L(.16)}},
+    {"what is not in the chain does not run", .p = {.top_k = 1, .min_p = .26f}, .chain = "m", P4,
+     .want = {NO, L(.2), L(.3), L(.4)}},
+    {"mirostat drops the cut-offs", .p = {.mirostat = 2, .mirostat_tau = 50, .top_k = 1}, P4,
+     .want = {L(.1), L(.2), L(.3), L(.4)}},
     {"mirostat 2 at 1 bit", .p = {.mirostat = 2, .mirostat_tau = .9f}, P4, .want = {NO, NO, L(.3), L(.4)}},
     {"mirostat 2 keeps the best", .p = {.mirostat = 2, .mirostat_tau = .1f}, P4, .want = {NO, NO, NO, L(.4)}},
     {"greedy", .p = {.temperature = -1}, P4, .want = {NO, NO, NO, 0}},
-    {"greedy takes the lower of equals", .p = {.temperature = -1}, .logit = {0, 5, 5}, .n = 3, .want = {NO, 0, NO}},
-    {"greedy with penalties", .p = {.temperature = -1, .repeat_penalty = 3}, .logit = {0, 5, 4}, .n = 3, .out = {1}, .n_out = 1, .want = {NO, NO, 0}},
-    {"greedy is not cut", .p = {.temperature = -1, .xtc_probability = 1, .xtc_threshold = .1f}, P4, .want = {NO, NO, NO, 0}},
+    {"greedy takes the lower of equals", .p = {.temperature = -1}, .logit = {0, 5, 5}, .n = 3,
+     .want = {NO, 0, NO}},
+    {"greedy with penalties", .p = {.temperature = -1, .repeat_penalty = 3}, .logit = {0, 5, 4}, .n = 3,
+     .out = {1}, .n_out = 1, .want = {NO, NO, 0}},
+    {"greedy is not cut", .p = {.temperature = -1, .xtc_probability = 1, .xtc_threshold = .1f}, P4,
+     .want = {NO, NO, NO, 0}},
     {"not a number", .logit = {NAN, 1, 2, -NAN}, .n = 4, .want = {NO, 1, 2, NO}},
     {"infinity wins", .logit = {1, INFINITY, 2, INFINITY, NAN}, .n = 5, .want = {NO, 0, NO, 0, NO}},
     {"huge logits", .p = {.temperature = .1f}, .logit = {3e38f, -3e38f, 3e38f}, .n = 3, .want = {0, NO, 0}},
@@ -145,12 +192,37 @@ static struct sample_params merge(const struct hand *h)
     struct error e;
     sample_params_default(&p);
     const struct sample_params *c = &h->p;
-#define TAKE(f) if (c->f) p.f = c->f
-    TAKE(temperature); TAKE(dynatemp_range); TAKE(top_k); TAKE(top_p); TAKE(min_p); TAKE(typical_p); TAKE(top_n_sigma);
-    TAKE(xtc_probability); TAKE(xtc_threshold); TAKE(dry_multiplier); TAKE(dry_base); TAKE(dry_allowed_length);
-    TAKE(dry_penalty_last_n); TAKE(dry_breaker_ids); TAKE(dry_breaker_at); TAKE(n_dry_breaker); TAKE(mirostat); TAKE(mirostat_tau);
-    TAKE(repeat_penalty); TAKE(frequency_penalty); TAKE(presence_penalty); TAKE(repeat_last_n); TAKE(min_keep);
-    TAKE(bias); TAKE(n_bias); TAKE(eog); TAKE(n_eog); TAKE(min_tokens); TAKE(ignore_eos);
+#define TAKE(f)                                                                                              \
+    if (c->f) p.f = c->f
+    TAKE(temperature);
+    TAKE(dynatemp_range);
+    TAKE(top_k);
+    TAKE(top_p);
+    TAKE(min_p);
+    TAKE(typical_p);
+    TAKE(top_n_sigma);
+    TAKE(xtc_probability);
+    TAKE(xtc_threshold);
+    TAKE(dry_multiplier);
+    TAKE(dry_base);
+    TAKE(dry_allowed_length);
+    TAKE(dry_penalty_last_n);
+    TAKE(dry_breaker_ids);
+    TAKE(dry_breaker_at);
+    TAKE(n_dry_breaker);
+    TAKE(mirostat);
+    TAKE(mirostat_tau);
+    TAKE(repeat_penalty);
+    TAKE(frequency_penalty);
+    TAKE(presence_penalty);
+    TAKE(repeat_last_n);
+    TAKE(min_keep);
+    TAKE(bias);
+    TAKE(n_bias);
+    TAKE(eog);
+    TAKE(n_eog);
+    TAKE(min_tokens);
+    TAKE(ignore_eos);
 #undef TAKE
     if (p.temperature < 0) p.temperature = 0;
     if (h->chain) assert_int_equal(sample_chain_parse(&p, h->chain, &e), OK);
@@ -167,14 +239,18 @@ static void test_by_hand(void **state)
         for (uint32_t t = 0; t < h->n; t++) sum += exp(h->want[t]);
         for (uint32_t t = 0; t < h->n; t++) {
             double want = exp(h->want[t]) / sum;
-            if (fabs(want - got[t]) > 1e-5) fail_msg("%s: token %u has %.7f, not %.7f", h->name, t, got[t], want);
+            if (fabs(want - got[t]) > 1e-5)
+                fail_msg("%s: token %u has %.7f, not %.7f", h->name, t, got[t], want);
         }
     }
 }
 
 /* --- the reference: every token with its logit in double, sorted best first --- */
 
-struct row { double logit, p; int32_t id; };
+struct row {
+    double logit, p;
+    int32_t id;
+};
 
 static int better(const void *a, const void *b)
 {
@@ -184,7 +260,10 @@ static int better(const void *a, const void *b)
 
 static bool doubtful; /* a decision of the reference was within rounding error of the other one */
 
-static void near(double a, double b, double scale) { doubtful |= fabs(a - b) <= 3e-6 * scale; }
+static void near(double a, double b, double scale)
+{
+    doubtful |= fabs(a - b) <= 3e-6 * scale;
+}
 
 static void ref_softmax(struct row *r, uint32_t n)
 {
@@ -268,7 +347,10 @@ static uint32_t ref_chain(struct row *r, uint32_t n, const struct sample_params 
     return n;
 }
 
-static double uniform(uint32_t run, uint32_t what) { return rng_uniform(20261121, 3, run, what); }
+static double uniform(uint32_t run, uint32_t what)
+{
+    return rng_uniform(20261121, 3, run, what);
+}
 static double gauss(uint32_t run, uint32_t i)
 {
     return sqrt(-2 * log(1 - uniform(run, 2 * i))) * cos(6.283185307179586 * uniform(run, 2 * i + 1));
@@ -277,15 +359,15 @@ static double gauss(uint32_t run, uint32_t i)
 static void test_against_reference(void **state)
 {
     enum { RUNS = 1500 };
-    static float      logit[MAX_V];
+    static float logit[MAX_V];
     static struct row row[MAX_V];
-    static double     want[MAX_V], got[MAX_V];
+    static double want[MAX_V], got[MAX_V];
     uint32_t compared = 0;
 
     for (uint32_t run = 0; run < RUNS; run++) {
         struct sample_params p;
         uint32_t what = 1u << 20, n = run % 50 == 0 ? MAX_V : 1 + (uint32_t)(uniform(run, what++) * 300);
-        double   spread = 0.2 + 6 * uniform(run, what++);
+        double spread = 0.2 + 6 * uniform(run, what++);
         sample_params_default(&p);
         p.seed = run;
         p.temperature = (float)(0.2 + 2 * uniform(run, what++));
@@ -325,8 +407,8 @@ static void test_dry_reference(void **state)
     enum { V = 4, N = 40 };
     for (uint32_t run = 0; run < 400; run++) {
         struct sample_params p;
-        float   logit[V] = {0};
-        double  got[V], want[V], sum = 0;
+        float logit[V] = {0};
+        double got[V], want[V], sum = 0;
         int32_t h[N], last_n = run % 3 == 0 ? -1 : 5 + (int32_t)(run % 30);
         for (uint32_t i = 0; i < N; i++) h[i] = (int32_t)(uniform(run, i) * V * (run % 5 ? 1 : .5));
         sample_params_default(&p);
@@ -335,7 +417,7 @@ static void test_dry_reference(void **state)
         p.dry_penalty_last_n = last_n;
         p.dry_allowed_length = (int32_t)(run % 4);
         uint32_t longest[V] = {0}, from = last_n < 0 || last_n > N ? 0 : N - (uint32_t)last_n;
-        bool     any[V] = {0};
+        bool any[V] = {0};
         for (uint32_t i = from; i + 1 < N; i++) { /* the repeat ends at i: h[i + 1] continues it */
             uint32_t len = 0;
             while (len <= i - from && h[i - len] == h[N - 1 - len]) len++;
@@ -358,7 +440,7 @@ static void test_dry_reference(void **state)
 static void test_mirostat_1(void **state)
 {
     enum { V = 2000 };
-    static float  logit[V];
+    static float logit[V];
     static double got[V];
     struct sample_params p;
     for (int i = 0; i < V; i++) logit[i] = (float)(-1.2 * log(i + 1));
@@ -387,8 +469,10 @@ static void test_adaptive_state(void **state)
         sample_params_default(&p);
         p.post_sampling_probs = p.want_logprob = true;
         p.n_logprobs = 3;
-        if (kind == 0) p.mirostat = 2, p.mirostat_tau = 1.2f, p.mirostat_eta = 1;
-        else p.adaptive_target = .3f;
+        if (kind == 0)
+            p.mirostat = 2, p.mirostat_tau = 1.2f, p.mirostat_eta = 1;
+        else
+            p.adaptive_target = .3f;
         assert_int_equal(sampler_new(&s, &p, 3, &e), OK);
         bool moved = false;
         for (uint64_t pos = 0; pos < 40; pos++) {
@@ -415,7 +499,7 @@ static void test_adaptive_target(void **state)
         struct sampler *s;
         struct sample_result r;
         struct error e;
-        float  logit[V];
+        float logit[V];
         double sum = 0, mean = 0;
         for (int i = 0; i < V; i++) sum += exp(-.25 * i) >= .1 ? exp(-.25 * i) : 0;
         for (int i = 0; i < V; i++) logit[i] = (float)(-.25 * i);
@@ -436,8 +520,8 @@ static void test_adaptive_target(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_by_hand),      cmocka_unit_test(test_against_reference),
-        cmocka_unit_test(test_dry_reference), cmocka_unit_test(test_mirostat_1),
+        cmocka_unit_test(test_by_hand),        cmocka_unit_test(test_against_reference),
+        cmocka_unit_test(test_dry_reference),  cmocka_unit_test(test_mirostat_1),
         cmocka_unit_test(test_adaptive_state), cmocka_unit_test(test_adaptive_target),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

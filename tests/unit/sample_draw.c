@@ -1,4 +1,5 @@
-/* The draw and what surrounds it: statistics, determinism, masks, log-probabilities, errors, hostile logits. */
+/* The draw and what surrounds it: statistics, determinism, masks, log-probabilities, errors, hostile logits.
+ */
 #include <float.h>
 #include <math.h>
 #include <setjmp.h>
@@ -28,21 +29,25 @@ static struct sample_result drawn(struct sampler *s, const float *logit, const u
     return r;
 }
 
-static double uniform(uint32_t run, uint32_t what) { return rng_uniform(5, 0, run, what); }
+static double uniform(uint32_t run, uint32_t what)
+{
+    return rng_uniform(5, 0, run, what);
+}
 
-/* Pearson's chi-square with 15 degrees of freedom; 37.7 is passed once in a thousand, and the seed is fixed. */
+/* Pearson's chi-square with 15 degrees of freedom; 37.7 is passed once in a thousand, and the seed is fixed.
+ */
 static void test_draw_follows_the_probabilities(void **state)
 {
     enum { V = 16, N = 20000 };
     static const char *const orders[] = {"t", "kt", "pt"}; /* over the whole vocabulary, and over a list */
-    float  logit[V];
+    float logit[V];
     double sum = 0;
     for (int i = 0; i < V; i++) sum += exp(logit[i] = (float)(1.5 * sin(i)));
     for (size_t k = 0; k < COUNT_OF(orders); k++) {
         struct sample_params p;
         struct error e;
         uint32_t count[V] = {0};
-        double   chi = 0;
+        double chi = 0;
         sample_params_default(&p);
         p.seed = 99;
         p.top_p = .99999f;
@@ -64,7 +69,7 @@ static void test_draw_follows_the_probabilities(void **state)
 static void test_draw_inverts_the_distribution(void **state)
 {
     enum { V = 1000 };
-    float  logit[V];
+    float logit[V];
     double sum = 0;
     struct sample_params p;
     sample_params_default(&p);
@@ -72,11 +77,11 @@ static void test_draw_inverts_the_distribution(void **state)
     for (uint32_t i = 0; i < V; i++) sum += exp(logit[i] = (float)(4 * uniform(1, i)));
     struct sampler *s = made(&p, V);
     for (uint64_t pos = 0; pos < 3000; pos++) {
-        double   u = rng_uniform(3, 0, pos, 0) * sum, cum = 0;
+        double u = rng_uniform(3, 0, pos, 0) * sum, cum = 0;
         uint32_t want = 0;
         for (; want + 1 < V && cum + exp(logit[want]) <= u; want++) cum += exp(logit[want]);
         int32_t got = drawn(s, logit, NULL, pos).token;
-        bool    at_edge = fabs(u - cum) < 1e-4 * sum / V || fabs(cum + exp(logit[want]) - u) < 1e-4 * sum / V;
+        bool at_edge = fabs(u - cum) < 1e-4 * sum / V || fabs(cum + exp(logit[want]) - u) < 1e-4 * sum / V;
         assert_true(got == (int32_t)want || at_edge);
     }
     sampler_free(s);
@@ -127,9 +132,9 @@ static void test_depends_on_arguments_only(void **state)
 static void test_logprobs_are_of_the_model(void **state)
 {
     enum { V = 300 };
-    float    logit[V];
+    float logit[V];
     uint32_t mask[(V + 31) / 32];
-    double   sum = 0;
+    double sum = 0;
     struct sample_bias bias = {2, 5};
     struct sample_params p;
     for (uint32_t i = 0; i < V; i++) logit[i] = (float)rint(6 * uniform(8, i)); /* with ties */
@@ -205,8 +210,13 @@ static void test_nothing_left(void **state)
 {
     static const float all_bad[4] = {NAN, -INFINITY, NAN, -INFINITY}, fine[4] = {1, 2, 3, 4};
     static const int32_t every[4] = {0, 1, 2, 3};
-    static const struct sample_bias forbid[4] = {{0, -INFINITY}, {1, -INFINITY}, {2, -INFINITY}, {3, -INFINITY}};
-    const struct { const float *logit; uint32_t n_bias, n_eog; uint32_t mask; } cases[] = {
+    static const struct sample_bias forbid[4] = {
+        {0, -INFINITY}, {1, -INFINITY}, {2, -INFINITY}, {3, -INFINITY}};
+    const struct {
+        const float *logit;
+        uint32_t n_bias, n_eog;
+        uint32_t mask;
+    } cases[] = {
         {all_bad, 0, 0, 15}, {fine, 4, 0, 15}, {fine, 0, 4, 15}, {fine, 0, 0, 0}, {fine, 2, 0, 3},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
@@ -223,7 +233,7 @@ static void test_nothing_left(void **state)
         assert_int_equal(sampler_draw(s, cases[i].logit, &cases[i].mask, 0, &r, &e), ERR_ARG);
         assert_non_null(strstr(e.msg, "no token can be chosen"));
         uint32_t all = 15; /* and it goes on working, as far as the parameters allow */
-        status   st = sampler_draw(s, fine, &all, 1, &r, &e);
+        status st = sampler_draw(s, fine, &all, 1, &r, &e);
         assert_int_equal(st, cases[i].n_bias == 4 || cases[i].n_eog ? ERR_ARG : OK);
         sampler_free(s);
     }
@@ -231,7 +241,8 @@ static void test_nothing_left(void **state)
 
 static float hostile(uint32_t run, uint32_t i)
 {
-    static const float odd[] = {NAN, INFINITY, -INFINITY, FLT_MAX, -FLT_MAX, FLT_MIN, 1e-45f, -0.0f, 1e30f, -3e38f};
+    static const float odd[] = {NAN,     INFINITY, -INFINITY, FLT_MAX, -FLT_MAX,
+                                FLT_MIN, 1e-45f,   -0.0f,     1e30f,   -3e38f};
     double u = uniform(run, i);
     if (run % 4 == 0 && u < .3) return odd[(uint32_t)(u / .3 * COUNT_OF(odd))];
     if (run % 4 == 1) return (float)ldexp(u - .5, (int)(240 * uniform(run, i + 1)));
@@ -249,28 +260,48 @@ static void test_properties(void **state)
         uint32_t w = 1u << 20, n = 1 + (uint32_t)(uniform(run, w++) * (MAX_V - 1)), n_letter;
         uint32_t mask[MAX_V / 32 + 1] = {0};
         uint32_t breaker_at[3] = {0, 1, 3};
-        int32_t  breaker_id[3] = {1, 2, 3}, eog[1];
+        int32_t breaker_id[3] = {1, 2, 3}, eog[1];
         struct sample_bias bias[4];
         struct sample_params p;
         struct error e = {0};
         char chain[SAMPLE_MAX_CHAIN + 1] = {0};
         sample_params_default(&p);
 #define RANDOM(lo, hi) ((lo) + ((hi) - (lo)) * uniform(run, w++))
-#define SOMETIMES(field, lo, hi) if (uniform(run, w++) < .3) p.field = (__typeof__(p.field))RANDOM(lo, hi)
-        SOMETIMES(temperature, 0, 2); SOMETIMES(temperature, 0, 1e-30); SOMETIMES(temperature, 0, 100);
-        SOMETIMES(dynatemp_range, 0, 100); SOMETIMES(dynatemp_exponent, 0, 100);
-        SOMETIMES(top_k, 0, 900); SOMETIMES(top_p, 0, 1); SOMETIMES(min_p, 0, 1); SOMETIMES(typical_p, 0, 1);
-        SOMETIMES(top_n_sigma, -1, 5); SOMETIMES(xtc_probability, 0, 1); SOMETIMES(xtc_threshold, 0, 1);
-        SOMETIMES(dry_multiplier, 0, 100); SOMETIMES(dry_base, 1, 100); SOMETIMES(dry_allowed_length, 0, 5);
-        SOMETIMES(dry_penalty_last_n, -1, 50); SOMETIMES(repeat_penalty, .011, 100); SOMETIMES(frequency_penalty, -2, 2);
-        SOMETIMES(presence_penalty, -2, 2); SOMETIMES(repeat_last_n, -1, 50); SOMETIMES(min_keep, 0, 900);
-        SOMETIMES(mirostat, 0, 3); SOMETIMES(mirostat_tau, 0, 100); SOMETIMES(mirostat_eta, 0, 1);
-        SOMETIMES(adaptive_target, -1, 1); SOMETIMES(adaptive_decay, 0, .98); SOMETIMES(n_logprobs, 0, 900);
+#define SOMETIMES(field, lo, hi)                                                                             \
+    if (uniform(run, w++) < .3) p.field = (__typeof__(p.field))RANDOM(lo, hi)
+        SOMETIMES(temperature, 0, 2);
+        SOMETIMES(temperature, 0, 1e-30);
+        SOMETIMES(temperature, 0, 100);
+        SOMETIMES(dynatemp_range, 0, 100);
+        SOMETIMES(dynatemp_exponent, 0, 100);
+        SOMETIMES(top_k, 0, 900);
+        SOMETIMES(top_p, 0, 1);
+        SOMETIMES(min_p, 0, 1);
+        SOMETIMES(typical_p, 0, 1);
+        SOMETIMES(top_n_sigma, -1, 5);
+        SOMETIMES(xtc_probability, 0, 1);
+        SOMETIMES(xtc_threshold, 0, 1);
+        SOMETIMES(dry_multiplier, 0, 100);
+        SOMETIMES(dry_base, 1, 100);
+        SOMETIMES(dry_allowed_length, 0, 5);
+        SOMETIMES(dry_penalty_last_n, -1, 50);
+        SOMETIMES(repeat_penalty, .011, 100);
+        SOMETIMES(frequency_penalty, -2, 2);
+        SOMETIMES(presence_penalty, -2, 2);
+        SOMETIMES(repeat_last_n, -1, 50);
+        SOMETIMES(min_keep, 0, 900);
+        SOMETIMES(mirostat, 0, 3);
+        SOMETIMES(mirostat_tau, 0, 100);
+        SOMETIMES(mirostat_eta, 0, 1);
+        SOMETIMES(adaptive_target, -1, 1);
+        SOMETIMES(adaptive_decay, 0, .98);
+        SOMETIMES(n_logprobs, 0, 900);
         SOMETIMES(min_tokens, 0, 50);
         p.post_sampling_probs = run & 8;
         p.ignore_eos = run & 16;
         if (run & 32) p.dry_breaker_ids = breaker_id, p.dry_breaker_at = breaker_at, p.n_dry_breaker = 2;
-        for (int i = 0; i < 4; i++) bias[i] = (struct sample_bias){(int32_t)RANDOM(0, n), i ? (float)RANDOM(-100, 100) : -INFINITY};
+        for (int i = 0; i < 4; i++)
+            bias[i] = (struct sample_bias){(int32_t)RANDOM(0, n), i ? (float)RANDOM(-100, 100) : -INFINITY};
         if (run & 64) p.bias = bias, p.n_bias = 4;
         eog[0] = (int32_t)RANDOM(0, n);
         p.eog = eog;
@@ -292,7 +323,8 @@ static void test_properties(void **state)
             bool possible = false;
             for (uint32_t i = 0; i < n; i++) {
                 logit[i] = hostile(run, 4 * i + step);
-                bool ok = !isnan(logit[i]) && logit[i] != -INFINITY && (!masked || mask[i / 32] >> i % 32 & 1);
+                bool ok =
+                    !isnan(logit[i]) && logit[i] != -INFINITY && (!masked || mask[i / 32] >> i % 32 & 1);
                 if (p.n_bias && (int32_t)i == bias[0].token) ok = false;
                 if ((int32_t)i == eog[0] && (p.ignore_eos || 20 + step < p.min_tokens + 2)) ok = false;
                 possible |= ok;
@@ -303,7 +335,8 @@ static void test_properties(void **state)
             if (st != OK) break;
             if (r.token != r2.token) fail_msg("run %u: %d and %d", run, r.token, r2.token);
             assert_in_range(r.token, 0, n - 1);
-            if (isnan(logit[r.token]) || logit[r.token] == -INFINITY) fail_msg("run %u: forbidden token %d", run, r.token);
+            if (isnan(logit[r.token]) || logit[r.token] == -INFINITY)
+                fail_msg("run %u: forbidden token %d", run, r.token);
             if (masked) assert_true(mask[r.token / 32] >> r.token % 32 & 1);
             if (p.n_bias) assert_int_not_equal(r.token, bias[0].token);
             if (p.ignore_eos) assert_int_not_equal(r.token, eog[0]);
@@ -323,9 +356,12 @@ static void test_properties(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_draw_follows_the_probabilities), cmocka_unit_test(test_draw_inverts_the_distribution),
-        cmocka_unit_test(test_depends_on_arguments_only),      cmocka_unit_test(test_logprobs_are_of_the_model),
-        cmocka_unit_test(test_mask),                           cmocka_unit_test(test_nothing_left),
+        cmocka_unit_test(test_draw_follows_the_probabilities),
+        cmocka_unit_test(test_draw_inverts_the_distribution),
+        cmocka_unit_test(test_depends_on_arguments_only),
+        cmocka_unit_test(test_logprobs_are_of_the_model),
+        cmocka_unit_test(test_mask),
+        cmocka_unit_test(test_nothing_left),
         cmocka_unit_test(test_properties),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

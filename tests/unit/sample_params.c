@@ -16,7 +16,11 @@
 
 static void test_real_ranges(void **state)
 {
-    static const struct { const char *name; size_t at; float low, high, below, above; } cases[] = {
+    static const struct {
+        const char *name;
+        size_t at;
+        float low, high, below, above;
+    } cases[] = {
         {"temperature", AT(temperature), 0, 100, -.1f, 101},
         {"dynatemp_range", AT(dynatemp_range), 0, 100, -1, 101},
         {"dynatemp_exponent", AT(dynatemp_exponent), 0, 100, -1, 101},
@@ -37,7 +41,8 @@ static void test_real_ranges(void **state)
         {"presence_penalty", AT(presence_penalty), -2, 2, -2.1f, 2.1f},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
-        const float good[] = {cases[i].low, cases[i].high}, bad[] = {cases[i].below, cases[i].above, NAN, INFINITY, -INFINITY};
+        const float good[] = {cases[i].low, cases[i].high},
+                    bad[] = {cases[i].below, cases[i].above, NAN, INFINITY, -INFINITY};
         struct sample_params p;
         struct error e = {0};
         float *at = (float *)(void *)((char *)&p + cases[i].at);
@@ -61,7 +66,11 @@ static void test_real_ranges(void **state)
 
 static void test_integer_ranges(void **state)
 {
-    static const struct { const char *name; size_t at; int32_t good, bad; } cases[] = {
+    static const struct {
+        const char *name;
+        size_t at;
+        int32_t good, bad;
+    } cases[] = {
         {"top_k", AT(top_k), INT32_MAX, -1},
         {"dry_allowed_length", AT(dry_allowed_length), 0, -1},
         {"dry_penalty_last_n", AT(dry_penalty_last_n), -1, -2},
@@ -82,7 +91,8 @@ static void test_integer_ranges(void **state)
 
 static void test_lists(void **state)
 {
-    static const struct sample_bias fine = {3, 2}, negative = {-1, 1}, outside = {4, 1}, nan = {0, NAN}, inf = {0, INFINITY};
+    static const struct sample_bias fine = {3, 2}, negative = {-1, 1}, outside = {4, 1}, nan = {0, NAN},
+                                    inf = {0, INFINITY};
     static const int32_t outside_eog = 4, negative_eog = -5, ids[3] = {0, 1, 2};
     static const uint32_t ascending[3] = {0, 2, 3}, broken[3] = {0, 2, 1};
     struct sampler *s = NULL;
@@ -104,7 +114,8 @@ static void test_lists(void **state)
     TRIED(ERR_ARG, p.bias = &inf, p.n_bias = 1);
     TRIED(ERR_ARG, p.eog = &outside_eog, p.n_eog = 1);
     TRIED(ERR_ARG, p.eog = &negative_eog, p.n_eog = 1);
-    TRIED(OK, p.dry_breaker_ids = ids, p.dry_breaker_at = ascending, p.n_dry_breaker = 2, p.dry_multiplier = 1);
+    TRIED(OK, p.dry_breaker_ids = ids, p.dry_breaker_at = ascending, p.n_dry_breaker = 2,
+          p.dry_multiplier = 1);
     TRIED(ERR_ARG, p.dry_breaker_ids = ids, p.dry_breaker_at = broken, p.n_dry_breaker = 2);
     TRIED(ERR_ARG, p.n_chain = SAMPLE_MAX_CHAIN + 1);
     TRIED(ERR_ARG, p.n_chain = 1, p.chain[0] = N_STRATEGY);
@@ -115,7 +126,9 @@ static void test_lists(void **state)
 
 static void test_chain_notation(void **state)
 {
-    static const struct { const char *text, *letters; /* NULL: refused */ } cases[] = {
+    static const struct {
+        const char *text, *letters; /* NULL: refused */
+    } cases[] = {
         {"penalties; dry; top_n_sigma; top_k; typ_p; top_p; min_p; xtc; temperature", "edskypmxt"},
         {"edskypmxt", "edskypmxt"},
         {"kt", "kt"},
@@ -141,13 +154,15 @@ static void test_chain_notation(void **state)
         p = d;
         status st = sample_chain_parse(&p, cases[i].text, &e);
         if (!cases[i].letters) {
-            if (st != ERR_ARG || memcmp(&p, &d, sizeof p) != 0) fail_msg("'%s' was taken, or changed something", cases[i].text);
+            if (st != ERR_ARG || memcmp(&p, &d, sizeof p) != 0)
+                fail_msg("'%s' was taken, or changed something", cases[i].text);
             continue;
         }
         if (st != OK) fail_msg("'%s': %s", cases[i].text, e.msg);
         assert_int_equal(p.n_chain, strlen(cases[i].letters));
         for (uint32_t k = 0; k < p.n_chain; k++)
-            if (strategy_table[p.chain[k]].letter != cases[i].letters[k]) fail_msg("'%s' differs at %u", cases[i].text, k);
+            if (strategy_table[p.chain[k]].letter != cases[i].letters[k])
+                fail_msg("'%s' differs at %u", cases[i].text, k);
     }
 }
 

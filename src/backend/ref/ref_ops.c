@@ -75,8 +75,9 @@ void ref_rope(float *x, const struct rope *r, uint32_t pos)
     }
 }
 
-/* GELU, tanh form, between -10 and 10 on half-precision numbers: ggml computes it by a table of halves, and models are
- * compared with llama.cpp's logits. The rounding is far below that of a half-precision KV cache. */
+/* GELU, tanh form, between -10 and 10 on half-precision numbers: ggml computes it by a table of halves, and
+ * models are compared with llama.cpp's logits. The rounding is far below that of a half-precision KV cache.
+ */
 static float gelu(float x)
 {
     if (x <= -10) return 0;
