@@ -17,6 +17,14 @@ enum { PAIR_STEP = PANEL_ROWS * 2 }; /* int16 from one pair of inputs to the nex
 
 typedef void (*codec_fn)(const void *block, int8_t *restrict q, float *restrict s, float *restrict m);
 
+/* Sixteen rows read side by side are more streams than the hardware follows. They are one stretch of the file, and so are the
+ * sixteen after them, which this thread most likely packs next: ask for those, line after line, while unpacking these. */
+INLINE void prefetch_next(const uint8_t *rows, size_t row_bytes, uint32_t n_row, size_t block, size_t block_bytes)
+{
+    const uint8_t *next = rows + n_row * row_bytes + block * n_row * block_bytes;
+    for (size_t i = 0; i < n_row * block_bytes; i += 64) __builtin_prefetch(next + i);
+}
+
 INLINE void pack_quantized(void *panel, const uint8_t *rows, size_t row_bytes, uint32_t n_row, size_t k0,
                            size_t k, codec_fn codec, const size_t block_bytes, const int BLOCK,
                            const int GROUP, const bool MINIMA)
@@ -26,10 +34,13 @@ INLINE void pack_quantized(void *panel, const uint8_t *rows, size_t row_bytes, u
     float s[PANEL_ROWS][16], m[PANEL_ROWS][16];
     float *to = panel;
 
-    memset(q, 0, sizeof q); /* rows past the end of the matrix count as zero */
-    memset(s, 0, sizeof s);
-    memset(m, 0, sizeof m);
+    if (n_row < PANEL_ROWS) { /* rows past the end of the matrix count as zero */
+        memset(q, 0, sizeof q);
+        memset(s, 0, sizeof s);
+        memset(m, 0, sizeof m);
+    }
     for (size_t at = 0; at < k; at += (size_t)BLOCK) {
+        prefetch_next(rows, row_bytes, n_row, (k0 + at) / (size_t)BLOCK, block_bytes);
         for (uint32_t r = 0; r < n_row; r++)
             codec(rows + r * row_bytes + (k0 + at) / (size_t)BLOCK * block_bytes, q[r], s[r], m[r]);
         for (int g = 0; g < BLOCK / 32; g++) {
