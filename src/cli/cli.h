@@ -37,10 +37,4 @@ int  cli_main(int argc, char **argv);                     /* main() */
 int cli_error(const struct error *e);
 int cli_usage_error(const struct command *c, const struct error *e);
 
-/* The file that a model argument means: a path as it is, a name in $CORRAL_HOME/models, or the default model
- * when name is NULL or "demo". Writes to path; ERR_NOT_FOUND says where it was looked for. */
-status cli_model_path(char path[4096], const char *name, struct error *e);
-/* $CORRAL_HOME, by default $XDG_DATA_HOME/corral or ~/.local/share/corral. Not created. */
-status cli_home(char path[4096], struct error *e);
-
 #endif

@@ -10,6 +10,7 @@
 #include "cli/cli.h"
 #include "cli/human.h"
 #include "cli/machine.h"
+#include "cli/model_file.h"
 
 static struct {
     bool json;
@@ -40,9 +41,6 @@ struct doctor {
     size_t n_backend;
     char models[4200]; /* the folder of models; "" when there is no place for it */
     uint64_t disk_free, disk_total;
-    char demo[4096]; /* "" when absent */
-    uint64_t demo_bytes;
-    struct error demo_error;
     struct warning warning[MAX_WARNINGS];
     size_t n_warning;
 };
@@ -84,15 +82,10 @@ static void look_at_backends(struct doctor *d)
 static void look_at_models(struct doctor *d)
 {
     char home[4096];
-    struct stat st;
     if (cli_home(home, NULL) == OK) {
         snprintf(d->models, sizeof d->models, "%s/models", home);
         (void)machine_disk(d->models, &d->disk_free, &d->disk_total, NULL);
     }
-    if (cli_model_path(d->demo, NULL, &d->demo_error) != OK)
-        d->demo[0] = 0;
-    else if (stat(d->demo, &st) == 0)
-        d->demo_bytes = (uint64_t)st.st_size;
 }
 
 static void judge_machine(struct doctor *d)
@@ -139,9 +132,6 @@ static void judge_models(struct doctor *d)
     else if (d->disk_total && d->disk_free < 5 * GIB)
         warn(d, "free some space, or set CORRAL_HOME to a larger disk", "only %s are free for models in %s",
              human_bytes(d->disk_free).s, d->models);
-    if (!d->demo[0])
-        warn(d, "give a model file to each command, or put one at $CORRAL_HOME/models/demo.gguf",
-             "the demo model is not installed");
 }
 
 static bool any_usable(const struct doctor *d)
@@ -199,10 +189,9 @@ static void print_text(const struct doctor *d)
             row(b->name, "not usable: %s", b->why_not.msg);
     }
     printf("\nModels\n");
-    if (d->demo[0])
-        row("demo", "%s (%s)", d->demo, human_bytes(d->demo_bytes).s);
-    else
-        row("demo", "%s", d->demo_error.msg);
+    size_t demo_bytes;
+    demo_model_bytes(&demo_bytes);
+    row("demo", "in the program (%s)", human_bytes(demo_bytes).s);
     if (d->models[0]) row("folder", "%s", d->models);
     if (d->disk_total)
         row("disk", "%s free of %s", human_bytes(d->disk_free).s, human_bytes(d->disk_total).s);
@@ -284,7 +273,6 @@ static void print_json(const struct doctor *d)
     buf_adds(&b, ",\"backends\":");
     json_backends(&b, d);
     buf_adds(&b, ",\"models\":{");
-    member(&b, "demo", d->demo);
     member(&b, "folder", d->models);
     number(&b, "disk_free_bytes", d->disk_free);
     buf_addf(&b, "\"disk_bytes\":%" PRIu64 "},\"warnings\":[", d->disk_total);

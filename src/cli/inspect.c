@@ -437,7 +437,7 @@ static void print_json(struct buf *b, const struct gguf *g, const struct sum *by
 
 static status inspect(const char *word, struct error *e)
 {
-    char path[4096];
+    char path[MODEL_PATH_MAX];
     struct gguf *g;
     const struct backend_api *api;
     struct sum by_type[DT_COUNT], all;
@@ -446,8 +446,8 @@ static status inspect(const char *word, struct error *e)
     if (word && o.model && strcmp(word, o.model) != 0)
         return fail(e, ERR_ARG, "two models: '%s' and --model %s", word, o.model);
     TRY(backend_find(&api, o.backend, e));
-    TRY(cli_model_path(path, word ? word : o.model, e));
-    TRY(gguf_open(&g, path, &(struct gguf_options){.set = o.set.item, .n_set = o.set.n}, e));
+    struct gguf_options file = {.set = o.set.item, .n_set = o.set.n};
+    TRY(model_file_open(&g, path, word ? word : o.model, &file, e));
     all = sum_tensors(g, by_type);
     make_plan(&plan, g, api);
     if (o.json)

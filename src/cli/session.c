@@ -43,11 +43,10 @@ status session_open_model(struct session *s, const struct session_options *o, co
 {
     if (word && o->model && strcmp(word, o->model) != 0)
         return fail(e, ERR_ARG, "two models: '%s' and --model %s", word, o->model);
-    TRY(cli_model_path(s->path, word ? word : o->model, e));
-    set_name(s);
     TRY(backend_find(&s->api, o->backend, e));
     struct gguf_options file = {.set = o->set.item, .n_set = o->set.n};
-    TRY(gguf_open(&s->gguf, s->path, &file, e));
+    TRY(model_file_open(&s->gguf, s->path, word ? word : o->model, &file, e));
+    set_name(s);
     uint32_t trained = trained_context(s->gguf);
     s->ctx = o->ctx ? (uint32_t)o->ctx : trained ? MIN(trained, SESSION_DEFAULT_CTX) : SESSION_DEFAULT_CTX;
     struct model_options options = {.max_context = s->ctx};

@@ -5,8 +5,8 @@
 #define CORRAL_CLI_SESSION_H
 
 #include "cli/cli.h"
+#include "cli/model_file.h"
 #include "engine/engine.h"
-#include "format/gguf.h"
 #include "model/model.h"
 #include "text/tokenizer.h"
 
@@ -34,7 +34,7 @@ enum { SESSION_DEFAULT_CTX = 8192, SESSION_MAX_CTX = 1 << 24, SESSION_MAX_THREAD
      .help = "override metadata of the model file, e.g. llama.rope.freq_base=f32:1e6"}
 
 struct session {
-    char path[4096];
+    char path[MODEL_PATH_MAX];      /* "demo": the model inside the program */
     char name[256];                 /* the file's name without folder and ending */
     struct gguf *gguf;
     struct tokenizer *tok;

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
-#include "format/gguf.h"
+#include "cli/model_file.h"
 #include "text/tokenizer.h"
 
 static struct {
@@ -154,10 +154,9 @@ static status convert_input(converter *whole, converter *line, struct error *e)
     struct gguf *g = NULL;
     struct tokenizer *t = NULL;
     struct buf out = {0};
-    char path[4096];
+    char path[MODEL_PATH_MAX];
     struct gguf_options open = {.set = o.set.item, .n_set = o.set.n, .meta_only = true};
-    TRY(cli_model_path(path, o.model, e));
-    status code = gguf_open(&g, path, &open, e);
+    status code = model_file_open(&g, path, o.model, &open, e);
     if (code == OK && (code = tokenizer_new(&t, g, e)) != OK) fail_in(e, "%s", path);
     if (code == OK) code = o.jsonl ? convert_lines(t, line, &out, e) : convert_all(t, whole, &out, e);
     tokenizer_free(t);

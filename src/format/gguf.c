@@ -233,7 +233,7 @@ status gguf_open_memory(struct gguf **out, const void *data, size_t n, const str
                         struct error *e)
 {
     struct error mine;
-    struct gguf *g = new_gguf("(memory)");
+    struct gguf *g = new_gguf(options && options->name ? options->name : "(memory)");
     status s;
     *out = NULL;
     if (!e) e = &mine;

@@ -40,6 +40,7 @@ struct gguf_options {
     const char *const *set; /* n_set strings KEY=TYPE:VALUE that override or add scalar metadata */
     size_t             n_set;
     bool               meta_only; /* do not require tensor data to be present (vocabulary files, headers) */
+    const char        *name;      /* what gguf_open_memory calls the file; NULL: "(memory)" */
 };
 
 /* path may be any part of a split file (NAME-00001-of-00003.gguf): all parts are opened.

@@ -9,7 +9,7 @@ import tempfile
 import time
 
 CORRAL = os.environ["CORRAL"]
-DEMO = os.path.join(os.environ["CORRAL_SOURCE"], "models", "demo.gguf")
+DEMO = "demo"
 PATIENCE_S = 60
 
 

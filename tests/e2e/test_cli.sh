@@ -26,6 +26,8 @@ want 2 'unknown command' "$CORRAL" zzzz
 want 2 'unknown option --jsn' "$CORRAL" --jsn
 want 2 'not supported' "$CORRAL" template
 want 2 'not supported' "$CORRAL" schema
+want 0 'general.license .*apache-2.0' env -i "$CORRAL" inspect demo
+want 0 'in the program' env -i "$CORRAL" doctor
 want 1 'no model file' "$CORRAL" run "$work/none.gguf" -p x
 want 2 'it must be 0 to 100' "$CORRAL" run -p x --temp 1e9
 want 2 'did you mean --max-tokens' "$CORRAL" run --max-token 4

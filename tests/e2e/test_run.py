@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 CORRAL = os.environ["CORRAL"]
-DEMO = os.path.join(os.environ["CORRAL_SOURCE"], "models", "demo.gguf")
+DEMO = "demo"
 STORIES = os.path.join(os.environ["CORRAL_SHARED"], "models", "stories260K.gguf")
 
 

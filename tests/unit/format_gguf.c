@@ -330,7 +330,8 @@ static void test_set(void **state)
     struct gguf *g;
     struct error e;
     struct gguf_str str;
-    assert_int_equal(gguf_open_memory(&g, b.data, b.n, &(struct gguf_options){several, 3, false}, &e), OK);
+    assert_int_equal(
+        gguf_open_memory(&g, b.data, b.n, &(struct gguf_options){.set = several, .n_set = 3}, &e), OK);
     assert_int_equal(gguf_n_values(g), 2);
     assert_int_equal(gguf_get_str(g, "new.key", true, &str, &e), OK);
     assert_int_equal(str.n, 4);
