@@ -143,11 +143,11 @@ status api_new(struct api **out, const struct api_options *o, struct error *e)
     json_object_seed((size_t)rng_seed_from_os()); /* hash tables that a client cannot predict */
 
     const struct http_route rows[] = {
-        {"GET", "/health", health, a, HTTP_BODY_NONE},
-        {"GET", "/v1/models", models, a, HTTP_BODY_NONE},
-        {"GET", "/v1/models/{id*}", one_model, a, HTTP_BODY_NONE},
-        {"POST", "/v1/completions", completions, a, HTTP_BODY_WHOLE},
-        {"POST", "/v1/chat/completions", chat_completions, a, HTTP_BODY_WHOLE},
+        {"GET", "/health", health, a, HTTP_BODY_NONE, HTTP_ROLE_ANYONE},
+        {"GET", "/v1/models", models, a, HTTP_BODY_NONE, HTTP_ROLE_USER},
+        {"GET", "/v1/models/{id*}", one_model, a, HTTP_BODY_NONE, HTTP_ROLE_USER},
+        {"POST", "/v1/completions", completions, a, HTTP_BODY_WHOLE, HTTP_ROLE_USER},
+        {"POST", "/v1/chat/completions", chat_completions, a, HTTP_BODY_WHOLE, HTTP_ROLE_USER},
     };
     static_assert(COUNT_OF(rows) <= MAX_ROUTES, "room for the routes");
     memcpy(a->route, rows, sizeof rows);

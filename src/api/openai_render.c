@@ -265,7 +265,7 @@ const struct renderer openai_completion = {"text/event-stream", text_begin, text
 const char *api_render_error(int code, const char *why, struct buf *out)
 {
     struct fault f;
-    refuse(&f, code, code == 404 ? "not_found" : NULL, NULL, "%s", why);
+    refuse(&f, code, code == 404 ? "not_found" : code == 401 ? "invalid_api_key" : NULL, NULL, "%s", why);
     error_body(&f, out);
     return "application/json";
 }

@@ -14,7 +14,8 @@
 static struct {
     struct session_options model;
     const char *host, *socket, *name;
-    struct opt_list alias;
+    struct opt_list alias, api_key;
+    const char *api_key_file;
     int64_t port, parallel, queue, max_body, max_head, max_connections;
     double head_timeout, body_timeout, write_timeout, idle_timeout, drain_timeout, keepalive;
     bool log_json, quiet, half_close;
@@ -56,6 +57,17 @@ static const struct opt opts[] = {
      .at = &o.alias,
      .arg = "NAME",
      .help = "another name that it answers to"},
+    {.name = "", .help = "Who"},
+    {.name = "api-key",
+     .type = OPT_LIST,
+     .at = &o.api_key,
+     .arg = "KEY",
+     .help = "clients must send this key (better in the environment: others can see flags)"},
+    {.name = "api-key-file",
+     .type = OPT_STR,
+     .at = &o.api_key_file,
+     .arg = "FILE",
+     .help = "keys, one per line; # begins a comment"},
     {.name = "", .help = "How much"},
     {.name = "parallel",
      .letter = 'p',
@@ -168,6 +180,7 @@ static void print_ready(const struct session *s, const struct http_server *serve
 {
     struct engine_stats st;
     char url[512], at[600] = "";
+    const char *key = o.api_key.n || o.api_key_file ? " -H 'Authorization: Bearer KEY'" : "";
     engine_stats(en, &st);
     bool v6 = strchr(o.host, ':');
     bool any = !strcmp(o.host, "0.0.0.0") || !strcmp(o.host, "::");
@@ -183,13 +196,13 @@ static void print_ready(const struct session *s, const struct http_server *serve
            any ? ", on every address of this machine" : "",
            s->chat ? "" : "; this model completes text and was not made for chat");
     if (s->chat)
-        printf("try: curl%s %s/v1/chat/completions -H 'Content-Type: application/json' -d "
+        printf("try: curl%s %s/v1/chat/completions%s -H 'Content-Type: application/json' -d "
                "'{\"messages\":[{\"role\":\"user\",\"content\":\"What is Corral?\"}]}'\n",
-               at, url);
+               at, url, key);
     else
-        printf("try: curl%s %s/v1/completions -H 'Content-Type: application/json' -d '{\"prompt\":\"Once "
+        printf("try: curl%s %s/v1/completions%s -H 'Content-Type: application/json' -d '{\"prompt\":\"Once "
                "upon a time\",\"max_tokens\":40}'\n",
-               at, url);
+               at, url, key);
     fflush(stdout);
 }
 
@@ -213,7 +226,13 @@ static void raise_descriptors(void)
             (unsigned long long)want);
 }
 
-static status bind_server(struct http_server **out, struct error *e)
+static status read_keys(struct api_keys *keys, struct error *e)
+{
+    for (size_t i = 0; i < o.api_key.n; i++) TRY(api_keys_add(keys, o.api_key.item[i], e));
+    return o.api_key_file ? api_keys_read(keys, o.api_key_file, e) : OK;
+}
+
+static status bind_server(struct http_server **out, struct api_keys *keys, struct error *e)
 {
     const struct http_options ho = {
         .host = o.host,
@@ -227,6 +246,8 @@ static status bind_server(struct http_server **out, struct error *e)
         .write_timeout_ms = ms(o.write_timeout),
         .idle_timeout_ms = ms(o.idle_timeout),
         .half_close_answers = o.half_close,
+        .authorize = api_authorize,
+        .user = keys,
         .render_error = api_render_error,
         .on_access = log_access,
     };
@@ -253,6 +274,7 @@ static status serve(struct session *s, struct http_server *server, struct api **
     size_t n_route = api_routes(*api, &routes);
     http_server_add_routes(server, routes, n_route);
     catch_signals(server);
+    TRY(http_server_listen(server, e));
     print_ready(s, server, name, s->engine);
     return http_server_run(server, e);
 }
@@ -270,13 +292,16 @@ static int serve_main(int argc, char **argv)
     struct session s = {0};
     struct http_server *server = NULL;
     struct api *api = NULL;
-    status r = bind_server(&server, &e); /* first: a port in use should not cost the time to load a model */
+    struct api_keys keys = {0};
+    status r = read_keys(&keys, &e);
+    if (r == OK) r = bind_server(&server, &keys, &e); /* first: a port in use should not cost the time to load a model */
     if (r == OK) r = session_open(&s, &o.model, word[0], &e);
     if (r == OK) r = serve(&s, server, &api, &e);
     session_close(
         &s); /* the engine's last events still wake the server's loop and count down what api holds */
     http_server_free(server);
     api_free(api);
+    api_keys_deinit(&keys);
     return r == OK ? EXIT_OK : cli_error(&e);
 }
 

@@ -198,7 +198,8 @@ static bool read_body(struct http_conn *c)
 static void finish_exchange(struct http_conn *c)
 {
     struct http_exchange *x = c->x;
-    bool keep = x->head.keep_alive && x->complete;
+    /* Also when the head promised to keep it and draining began afterwards. */
+    bool keep = x->head.keep_alive && x->complete && !atomic_load(&c->loop->server->draining);
     /* A body cut short must not look whole: no orderly end, but a reset. */
     bool cut = x->status && !x->complete;
     c->x = NULL;

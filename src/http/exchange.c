@@ -42,6 +42,16 @@ static void choose_id(struct http_exchange *x)
     snprintf(x->id, sizeof x->id, "req-%08x%08x%08x", out[0], out[1], out[2]);
 }
 
+static void authorize(struct http_exchange *x)
+{
+    const struct http_options *o = &x->conn->loop->server->o;
+    if (x->route->role == HTTP_ROLE_ANYONE || !o->authorize) return;
+    x->refusal_why = "not allowed";
+    x->refusal = o->authorize(o->user, x, x->route->role, &x->refusal_why);
+    if (x->refusal == 401) http_set_header(x, "WWW-Authenticate", "Bearer");
+    if (x->refusal) x->max_body = SMALL_BODY_BYTES; /* nothing large is read for a stranger */
+}
+
 struct http_exchange *exchange_new(struct http_conn *c, const struct h1_head *h, const char *bytes, size_t n)
 {
     struct http_exchange *x = mem_zalloc(1, sizeof *x);
@@ -89,6 +99,7 @@ struct http_exchange *exchange_new(struct http_conn *c, const struct h1_head *h,
         x->param[i] = (struct route_param){m.param[i].name.p, m.param[i].name.n, value};
     }
     x->n_param = m.n_param;
+    if (!x->refusal) authorize(x);
     return x;
 }
 

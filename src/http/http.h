@@ -26,12 +26,19 @@ enum http_body {
     HTTP_BODY_WHOLE /* the handler is called when all of it is there */
 };
 
+enum http_role { /* who may use a route; zero, so that a row which says nothing is not open to all */
+    HTTP_ROLE_USER,
+    HTTP_ROLE_ANYONE, /* http_options.authorize is not asked */
+    HTTP_ROLE_ADMIN
+};
+
 struct http_route {
     const char    *method; /* GET also serves HEAD */
     const char    *path;   /* "/v1/models/{id}": {id} is one segment, {id*} the rest of the path */
     http_handler   handle;
     void          *user;
     enum http_body body;
+    enum http_role role;
 };
 
 /* ---- server ---------------------------------------------------------------------------------------- */
@@ -55,6 +62,9 @@ struct http_options {
     uint32_t head_timeout_ms, body_timeout_ms, write_timeout_ms, idle_timeout_ms; /* 0: 10, 60, 30, 75 s */
     bool     half_close_answers; /* a client that shut its sending side still gets its answer (default: it has gone) */
 
+    /* May this request use a route of that role? 0, or the status to answer (401, 403) with *why. Asked when the
+     * head is there, before the body is read. NULL: everybody may. */
+    int (*authorize)(void *user, const struct http_exchange *x, enum http_role role, const char **why);
     /* Body of an error that this module makes itself (404, 413, ...); NULL: plain text. Returns its type. */
     const char *(*render_error)(int code, const char *why, struct buf *out);
     void (*on_access)(void *user, const struct http_access *a);
@@ -62,13 +72,16 @@ struct http_options {
 };
 
 /* Binds the address, so that a port in use is known before anything slow is done; nobody can connect before
- * run. */
+ * listen. */
 status   http_server_new(struct http_server **out, const struct http_options *o, struct error *e);
+/* From now on clients can connect; they wait for run. Say that the server is ready after this, not before. */
+status   http_server_listen(struct http_server *s, struct error *e);
 /* Before run. The rows are copied, their strings are not. */
 void     http_server_add_routes(struct http_server *s, const struct http_route *routes, size_t n);
 void     http_server_free(struct http_server *s); /* after whatever may still fire a waker has ended */
 uint16_t http_server_port(const struct http_server *s);
-/* Accept and serve on the calling thread until drained or told to quit. Afterwards every exchange has ended. */
+/* Listen if that was not done, accept and serve on the calling thread until drained or told to quit. Afterwards
+ * every exchange has ended. */
 status   http_server_run(struct http_server *s, struct error *e);
 /* Stop accepting, let exchanges finish for at most deadline_ms, then return from run. From any thread or a
  * signal handler. */

@@ -59,6 +59,7 @@ struct http_server {
     size_t              n_route;
     struct http_loop    loop; /* one for now; each has its own listener, wake-up and connections */
     int                 listen_fd;
+    bool                listening;
     bool                bound; /* a Unix socket's file is ours to remove */
     uint16_t            port;
     atomic_bool         draining, quit;

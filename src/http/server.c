@@ -326,12 +326,20 @@ static void end_all(struct http_loop *l)
     while (l->conns) conn_kill(l->conns);
 }
 
-status http_server_run(struct http_server *s, struct error *e)
+status http_server_listen(struct http_server *s, struct error *e)
 {
-    struct http_loop *l = &s->loop;
+    if (s->listening) return OK;
     if (listen(s->listen_fd, BACKLOG) != 0)
         return fail(e, ERR_IO, "cannot listen on port %u: %s", s->port,
                     errno == EADDRINUSE ? "another process has taken it meanwhile" : strerror(errno));
+    s->listening = true;
+    return OK;
+}
+
+status http_server_run(struct http_server *s, struct error *e)
+{
+    struct http_loop *l = &s->loop;
+    TRY(http_server_listen(s, e));
     l->listener = evconnlistener_new(l->base, on_accept, l, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0,
                                      s->listen_fd);
     if (!l->listener) return fail(e, ERR_IO, "cannot listen");

@@ -112,15 +112,15 @@ static void fails(struct http_exchange *x, void *user)
 }
 
 static const struct http_route routes[] = {
-    {"GET", "/health", health, NULL, HTTP_BODY_NONE},
-    {"POST", "/echo", echo, NULL, HTTP_BODY_WHOLE},
-    {"GET", "/item/{id}", item, NULL, HTTP_BODY_NONE},
-    {"DELETE", "/item/{id}", item, NULL, HTTP_BODY_NONE},
-    {"GET", "/rest/{id*}", item, NULL, HTTP_BODY_NONE},
-    {"GET", "/stream/{n}", stream, NULL, HTTP_BODY_NONE},
-    {"GET", "/wait", wait_for_wake, NULL, HTTP_BODY_NONE},
-    {"POST", "/wait", wait_for_wake, NULL, HTTP_BODY_WHOLE},
-    {"GET", "/fails", fails, NULL, HTTP_BODY_NONE},
+    {"GET", "/health", health, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER},
+    {"POST", "/echo", echo, NULL, HTTP_BODY_WHOLE, HTTP_ROLE_USER},
+    {"GET", "/item/{id}", item, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER},
+    {"DELETE", "/item/{id}", item, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER},
+    {"GET", "/rest/{id*}", item, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER},
+    {"GET", "/stream/{n}", stream, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER},
+    {"GET", "/wait", wait_for_wake, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER},
+    {"POST", "/wait", wait_for_wake, NULL, HTTP_BODY_WHOLE, HTTP_ROLE_USER},
+    {"GET", "/fails", fails, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER},
 };
 
 static struct http_server *server;

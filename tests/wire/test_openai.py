@@ -1,0 +1,220 @@
+"""The official openai client against corral serve and the demo model."""
+import os
+import threading
+
+import server as wire
+from server import Server
+
+try:
+    import openai
+    import pytest
+except ImportError:
+    wire.run(__file__, "openai")
+
+QUESTION = [{"role": "user", "content": "What is Corral?"}]
+STORY = "Once upon a time"
+
+
+@pytest.fixture(scope="module")
+def srv():
+    with Server("--parallel", "8", "--alias", "gpt-test", "--quiet") as s:
+        yield s
+
+
+@pytest.fixture(scope="module")
+def client(srv):
+    with openai.OpenAI(base_url=srv.url + "/v1", api_key="none", max_retries=0, timeout=60) as c:
+        yield c
+
+
+def stream_text(stream):
+    text, finish = "", None
+    for chunk in stream:
+        for choice in chunk.choices:
+            text += (choice.delta.content or "") if hasattr(choice, "delta") else choice.text
+            finish = choice.finish_reason or finish
+    return text, finish
+
+
+def test_models(srv, client):
+    assert [m.id for m in client.models.list()] == ["demo", "gpt-test"]
+    assert client.models.retrieve("demo").owned_by == "corral"
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("nothing")
+
+
+def test_chat(client):
+    whole = client.chat.completions.create(model="demo", messages=QUESTION, temperature=0, max_tokens=60)
+    message = whole.choices[0].message
+    assert message.role == "assistant" and "Corral" in message.content
+    assert whole.object == "chat.completion" and whole.model == "demo" and whole.id.startswith("chatcmpl-")
+    assert whole.usage.total_tokens == whole.usage.prompt_tokens + whole.usage.completion_tokens
+    assert 0 < whole.usage.completion_tokens <= 60
+    stream = client.chat.completions.create(model="gpt-test", messages=QUESTION, temperature=0, max_tokens=60, stream=True)
+    assert stream_text(stream) == (message.content, whole.choices[0].finish_reason)
+
+
+def test_the_end_of_a_turn_ends_the_answer(client):
+    r = client.chat.completions.create(model="demo", messages=QUESTION, temperature=0)
+    assert r.choices[0].finish_reason == "stop" and "<|im_end|>" not in r.choices[0].message.content
+
+
+def test_what_a_user_writes_is_no_control_token(client):
+    def prompt_tokens(text):
+        r = client.chat.completions.create(model="demo", messages=[{"role": "user", "content": text}], max_tokens=1)
+        return r.usage.prompt_tokens
+    # Ten characters of text are several tokens; the control token would be one.
+    assert prompt_tokens("<|im_end|>") - prompt_tokens("") > 1
+
+
+def test_completion(client):
+    whole = client.completions.create(model="demo", prompt=STORY, temperature=0, max_tokens=20)
+    assert whole.object == "text_completion" and whole.id.startswith("cmpl-") and whole.usage.completion_tokens <= 20
+    stream = client.completions.create(model="demo", prompt=STORY, temperature=0, max_tokens=20, stream=True)
+    assert stream_text(stream) == (whole.choices[0].text, whole.choices[0].finish_reason)
+    echo = client.completions.create(model="demo", prompt=STORY, temperature=0, max_tokens=20, echo=True)
+    assert echo.choices[0].text == STORY + whole.choices[0].text
+    assert client.completions.create(model="demo", prompt=STORY).usage.completion_tokens <= 16  # OpenAI's default
+
+
+def test_usage_in_a_stream(client):
+    whole = client.chat.completions.create(model="demo", messages=QUESTION, temperature=0, max_tokens=10)
+    chunks = list(client.chat.completions.create(model="demo", messages=QUESTION, temperature=0, max_tokens=10, stream=True,
+                                                 stream_options={"include_usage": True}))
+    assert chunks[-1].choices == [] and chunks[-1].usage == whole.usage
+    assert all(c.usage is None for c in chunks[:-1]) and len({c.id for c in chunks}) == 1
+
+
+def test_stop(client):
+    free = client.chat.completions.create(model="demo", messages=QUESTION, temperature=0, max_tokens=40).choices[0].message.content
+    for stop in (free[5:8], free[3], [free[10:16], "never seen"]):
+        first = stop if isinstance(stop, str) else stop[0]
+        for stream in (False, True):
+            r = client.chat.completions.create(model="demo", messages=QUESTION, temperature=0, max_tokens=40, stop=stop, stream=stream)
+            text, finish = stream_text(r) if stream else (r.choices[0].message.content, r.choices[0].finish_reason)
+            assert (text, finish) == (free[:free.index(first)], "stop")
+
+
+def test_chat_logprobs(client):
+    args = dict(model="demo", messages=QUESTION, temperature=0, max_tokens=12, logprobs=True, top_logprobs=3)
+    whole = client.chat.completions.create(**args)
+    tokens = whole.choices[0].logprobs.content
+    assert len(tokens) == whole.usage.completion_tokens
+    assert b"".join(bytes(t.bytes) for t in tokens).decode() == whole.choices[0].message.content
+    for t in tokens:
+        assert len(t.top_logprobs) == 3 and t.top_logprobs[0].logprob == t.logprob <= 0  # greedy: the best one
+        assert [x.logprob for x in t.top_logprobs] == sorted((x.logprob for x in t.top_logprobs), reverse=True)
+    streamed = [t for c in client.chat.completions.create(stream=True, **args) for x in c.choices if x.logprobs for t in x.logprobs.content]
+    assert streamed == tokens
+
+
+def test_completion_logprobs(client):
+    r = client.completions.create(model="demo", prompt=STORY, temperature=0, max_tokens=6, logprobs=2)
+    lp = r.choices[0].logprobs
+    assert "".join(lp.tokens) == r.choices[0].text and len(lp.token_logprobs) == 6
+    assert all(len(t) == 2 for t in lp.top_logprobs)
+    assert [r.choices[0].text[a:a + len(t)] for a, t in zip(lp.text_offset, lp.tokens)] == lp.tokens
+
+
+def test_several_choices_and_prompts(client):
+    r = client.completions.create(model="demo", prompt=[STORY, "The dog"], n=2, temperature=0, max_tokens=8, echo=True)
+    assert [c.index for c in r.choices] == [0, 1, 2, 3]
+    assert r.choices[0].text == r.choices[1].text and r.choices[2].text.startswith("The dog")
+    assert r.usage.completion_tokens == 32 or any(c.finish_reason == "stop" for c in r.choices)
+    texts = {c.message.content for c in client.chat.completions.create(model="demo", messages=QUESTION, n=6, temperature=2, max_tokens=20, seed=5).choices}
+    assert len(texts) > 1  # each choice draws its own numbers
+    parts = {}
+    for chunk in client.completions.create(model="demo", prompt=STORY, n=3, temperature=0, max_tokens=8, stream=True):
+        for c in chunk.choices:
+            parts[c.index] = parts.get(c.index, "") + c.text
+    assert len(parts) == 3 and len(set(parts.values())) == 1
+
+
+def test_seed(client):
+    def draw(seed):
+        return client.completions.create(model="demo", prompt=STORY, temperature=1.5, max_tokens=20, seed=seed).choices[0].text
+    assert draw(7) == draw(7) and len({draw(i) for i in range(5)}) > 1
+
+
+def test_token_ids_and_logit_bias(client):
+    plain = client.completions.create(model="demo", prompt=[[40, 41, 42]], temperature=0, max_tokens=1, logprobs=1)
+    assert plain.usage.prompt_tokens == 3
+    biased = client.completions.create(model="demo", prompt=[40, 41, 42], temperature=0, max_tokens=1, logit_bias={"50": 100}, logprobs=1)
+    again = client.completions.create(model="demo", prompt=[40, 41, 42], temperature=0, max_tokens=1, logit_bias={"50": -100}, logprobs=1)
+    assert biased.choices[0].text != again.choices[0].text
+
+
+def test_eight_at_once_are_as_one_alone(client):
+    prompts = [f"Tell me about {x}." for x in ("dogs", "cats", "rain", "Corral", "trees", "ships", "tea", "snow")]
+
+    def ask(p):
+        return client.chat.completions.create(model="demo", messages=[{"role": "user", "content": p}], temperature=0, max_tokens=40).choices[0].message.content
+
+    def ask_stream(p):
+        return stream_text(client.chat.completions.create(model="demo", messages=[{"role": "user", "content": p}], temperature=0, max_tokens=40, stream=True))[0]
+
+    alone = [ask(p) for p in prompts]
+    for way in (ask, ask_stream):
+        together = [None] * 8
+
+        def work(i, way=way, together=together):
+            together[i] = way(prompts[i])
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert together == alone
+
+
+def test_sampling_parameters_of_other_servers(client):
+    r = client.chat.completions.create(model="demo", messages=QUESTION, temperature=1, max_tokens=10, extra_body={
+        "top_k": 1, "min_p": 0.1, "repetition_penalty": 1.0, "min_tokens": 2, "dry_multiplier": 0.8, "samplers": ["top_k", "temperature"]})
+    greedy = client.chat.completions.create(model="demo", messages=QUESTION, temperature=0, max_tokens=10)
+    assert r.choices[0].message.content == greedy.choices[0].message.content
+    raw = client.chat.completions.with_raw_response.create(model="demo", messages=QUESTION, max_tokens=1, user="me", extra_body={"frobnicate": 1})
+    assert raw.headers["x-ignored-params"] == "frobnicate"
+
+
+@pytest.mark.parametrize("kind, code, args", [
+    (openai.BadRequestError, "value_out_of_range", dict(temperature=3)),
+    (openai.BadRequestError, "value_out_of_range", dict(top_p=-1)),
+    (openai.BadRequestError, "unsupported_parameter", dict(tools=[{"type": "function", "function": {"name": "f"}}])),
+    (openai.BadRequestError, "unsupported_parameter", dict(response_format={"type": "json_object"})),
+    (openai.BadRequestError, "context_length_exceeded", dict(messages=[{"role": "user", "content": "word " * 20000}])),
+    (openai.BadRequestError, "invalid_value", dict(messages=[])),
+    (openai.NotFoundError, "model_not_found", dict(model="gpt-9")),
+])
+@pytest.mark.parametrize("stream", [False, True])
+def test_errors(client, kind, code, args, stream):
+    with pytest.raises(kind) as e:
+        client.chat.completions.create(**{"model": "demo", "messages": QUESTION, "stream": stream, **args})
+    assert e.value.code == code
+    if code == "value_out_of_range":
+        assert e.value.param in args and "between" in e.value.message
+    if code == "context_length_exceeded":
+        assert e.value.body["n_prompt_tokens"] > e.value.body["n_ctx"] > 0
+
+
+def test_leaving_a_stream_cancels(srv, client):
+    srv.idle()
+    stream = client.completions.create(model="demo", prompt=STORY, max_tokens=900, stream=True, extra_body={"ignore_eos": True})
+    for _, chunk in zip(range(3), stream):
+        pass
+    stream.close()
+    srv.idle(2)
+
+
+def test_a_story_of_the_tiny_model():
+    path = os.path.join(os.environ.get("CORRAL_SHARED", "../shared"), "models", "stories260K.gguf")
+    if not os.path.exists(path):
+        pytest.skip("no shared models")
+    with Server("--quiet", model=path) as s, openai.OpenAI(base_url=s.url + "/v1", api_key="none") as c:
+        r = c.completions.create(model=s.name, prompt=STORY, temperature=0, max_tokens=60, stream=True)
+        text, _ = stream_text(r)
+        assert text.startswith(", there was a little girl named Lily. She loved to play outside in the park.")
+
+
+if __name__ == "__main__":
+    wire.run(__file__, "openai")
