@@ -57,7 +57,7 @@ bool refuse(struct fault *f, int code, const char *reason, const char *param, co
     *f = (struct fault){.code = code, .reason = reason};
     f->type = code == 401                  ? "authentication_error"
               : code == 403                ? "permission_error"
-              : code == 429                  ? "rate_limit_error"
+              : code == 429                ? "rate_limit_error"
               : code == 404                ? "not_found_error"
               : code >= 500 && code != 501 ? "server_error"
                                            : "invalid_request_error";

@@ -294,7 +294,9 @@ static int serve_main(int argc, char **argv)
     struct api *api = NULL;
     struct api_keys keys = {0};
     status r = read_keys(&keys, &e);
-    if (r == OK) r = bind_server(&server, &keys, &e); /* first: a port in use should not cost the time to load a model */
+    if (r == OK)
+        r = bind_server(&server, &keys,
+                        &e); /* first: a port in use should not cost the time to load a model */
     if (r == OK) r = session_open(&s, &o.model, word[0], &e);
     if (r == OK) r = serve(&s, server, &api, &e);
     session_close(
