@@ -97,56 +97,21 @@ static int32_t find_text(const struct tokenizer *t, const char *s)
 /* Many files leave the type of these at "normal" or "user-defined". They are control tokens whatever the file
  * says, so that text from users cannot spell them; the lists are those that the GGUF converters and the
  * reference tokenizer know. */
-static const char *const end_of_turn[] = {"<|eot_id|>",
-                                          "<|im_end|>",
-                                          "<|end|>",
-                                          "<|return|>",
-                                          "<|call|>",
-                                          "<|flush|>",
-                                          "<|calls|>",
-                                          "<end_of_turn>",
-                                          "<turn|>",
-                                          "</s>",
-                                          "<EOT>",
-                                          "_<EOT>",
-                                          "[EOT]",
-                                          "<|endoftext|>",
-                                          "<|eom_id|>",
-                                          "<|end_of_text|>",
-                                          "<end_of_utterance>",
-                                          "<\xEF\xBD\x9C"
-                                          "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>"};
+// clang-format off
+static const char *const end_of_turn[] = {
+    "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>",
+    "<turn|>", "</s>", "<EOT>", "_<EOT>", "[EOT]", "<|endoftext|>", "<|eom_id|>", "<|end_of_text|>",
+    "<end_of_utterance>", "<｜end▁of▁sentence｜>"};
 /* These end a turn too where the file says that they are control tokens. */
 static const char *const end_if_control[] = {"<|EOT|>", "<eos>", "<|eos|>", "[EOS]", "<|end_of_turn|>"};
-static const char *const fill_in_middle[] = {"<|fim_prefix|>",
-                                             "<fim-prefix>",
-                                             "<fim_prefix>",
-                                             "<PRE>",
-                                             "\xE2\x96\x81<PRE>",
-                                             "<|code_prefix|>",
-                                             "<|fim_suffix|>",
-                                             "<fim-suffix>",
-                                             "<fim_suffix>",
-                                             "<SUF>",
-                                             "\xE2\x96\x81<SUF>",
-                                             "<|code_suffix|>",
-                                             "<|fim_middle|>",
-                                             "<fim-middle>",
-                                             "<fim_middle>",
-                                             "<MID>",
-                                             "\xE2\x96\x81<MID>",
-                                             "<|code_middle|>",
-                                             "<\xEF\xBD\x9C"
-                                             "fim\xE2\x96\x81"
-                                             "begin\xEF\xBD\x9C>",
-                                             "<\xEF\xBD\x9C"
-                                             "fim\xE2\x96\x81hole\xEF\xBD\x9C>",
-                                             "<\xEF\xBD\x9C"
-                                             "fim\xE2\x96\x81"
-                                             "end\xEF\xBD\x9C>"};
-/* Of these a generation ends as well: what would follow belongs to another file. */
+static const char *const fill_in_middle[] = {
+    "<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<PRE>", "▁<PRE>", "<|code_prefix|>", "<｜fim▁begin｜>",
+    "<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<SUF>", "▁<SUF>", "<|code_suffix|>", "<｜fim▁hole｜>",
+    "<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<MID>", "▁<MID>", "<|code_middle|>", "<｜fim▁end｜>"};
+/* At these a generation ends as well: what would follow belongs to another file. */
 static const char *const file_end[] = {"<|fim_pad|>",   "<fim-pad>",  "<fim_pad>",  "<|fim_repo|>",
                                        "<|repo_name|>", "<fim-repo>", "<reponame>", "<|file_sep|>"};
+// clang-format on
 
 static void mark_control(struct tokenizer *t, const char *const *name, size_t n, uint8_t flags)
 {
