@@ -272,12 +272,16 @@ static const struct pre_rules table[] = {
          "gpt-2 phi-2 jina-es jina-de jina-v2-es jina-v2-de gigachat a.x-4.0 mellum mpt olmo jais trillion "
          "granite-docling exaone4 modern-bert",
      .pass = {WORD_GPT2}},
-    {.names = "llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2",
+    {.names = "llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano",
      .ignore_merges = true,
      .adds_bos = true,
      .pass = {WORD_CL100K(3)}},
-    {.names = "dbrx smaug-bpe chatglm-bpe glm4", .pass = {WORD_CL100K(3)}},
-    {.names = "qwen2 deepseek-r1-qwen kormo megrez stablelm2 hunyuan solar-open grok-2 bailingmoe "
+    {.names = "dbrx smaug-bpe chatglm-bpe", .pass = {WORD_CL100K(3)}},
+    {.names = "glm4 glm5", .ignore_merges = true, .pass = {WORD_CL100K(3)}},
+    {.names = "minicpm5",
+     .ignore_merges = true,
+     .pass = {ISOLATE(.classes = C_NUMBER, .max = 3), WORD_CL100K(3)}},
+    {.names = "qwen2 deepseek-r1-qwen kormo f2llmv2 megrez stablelm2 hunyuan solar-open grok-2 bailingmoe "
               "bailingmoe2 llada-moe",
      .pass = {WORD_CL100K(1)}},
     {.names = "qwen35",
@@ -286,7 +290,7 @@ static const struct pre_rules table[] = {
     {.names = "seed-coder",
      .pass = {WORD(.contraction = ANY_CASE, .lead = LEAD_ANY, .letters = C_LETTER, .max_digits = 1,
                    .tail = "", .newlines = true)}},
-    {.names = "gpt-4o llama4 kanana2 minimax-m2",
+    {.names = "gpt-4o llama4 kanana2 talkie minimax-m2",
      .pass = {WORD(.contraction = ANY_CASE_AFTER_WORD, .lead = LEAD_ANY, .letters = C_LETTER, .cased = true,
                    .max_digits = 3, .tail = "\r\n/", .newlines = true)}},
     {.names = "tekken",
@@ -297,7 +301,7 @@ static const struct pre_rules table[] = {
     {.names = "kimi-k2",
      .pass = {WORD(.contraction = ANY_CASE_AFTER_WORD, .lead = LEAD_ANY, .letters = C_LETTER, .han = true,
                    .max_digits = 3, .tail = "\r\n", .newlines = true)}},
-    {.names = "starcoder refact command-r smollm codeshell exaone minerva-7b",
+    {.names = "starcoder refact command-r smollm codeshell exaone minerva-7b mellum2",
      .pass = {ISOLATE(.classes = C_NUMBER, .max = 1), WORD_GPT2}},
     {.names = "falcon",
      .pass = {ISOLATE(.classes = C_PUNCT, RANGE(falcon_signs)), WORD_GPT2,
@@ -316,7 +320,7 @@ static const struct pre_rules table[] = {
      .pass = {ISOLATE(.classes = C_NEWLINE, .max = 1), ISOLATE(.blank_before = true, .classes = C_LETTER),
               ISOLATE(.blank_before = true, .classes = C_PUNCT), ISOLATE(RANGE(cjk)),
               ISOLATE(.classes = C_NUMBER, .max = 1)}},
-    {.names = "deepseek-v3 hunyuan-dense joyai-llm",
+    {.names = "deepseek-v3 hunyuan-dense hy_v4 joyai-llm",
      .pass = {ISOLATE(.classes = C_NUMBER, .max = 3), ISOLATE(RANGE(cjk_kana)), {.kind = PASS_DEEPSEEK3}}},
 };
 

@@ -72,11 +72,12 @@ static inline const struct tok_pair *pairmap_find(const struct tok_pairmap *m, i
 struct tok_specials {
     int32_t *id;
     uint32_t n;
-    bool first[256];                         /* some token begins with this byte */
-    uint64_t lens[TOK_MAX_SPECIAL / 64 + 1]; /* bit n: some token has n bytes */
+    bool strips;                                /* some token swallows the blanks behind it */
+    uint64_t start[65536 / 64];                 /* bit: some token may begin with these two bytes */
+    uint64_t has_len[TOK_MAX_SPECIAL / 64 + 1]; /* bit n: some token has n bytes */
 };
 
-enum { TOK_LSTRIP = 1, TOK_RSTRIP = 2, TOK_EOG = 4 }; /* flags of a token */
+enum { TOK_RSTRIP = 1, TOK_EOG = 2 }; /* flags of a token */
 
 enum tok_model { TOK_SPM, TOK_BPE };
 struct pre_rules;

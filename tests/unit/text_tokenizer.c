@@ -17,6 +17,19 @@ static const struct vocab_spec spm = SMALL_SPM(), spm_plain = SMALL_SPM(.add_spa
                                llama3 = SMALL_BPE(.pre = "llama-bpe"),
                                bpe_bos = SMALL_BPE(.pre = "gpt-2", .add_bos = 1);
 
+/* User-defined tokens that overlap in text. */
+static const struct vocab_token overlapping[] = {{"he", 0, 0},
+                                                 {"ab", TOK_USER_DEFINED, 0},
+                                                 {"bcd", TOK_USER_DEFINED, 0},
+                                                 {"cdefa", TOK_USER_DEFINED, 0},
+                                                 {"ex", TOK_USER_DEFINED, 0},
+                                                 {"xyz", TOK_USER_DEFINED, 0},
+                                                 {"zh", TOK_USER_DEFINED, 0},
+                                                 {"!", TOK_USER_DEFINED, 0}};
+static const char *const he[] = {"h e"};
+static const struct vocab_spec overlap =
+    SMALL_BPE(.pre = "gpt-2", .tok = overlapping, .n_tok = COUNT_OF(overlapping), .merge = he, .n_merge = 1);
+
 #define OFF                                                                                                  \
     {                                                                                                        \
         .bos = TOK_BOS_OFF                                                                                   \
@@ -75,6 +88,11 @@ static const struct {
     {&bpe, "<|end|>>", SPECIAL, "<|end|>>|"}, /* the longest */
     {&bpe, "x<|end|>y", SPECIAL, "x|<|end|>|y|"},
     {&bpe, "é!", OFF, "é!|"},
+    {&overlap, "abcd", OFF, "a|bcd|"}, /* the longest first, wherever it stands */
+    {&overlap, "abcdefabcd", OFF, "ab|cdefa|bcd|"},
+    {&overlap, "hexyzhe", OFF, "he|xyz|he|"}, /* what is left beside a token joins the text around it */
+    {&overlap, "!he!", OFF, "!|he|!|"},
+    {&phi3, "</s> <tool>", SPECIAL, "</s>|<tool>|"},
 };
 
 static void encode_to_names(const struct tokenizer *t, const char *text, const struct tok_options *o,
@@ -262,8 +280,9 @@ static void a_later_duplicate_wins_and_a_first_merge(void **state)
 /* A megabyte of one pattern, for both models: no quadratic time, and byte-level BPE gives the text back. */
 static void a_megabyte_of_one_letter(void **state)
 {
-    static const char *const pattern[] = {" ", "a", "hello", "h", "\xFF", "<tool>", "   ", "<", "日"};
-    const struct vocab_spec *vocab[] = {&spm, &bpe, &llama3};
+    static const char *const pattern[] = {" ",   "a", "hello", "h",  "\xFF", "<tool>",
+                                          "   ", "<", "日",    "ab", "ex",   "hexyz"};
+    const struct vocab_spec *vocab[] = {&spm, &bpe, &llama3, &overlap};
     enum { SIZE = 1 << 20 };
     char *text = mem_alloc(SIZE);
     for (size_t v = 0; v < COUNT_OF(vocab); v++)
