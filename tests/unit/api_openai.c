@@ -759,6 +759,9 @@ static void failures_of_the_engine(void **state)
     assert_non_null(strstr(answer, "Retry-After: 1\r\n"));
 }
 
+/* Far less than the work that is given up would take, far more than a busy machine needs. */
+enum { PATIENCE_MS = 10000 };
+
 static bool begun_within(int ms)
 {
     for (int i = 0; i < ms && !atomic_load(&n_jobs); i++) usleep(1000);
@@ -780,10 +783,10 @@ static void a_client_that_goes_cancels(void **state)
         script.token_ms = 4000;
         for (size_t i = 0; i < COUNT_OF(bodies); i++) {
             int fd = ask(CHAT, bodies[i]);
-            assert_true(begun_within(1000));
+            assert_true(begun_within(PATIENCE_MS));
             usleep(10000);
             close(fd);
-            if (!idle_within(1000)) fail_msg("%s: still running", bodies[i]);
+            if (!idle_within(PATIENCE_MS)) fail_msg("%s: still running", bodies[i]);
         }
     }
 }
@@ -792,12 +795,12 @@ static void a_stop_string_cancels_the_rest(void **state)
 {
     int code;
     script.reply = "Hello and much more";
-    script.token_ms = 100;
+    script.token_ms = 1000;
     int64_t from = clock_us();
     post(CHAT, "{\"stop\":\"e\"," HI "}", &code);
     assert_int_equal(code, 200);
-    assert_true(clock_us() - from < 1000000); /* all of it would take 1.9 s */
-    assert_true(idle_within(1000));
+    assert_true(clock_us() - from < 1000 * PATIENCE_MS); /* all of it would take 19 s */
+    assert_true(idle_within(PATIENCE_MS));
 }
 
 static void a_long_prefill_is_kept_alive(void **state)
@@ -805,9 +808,10 @@ static void a_long_prefill_is_kept_alive(void **state)
     int code;
     struct stream s;
     script.prefill_ms = 250;
+    int64_t from = clock_us();
     read_stream(&s, post(CHAT, "{\"stream\":true," HI "}", &code));
     assert_string_equal(s.text, "Hello");
-    assert_in_range(s.n_comment, 2, 5); /* every 60 ms */
+    assert_in_range(s.n_comment, 2, (clock_us() - from) / 60000 + 1); /* every 60 ms */
     assert_true(s.done && s.first_is_role);
 }
 
@@ -823,7 +827,7 @@ static void a_slow_reader_is_cut(void **state)
     int small = 4096,
         fd = ask(TEXT, "{\"stream\":true,\"max_tokens\":200000,\"logprobs\":2,\"prompt\":\"a\"}");
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
-    assert_true(begun_within(1000));
+    assert_true(begun_within(PATIENCE_MS));
     assert_true(idle_within(8000));
     assert_in_range(atomic_load(&n_sent), 500, 199999); /* ended before all of it was made */
     close(fd);
