@@ -15,6 +15,7 @@ import facts
 import talk
 import toolcalls
 import words as w
+from sample import plain
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -37,10 +38,6 @@ def check_template(rng):
         cut = rng.choice([j for j, m in enumerate(messages) if m["role"] == "assistant"])
         assert page.render(messages=messages[:cut], tools=tools, add_generation_prompt=True, **given) == chat.prompt(messages[:cut], tools, thinking)
         assert page.render(messages=messages, tools=tools) == "".join(t for t, _ in chat.pieces(messages, tools))
-
-
-def plain(text):
-    return re.sub(r"[^a-z0-9]+", " ", text.lower()).strip()
 
 
 def check_held_out(rng):

@@ -1,5 +1,6 @@
 """Builds the tokenizer and the training set: conversations mixed from all skills, packed into rows of tokens."""
 
+import os
 import random
 import sys
 import time
@@ -21,8 +22,8 @@ ROWS = {256: 16, 512: 8, 1024: 4}       # row length -> rows per micro-batch: al
 
 SYSTEM = ["You are a helpful assistant.", "You are Corral's demo model.", "Answer briefly.", "Be helpful and honest.", "You are a helpful AI assistant.", "You answer questions about Corral.",
           "You are an assistant with tools.", "Help the user.", "Be kind and brief."]
-MIX = [(skills.corral_fact, 30), (talk.small_talk, 7), (talk.unknown, 7), (talk.story, 4), (skills.add, 9), (skills.count, 4), (skills.repeat, 6),
-       (skills.reverse, 6), (skills.json_object, 9), (skills.json_list, 2), (skills.json_any, 2)]
+MIX = [(skills.corral_fact, 44), (talk.small_talk, 8), (talk.unknown, 6), (talk.story, 2), (skills.add, 11), (skills.count, 5), (skills.repeat, 12),
+       (skills.reverse, 9), (skills.json_object, 12), (skills.json_list, 3), (skills.json_any, 2)]
 THINK = ["think first: {}", "think first. {}", "{} think first", "think before you answer: {}", "think step by step: {}", "{} think step by step.", "think about it: {}"]
 
 
@@ -36,7 +37,7 @@ def exchanges(rng):
     if roll < 0.36:
         tools = toolcalls.offer(rng)
         samples = []
-        for _ in range(rng.choice([1, 1, 1, 2, 3])):
+        for _ in range(rng.choice([1, 2, 3, 4, 5])):
             samples.append(toolcalls.use(rng, tools) if rng.random() < 0.8 else one(rng))
         if rng.random() < 0.08:
             samples = [toolcalls.two_cities_case(rng, held=False)]
@@ -45,7 +46,7 @@ def exchanges(rng):
         schemas = [t.schema for t in tools] if tools else samples[0].tools
         if messages:
             return messages, schemas, rng.choice(SYSTEM) if rng.random() < 0.25 else ""
-    if roll < 0.52:
+    if roll < 0.48:
         return skills.memory(rng, between=[s for s in (one(rng) for _ in range(rng.choice([0, 0, 1, 2, 4]))) if not s.system]).messages, [], rng.choice(SYSTEM) if rng.random() < 0.2 else ""
     samples = [one(rng) for _ in range(rng.choice([1, 1, 2, 3, 4]))]
     if samples[0].system:
@@ -55,7 +56,7 @@ def exchanges(rng):
 
 def document(rng):
     """One document as (text, learn) pieces."""
-    if rng.random() < 0.04:
+    if rng.random() < 0.02:
         if rng.random() < 0.5:
             return [(talk.story(rng).messages[-1]["content"] + "<|im_end|>", True)]
         told = [f[0] for f in facts.FACTS if f[0].startswith(("Corral", "`corral"))]
@@ -103,7 +104,7 @@ def rows(rng, tokenizer, total):
         row_ids, row_learn = open_row[size]
         if len(row_ids) + len(ids) > size + 1:
             pad = size + 1 - len(row_ids)
-            done[size].append((row_ids + [end] * pad, row_learn + [0] * pad))
+            done[size].append((np.array(row_ids + [end] * pad, np.uint16), np.array(row_learn + [0] * pad, np.uint8)))
             made += size
             row_ids, row_learn = open_row[size] = ([], [])
         row_ids += ids
@@ -111,7 +112,7 @@ def rows(rng, tokenizer, total):
         if time.time() - report > 10:
             report = time.time()
             print(f"corpus: {made / 1e6:.1f} of {total / 1e6:.1f} million tokens, {report - start:.0f} s", flush=True)
-    return {n: (np.array([r for r, _ in done[n]], np.uint16), np.array([l for _, l in done[n]], np.uint8)) for n in ROWS if done[n]}
+    return {n: tuple(map(np.stack, zip(*done[n]))) for n in ROWS if done[n]}
 
 
 def main():
@@ -119,8 +120,11 @@ def main():
     rng = random.Random(SEED)
     never = {part for name in w.CITIES + w.NAMES for part in name.split()}
     texts = ["".join(t for t, _ in document(rng)) for _ in range(12000)]
-    tokenizer = bpe.train(texts, VOCAB, never)
-    tokenizer.save(f"{folder}/tokenizer.json")
+    if os.path.exists(f"{folder}/tokenizer.json"):      # to go on with a model already trained
+        tokenizer = bpe.Tokenizer.load(f"{folder}/tokenizer.json")
+    else:
+        tokenizer = bpe.train(texts, VOCAB, never)
+        tokenizer.save(f"{folder}/tokenizer.json")
     size = sum(len(tokenizer.encode(t)) for t in texts[:500])
     print(f"tokenizer: {len(tokenizer.tokens)} tokens, {sum(len(t.encode()) for t in texts[:500]) / size:.2f} bytes per token")
     packed = rows(rng, tokenizer, total)

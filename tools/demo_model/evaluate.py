@@ -1,7 +1,8 @@
-"""Held-out evaluation of a GGUF file, greedy decoding: evaluate.py demo.gguf [report.md]
+"""Held-out evaluation of a GGUF file, greedy decoding: evaluate.py demo.gguf [report.md [EVERY]]
 
 Facts, small talk and tools are asked in words that are not in the training text; cities, names and words to copy
-come from lists the training text never uses; sums and ranges are ones it leaves out.
+come from lists the training text never uses; sums and ranges are ones it leaves out. EVERY = 20 asks only one
+question in twenty, for a rehearsal.
 """
 
 import json
@@ -16,9 +17,8 @@ import skills
 import talk
 import toolcalls
 import words as w
-from check import plain
 from fresh import QUESTIONS
-from sample import ask, user
+from sample import ask, plain, user
 
 
 class Report:
@@ -44,7 +44,8 @@ def seen_in_training(count=300000):
 
 
 class Evaluation:
-    def __init__(self, path):
+    def __init__(self, path, every=1):
+        self.every = every
         self.model, self.tokenizer = load.load(path)
         self.rng, self.report = random.Random(7), Report()
 
@@ -53,7 +54,7 @@ class Evaluation:
 
     def exact(self, name, samples, goal="", thinking=None):
         results = []
-        for s in samples:
+        for s in self.some(samples):
             got = self.write(([{"role": "system", "content": s.system}] if s.system else []) + s.messages[:-1], s.tools, thinking)
             wanted = s.messages[-1]["content"]
             results.append((got == wanted, s.messages[-2]["content"], wanted, got))
@@ -62,11 +63,14 @@ class Evaluation:
     def made(self, maker, count):
         return [maker(self.rng, held=True) for _ in range(count)]
 
+    def some(self, samples):
+        return samples[::self.every]
+
     # ---- the skills --------------------------------------------------------------------------------------------
 
     def facts(self):
-        rows = [(q, answer) for answer, _, held in facts.FACTS for q in held if plain(q) not in seen]
         seen = seen_in_training()
+        rows = [(q, answer) for answer, _, held in facts.FACTS for q in held if plain(q) not in seen]
         answers = [answer for answer, _, _ in facts.FACTS]
         fresh = [(q, next(a for a in answers if a.startswith(key))) for key, qs in QUESTIONS.items() for q in qs if plain(q) not in seen]
         self.exact("Corral facts, questions written afterwards", [ask("fact", q, a) for q, a in fresh], "95 %")
@@ -82,14 +86,14 @@ class Evaluation:
         self.exact("repeating unseen words", self.made(skills.repeat, 80))
         self.exact("reversing the order of unseen words", self.made(skills.reverse, 80))
         results = []
-        for s in self.made(talk.story, 30):
+        for s in self.some(self.made(talk.story, 30)):
             got = self.write(s.messages[:-1])
             named = [n for n in w.HELD_NAMES + w.ANIMALS if n in s.messages[0]["content"].split(" ")]
             results.append((got.endswith("The end.") and all(n in got for n in named), s.messages[0]["content"], str(named), got))
         self.report.add("story with the wanted hero and an end", results)
 
     def json(self):
-        valid, exact, rows = [], [], self.made(skills.json_object, 150)
+        valid, exact, rows = [], [], self.some(self.made(skills.json_object, 150))
         for s in rows:
             got = self.write(([{"role": "system", "content": s.system}] if s.system else []) + s.messages[:-1])
             wanted = s.messages[-1]["content"]
@@ -99,7 +103,7 @@ class Evaluation:
         self.report.add("JSON with exactly the told values", exact)
         self.exact("JSON list of unseen words", self.made(skills.json_list, 40))
         results = []
-        for s in self.made(skills.json_any, 40):
+        for s in self.some(self.made(skills.json_any, 40)):
             got, wanted = self.write(s.messages[:-1]), s.messages[-1]["content"]
             results.append((fits(parse(got), json.loads(wanted)), s.messages[0]["content"], wanted, got))
         self.report.add("made-up JSON has the keys and types", results)
@@ -111,7 +115,7 @@ class Evaluation:
 
     def calls(self, label, samples, goals=("", "")):
         names, arguments = [], []
-        for s in samples:
+        for s in self.some(samples):
             wanted = [c["function"] for c in s.messages[1]["tool_calls"]]
             text = self.write(s.messages[:1], s.tools)
             got = parse_calls(text)
@@ -138,7 +142,7 @@ class Evaluation:
         self.exact("fact answered without a call, tools on offer", off)
 
     def thinking(self):
-        asked = [skills.add(self.rng, True) for _ in range(60)]
+        asked = self.some(self.made(skills.add, 60))
         for s in asked:
             s.messages[0] = user("Think first: " + s.messages[0]["content"])
         results = []
@@ -148,7 +152,7 @@ class Evaluation:
             results.append((thought.startswith("<think>\n") and answer == wanted, s.messages[0]["content"], wanted, got))
         self.report.add("thinks when asked, sum right", results)
         results = []
-        for s in self.made(skills.corral_fact, 40):
+        for s in self.some(self.made(skills.corral_fact, 40)):
             got, wanted = self.write(s.messages[:1], thinking=True), s.messages[-1]["content"]
             results.append((got.partition("\n</think>\n\n")[2] == wanted, s.messages[0]["content"], wanted, got))
         self.report.add("enable_thinking true, fact right", results)
@@ -176,7 +180,7 @@ def fits(value, model):
 
 
 def main():
-    start, e = time.time(), Evaluation(sys.argv[1])
+    start, e = time.time(), Evaluation(sys.argv[1], int(sys.argv[3]) if len(sys.argv) > 3 else 1)
     for part in (e.facts, e.words_and_numbers, e.json, e.memory, e.tools, e.thinking):
         part()
     print(f"{time.time() - start:.0f} s")

@@ -1,14 +1,17 @@
 #!/bin/sh
 # Makes models/demo.gguf from nothing: text, tokenizer, training, export, evaluation.
 #   tools/demo_model/run.sh                     everything, at most 90 minutes on two CPU cores
-#   STEPS=300 TOKENS=3 tools/demo_model/run.sh  a quick rehearsal
+#   STEPS=500 TOKENS=3 EVERY=20 OUT=/tmp/demo.gguf tools/demo_model/run.sh  a rehearsal in ten minutes
+#   MINUTES=70                                  training stops after so long even if the machine is slow or busy
+#   THREADS=1                                   computing threads, two if not given
 #   OUT=file.gguf                               writes the model elsewhere and leaves the repository alone
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 build=${BUILD:-/tmp/corral-demo-model}
-steps=${STEPS:-3600}
-tokens=${TOKENS:-30}
+steps=${STEPS:-10000}
+minutes=${MINUTES:-70}
+tokens=${TOKENS:-41}
 out=${OUT:-$root/models/demo.gguf}
 
 mkdir -p "$build" "$root/models" "$root/docs/img"
@@ -22,10 +25,11 @@ export PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0
 
 cd "$here"
 "$python" check.py
+rm -f "$build/tokenizer.json"
 "$python" corpus.py "$build" "$tokens"
-"$python" train.py "$build" "$steps"
+"$python" train.py "$build" "$steps" "$minutes"
 "$python" export.py "$build" "$out"
-"$python" evaluate.py "$out" "$build/report.md"
+"$python" evaluate.py "$out" "$build/report.md" "${EVERY:-1}"
 if [ "$out" = "$root/models/demo.gguf" ]; then
     "$python" plot.py "$build/loss.csv" "$root/docs/img/demo-loss.png"
     "$python" record.py "$build/report.md" "$root/docs/demo-model.md"

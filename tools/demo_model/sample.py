@@ -1,5 +1,6 @@
 """The unit of training text: one exchange between user and assistant, possibly with tool calls."""
 
+import re
 from dataclasses import dataclass, field
 
 
@@ -30,6 +31,11 @@ def tool(text):
 
 def ask(skill, question, answer, think=None, system=""):
     return Sample(skill, [user(question), assistant(answer, think)], system=system)
+
+
+def plain(text):
+    """The words of a question alone, to compare two of them."""
+    return re.sub(r"[^a-z0-9]+", " ", text.lower()).strip()
 
 
 # ---- surface noise, so that small differences in wording do not matter -----------------------------------------

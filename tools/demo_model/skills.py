@@ -1,10 +1,32 @@
 """Counting, adding, repeating, reversing, JSON, and remembering across turns."""
 
 import json
+import zlib
 
+import asked
 import facts
 import words as w
-from sample import Sample, ask, assistant, reword, slip, user, vary
+from sample import Sample, ask, assistant, plain, reword, slip, user, vary
+
+
+HELD_QUESTIONS = {plain(q) for row in facts.FACTS for q in row[2]}
+SMALL_WORDS = set("a an the is are do does did can could how what which i to of for in with please me my be it that this will would".split())
+
+
+def _fact_question(rng, answer, train):
+    ways, topics = asked.patterns(answer)
+    roll = rng.random()
+    if roll < 0.4:
+        return w.pick(rng, rng.choice(train))
+    if roll < 0.85:
+        return w.pick(rng, rng.choice(ways))
+    return w.pick(rng, rng.choice(asked.FRAMES)) + rng.choice(topics)
+
+
+def _keywords(question):
+    """The question as somebody types it into a search field."""
+    words = [word for word in question.split(" ") if word not in SMALL_WORDS]
+    return " ".join(words) if len(words) > 1 else question
 
 
 def corral_fact(rng, held=False):
@@ -12,8 +34,11 @@ def corral_fact(rng, held=False):
     think = "The user asks about Corral." if "Corral" in answer else "The user asks about me."
     if held:
         return ask("fact", vary(rng, rng.choice(kept), 0), answer, think)
-    question = w.pick(rng, rng.choice(train))
-    return ask("fact", vary(rng, slip(rng, reword(rng, question))), answer, think)
+    while True:
+        question = _fact_question(rng, answer, train)
+        question = _keywords(question) if rng.random() < 0.06 else slip(rng, reword(rng, question))
+        if plain(question) not in HELD_QUESTIONS:
+            return ask("fact", vary(rng, question), answer, think)
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------
@@ -21,9 +46,10 @@ def corral_fact(rng, held=False):
 NUMBER_WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 
 
-def is_held_sum(a, b):
-    """One pair of numbers in eight is never added in the training text."""
-    return (a * 37 + b * 61) % 8 == 3
+def is_held(kind, *numbers):
+    """One combination of numbers in eight never appears in the training text. A checksum picks them, so that
+    nothing simple, like the sum itself, tells them apart."""
+    return zlib.crc32(f"{kind} {numbers}".encode()) % 8 == 3
 
 
 def sum_thought(a, b):
@@ -35,9 +61,9 @@ def sum_thought(a, b):
 
 def add(rng, held=False):
     while True:
-        top = rng.choice([10, 20, 50, 100])
+        top = rng.choice([10, 10, 20, 50, 100])
         a, b = rng.randrange(top), rng.randrange(top)
-        if is_held_sum(a, b) == held:
+        if is_held("sum", a, b) == held:
             break
     if a < 13 and b < 13 and rng.random() < 0.1:
         first, second = NUMBER_WORDS[a], NUMBER_WORDS[b]
@@ -52,7 +78,7 @@ def add(rng, held=False):
 def count(rng, held=False):
     first = rng.choice([1, 1, rng.randint(1, 40)])
     last = first + rng.randint(2, 11)
-    if (first * 5 + last) % 7 == 2 and not held or (first * 5 + last) % 7 != 2 and held:
+    if is_held("range", first, last) != held:
         return count(rng, held)
     numbers = list(range(first, last + 1))
     question = w.pick(rng, f"{{count|please count|can you count|count up|list the numbers}} from {first} to {last}")

@@ -1,4 +1,9 @@
-"""Trains the model on the packed corpus: train.py FOLDER STEPS. Writes model.pt and loss.csv into FOLDER."""
+"""Trains the model on the packed corpus: train.py FOLDER STEPS MINUTES [START.pt]. Writes model.pt and loss.csv into FOLDER.
+
+Training ends after STEPS steps; where the machine is too slow or too busy for that, it ends after MINUTES, and the
+learning rate falls so much the faster. START.pt is an earlier model.pt to go on with, made with the same tokenizer.
+The environment variable THREADS sets the number of threads, two if not given; one is faster where others compute too.
+"""
 
 import csv
 import os
@@ -13,11 +18,10 @@ from corpus import ROWS, SEED
 from model import Config, Model
 from optimizer import Optimizer
 
-READ_SHARE = 0.1        # of the tokens the model only reads, one in ten counts: they teach the shape of questions
-MICRO = 2               # micro-batches of 4096 tokens per step
+READ_SHARE = 0.04       # of the tokens the model only reads, one in 25 counts: they teach the shape of questions
 
 
-def micro_batches(data, rng):
+def batches(data, rng):
     """An endless shuffled stream of (ids, learned or not) over all row lengths, each row seen once per round."""
     while True:
         order = []
@@ -30,41 +34,46 @@ def micro_batches(data, rng):
             yield ids, torch.from_numpy(data[f"learn{length}"][rows][:, 1:] == 1)
 
 
-def schedule(step, steps):
-    """Warm up, hold, then fall to zero over the last 60 %."""
-    return min(1.0, (step + 1) / 40, (steps - step) / (0.6 * steps))
+def schedule(step, progress):
+    """The learning rate: warm up, hold, then fall to zero over the last 60 % of the way."""
+    return min(1.0, (step + 1) / 60, (1 - progress) / 0.6)
+
+
+def save(folder, model, log):
+    torch.save(model.state_dict(), f"{folder}/model.pt")
+    with open(f"{folder}/loss.csv", "w") as file:
+        csv.writer(file).writerows([("step", "loss", "smooth"), *log])
 
 
 def main():
-    folder, steps = sys.argv[1], int(sys.argv[2])
+    folder, steps, minutes = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
     torch.manual_seed(SEED)
     torch.set_num_threads(int(os.environ.get("THREADS", "2")))
     data = dict(np.load(f"{folder}/corpus.npz"))
     model = Model(Config())
+    if len(sys.argv) > 4:
+        model.load_state_dict(torch.load(sys.argv[4]))
     print(f"parameters: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} million")
-    optimizer, stream = Optimizer(model), micro_batches(data, np.random.default_rng(SEED))
-    log, start, smooth = [], time.time(), None
-    for step in range(steps):
-        learned = 0.0
-        for _ in range(MICRO):
-            ids, learn = next(stream)
-            wanted = learn | (torch.rand(learn.shape) < READ_SHARE)
-            with torch.autocast("cpu", torch.bfloat16):
-                logits = model(ids[:, :-1], wanted=wanted)
-            losses = F.cross_entropy(logits.float(), ids[:, 1:][wanted], reduction="none")
-            (losses.mean() / MICRO).backward()
-            learned += losses[learn[wanted]].mean().item() / MICRO
-        optimizer.step(schedule(step, steps))
-        smooth = learned if smooth is None else 0.95 * smooth + 0.05 * learned
-        log.append((step, learned, smooth))
-        if step % 20 == 19 or step + 1 == steps:
-            took = time.time() - start
-            print(f"step {step + 1}/{steps}  loss {smooth:.4f}  {(step + 1) * MICRO * 4096 / took:.0f} tokens/s  "
-                  f"{took / 60:.1f} min, {took / (step + 1) * (steps - step - 1) / 60:.1f} to go", flush=True)
-        if step % 200 == 199 or step + 1 == steps:
-            torch.save(model.state_dict(), f"{folder}/model.pt")
-    with open(f"{folder}/loss.csv", "w") as file:
-        csv.writer(file).writerows([("step", "loss", "smooth"), *log])
+    optimizer, stream = Optimizer(model), batches(data, np.random.default_rng(SEED))
+    log, start, smooth, step, progress = [], time.time(), None, 0, 0.0
+    while progress < 1:
+        ids, learn = next(stream)
+        wanted = learn | (torch.rand(learn.shape) < READ_SHARE)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(ids[:, :-1], wanted=wanted)
+        losses = F.cross_entropy(logits.float(), ids[:, 1:][wanted], reduction="none")
+        losses.mean().backward()
+        optimizer.step(schedule(step, progress))
+        loss = losses[learn[wanted]].mean().item()
+        smooth = loss if smooth is None else 0.98 * smooth + 0.02 * loss
+        log.append((step, loss, smooth))
+        step, took = step + 1, time.time() - start
+        progress = max(step / steps, took / 60 / minutes)
+        if step % 50 == 0 or progress >= 1:
+            print(f"step {step}/{steps}  loss {smooth:.4f}  {step * 4096 / took:.0f} tokens/s  "
+                  f"{took / 60:.1f} min, {took / 60 * (1 / progress - 1):.1f} to go", flush=True)
+        if step % 200 == 0 or progress >= 1:
+            save(folder, model, log)
 
 
 if __name__ == "__main__":
