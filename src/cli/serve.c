@@ -14,9 +14,9 @@
 static struct {
     struct session_options model;
     const char *host, *socket, *name;
-    struct opt_list alias, api_key;
+    struct opt_list alias, api_key, cors;
     const char *api_key_file;
-    int64_t port, parallel, queue, max_body, max_head, max_connections;
+    int64_t port, parallel, queue, max_body, max_head, max_connections, max_per_address, http_threads;
     double head_timeout, body_timeout, write_timeout, idle_timeout, drain_timeout, keepalive;
     bool log_json, quiet, half_close;
 } o;
@@ -68,6 +68,11 @@ static const struct opt opts[] = {
      .at = &o.api_key_file,
      .arg = "FILE",
      .help = "keys, one per line; # begins a comment"},
+    {.name = "cors-origin",
+     .type = OPT_LIST,
+     .at = &o.cors,
+     .arg = "ORIGIN",
+     .help = "web pages from here may use the server, e.g. https://chat.example; * for all"},
     {.name = "", .help = "How much"},
     {.name = "parallel",
      .letter = 'p',
@@ -93,6 +98,21 @@ static const struct opt opts[] = {
      .max = 1000000,
      .def = "1024",
      .help = "open at once; more are answered 503"},
+    {.name = "max-per-address",
+     .type = OPT_INT,
+     .at = &o.max_per_address,
+     .min = 0,
+     .max = 1000000,
+     .def = "0",
+     .unit = "connections",
+     .help = "of one address (an IPv6 /64); more are answered 503; 0: no limit"},
+    {.name = "http-threads",
+     .type = OPT_INT,
+     .at = &o.http_threads,
+     .min = 1,
+     .max = 64,
+     .def = "1",
+     .help = "that serve connections; one is enough for thousands of streams"},
     {.name = "max-body",
      .type = OPT_INT,
      .at = &o.max_body,
@@ -241,6 +261,10 @@ static status bind_server(struct http_server **out, struct api_keys *keys, struc
         .max_body_bytes = (size_t)o.max_body,
         .max_head_bytes = (size_t)o.max_head,
         .max_connections = (uint32_t)o.max_connections,
+        .max_per_address = (uint32_t)o.max_per_address,
+        .n_thread = (uint32_t)o.http_threads,
+        .cors_origin = o.cors.item,
+        .n_cors_origin = o.cors.n,
         .head_timeout_ms = ms(o.head_timeout),
         .body_timeout_ms = ms(o.body_timeout),
         .write_timeout_ms = ms(o.write_timeout),

@@ -1,5 +1,5 @@
-/* One request and its response: what a handler sees. Nothing here knows libevent's buffers; bytes go out
- * through conn_write, so another protocol can stand below. */
+/* One request and its response: what a handler sees. What it is on the wire is the connection's protocol's
+ * business. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,6 +89,8 @@ struct http_exchange *exchange_new(struct http_conn *c, const struct h1_head *h,
         if (m.status == 405 && h1_str_is(x->head.method, "options")) x->refusal = 204;
         if (x->head.path.n == 1 && x->head.path.p[0] == '*') x->refusal = 204;
     }
+    http_set_header(x, "X-Content-Type-Options", "nosniff");
+    cors_headers(x, m.allow);
     for (size_t i = 0; i < m.n_param; i++) {
         char *value = mem_alloc(m.param[i].raw.n + 1);
         if (!route_decode(value, m.param[i].raw)) {
@@ -101,6 +103,14 @@ struct http_exchange *exchange_new(struct http_conn *c, const struct h1_head *h,
     x->n_param = m.n_param;
     if (!x->refusal) authorize(x);
     return x;
+}
+
+bool exchange_take_body(struct http_exchange *x, const char *p, size_t n)
+{
+    if (n > x->max_body - x->body_got) return false;
+    x->body_got += n;
+    if (x->route && x->route->body == HTTP_BODY_WHOLE) buf_add(&x->body, p, n);
+    return !x->body.failed;
 }
 
 void exchange_handle(struct http_exchange *x)
@@ -201,7 +211,7 @@ const char *http_param(const struct http_exchange *x, const char *name)
 
 /* ---- the response ------------------------------------------------------------------------------------ */
 
-static const char *reason(int code)
+const char *http_reason(int code)
 {
     static const struct {
         int status;
@@ -234,36 +244,11 @@ static const char *reason(int code)
     return "";
 }
 
-static void start_line(struct buf *b, struct http_loop *l, int code, bool close)
-{
-    buf_addf(b, "HTTP/1.1 %d %s\r\nServer: corral\r\nDate: %s\r\n", code, reason(code), loop_date(l));
-    if (close) buf_adds(b, "Connection: close\r\n");
-}
-
-/* Everything up to the empty line. length < 0: the body comes by pull. */
 static void send_head(struct http_exchange *x, int code, const char *type, int64_t length)
 {
-    struct http_conn *c = x->conn;
-    struct buf *b = &c->loop->scratch;
-    bool stream = length < 0;
-
-    if (atomic_load(&c->loop->server->draining)) x->head.keep_alive = false;
-    x->chunked = stream && x->head.minor == 1;
-    if (stream && !x->chunked)
-        x->head.keep_alive = false; /* HTTP/1.0: the end of the connection ends the body */
     x->status = code;
     x->first_byte_us = loop_now_us();
-
-    buf_reset(b);
-    start_line(b, c->loop, code, !x->head.keep_alive);
-    if (x->head.keep_alive && x->head.minor == 0) buf_adds(b, "Connection: keep-alive\r\n");
-    if (type) buf_addf(b, "Content-Type: %s\r\n", type);
-    if (x->chunked) buf_adds(b, "Transfer-Encoding: chunked\r\n");
-    if (!stream && code != 204 && code != 304) buf_addf(b, "Content-Length: %lld\r\n", (long long)length);
-    buf_addf(b, "X-Request-Id: %s\r\n", x->id);
-    if (x->fields.data) buf_add(b, x->fields.data, x->fields.n);
-    buf_adds(b, "\r\n");
-    conn_write(c, b->data, b->n);
+    x->conn->proto->head(x, code, type, length);
 }
 
 void http_set_header(struct http_exchange *x, const char *name, const char *value)
@@ -272,53 +257,50 @@ void http_set_header(struct http_exchange *x, const char *name, const char *valu
     buf_addf(&x->fields, "%s: %s\r\n", name, value);
 }
 
+static void send_body(struct http_exchange *x, struct buf *b)
+{
+    if (x->head_only || b->n == 0) return;
+    x->bytes_out += b->n;
+    x->conn->proto->body(x, b);
+}
+
 void http_reply(struct http_exchange *x, int code, const char *type, const void *body, size_t n)
 {
+    struct buf view = {.data = (char *)body, .n = n, .cap = n}; /* a whole body is written as it is */
     ASSERT(x->state <= X_HANDLED);
     send_head(x, code, type, (int64_t)n);
-    if (!x->head_only && n) {
-        conn_write(x->conn, body, n);
-        x->bytes_out += n;
-    }
+    send_body(x, &view);
+    x->conn->proto->end(x);
     x->state = X_DONE;
     x->complete = true;
 }
 
-static const char *error_body(struct http_server *s, int code, const char *why, struct buf *out)
+const char *exchange_error_body(struct http_server *s, int code, const char *why, struct buf *out)
 {
     if (s->o.render_error) return s->o.render_error(code, why, out);
-    buf_addf(out, "%d %s: %s\n", code, reason(code), why);
+    buf_addf(out, "%d %s: %s\n", code, http_reason(code), why);
     return "text/plain; charset=utf-8";
 }
 
 void http_reply_error(struct http_exchange *x, int code, const char *why)
 {
     struct buf body = {0};
-    const char *type = error_body(x->conn->loop->server, code, why, &body);
+    const char *type = exchange_error_body(x->conn->loop->server, code, why, &body);
     http_reply(x, code, type, body.data, body.n);
     buf_deinit(&body);
 }
 
-void exchange_refuse(struct http_conn *c, int code, const char *why)
+void exchange_log_refusal(struct http_conn *c, int code, size_t bytes_out)
 {
-    struct buf body = {0}, b = {0};
-    struct http_server *s = c->loop->server;
-    const char *type = error_body(s, code, why, &body);
-    start_line(&b, c->loop, code, true);
-    buf_addf(&b, "Content-Type: %s\r\nContent-Length: %zu\r\n\r\n", type, body.n);
-    if (body.data) buf_add(&b, body.data, body.n);
-    conn_write(c, b.data, b.n);
-    buf_deinit(&b);
-    if (s->o.on_access)
-        s->o.on_access(s->o.user, &(struct http_access){.peer = c->peer,
-                                                        .id = "-",
-                                                        .method = "-",
-                                                        .path = "-",
-                                                        .status = code,
-                                                        .complete = true,
-                                                        .bytes_out = body.n});
-    buf_deinit(&body);
-    c->closing = c->linger = true;
+    const struct http_options *o = &c->loop->server->o;
+    if (o->on_access)
+        o->on_access(o->user, &(struct http_access){.peer = c->peer,
+                                                    .id = "-",
+                                                    .method = "-",
+                                                    .path = "-",
+                                                    .status = code,
+                                                    .complete = true,
+                                                    .bytes_out = bytes_out});
 }
 
 void http_attach(struct http_exchange *x, const struct http_responder *ops, void *user)
@@ -341,21 +323,11 @@ void exchange_pull(struct http_exchange *x)
     struct buf *out = &x->conn->loop->scratch;
     buf_reset(out);
     enum http_pull r = x->ops->pull(x, x->user, out);
-    if (out->n && !x->head_only) {
-        char size[24];
-        int n = snprintf(size, sizeof size, "%zx\r\n", out->n);
-        size_t bytes = out->n;
-        if (x->chunked) {
-            conn_write(x->conn, size, (size_t)n);
-            buf_add(out, "\r\n", 2);
-        }
-        conn_write(x->conn, out->data, out->n);
-        x->bytes_out += bytes;
-    }
+    send_body(x, out);
     if (out->failed) r = HTTP_FAIL;
     if (out->cap > 4 * OUT_HIGH_BYTES) buf_deinit(out);
     if (r == HTTP_DONE) {
-        if (x->chunked && !x->head_only) conn_write(x->conn, "0\r\n\r\n", 5);
+        x->conn->proto->end(x);
         x->complete = true;
     } else if (r == HTTP_FAIL) {
         x->head.keep_alive = false;
@@ -366,7 +338,7 @@ void exchange_pull(struct http_exchange *x)
 
 /* ---- wake-up ----------------------------------------------------------------------------------------- */
 
-void exchange_wake(struct http_exchange *x)
+static void exchange_wake(struct http_exchange *x)
 {
     if (x->state == X_DONE) return;
     if (x->ops->wake) x->ops->wake(x, x->user);

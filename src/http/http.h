@@ -1,7 +1,8 @@
 /* An HTTP server: connections, requests, responses by pull. It knows nothing of what is served.
  *
- * A server has a table of routes and one event loop (the shape allows several: everything here except
- * http_waker_fire, http_server_drain and http_server_quit belongs to the loop's thread). A request and its
+ * A server has a table of routes and event loops, one thread each. A connection stays on the loop that accepted
+ * it; handlers run on all of them, and what they do with an exchange belongs to that exchange's loop. From any
+ * thread: http_waker_fire, http_server_drain and http_server_quit. A request and its
  * response are one exchange. The handler of a route either answers at once (http_reply) or attaches a
  * responder, which is woken from other threads through a waker and asked for bytes when the connection can
  * send. An exchange ends exactly once: answered in full, or the client went, or a deadline passed. */
@@ -55,11 +56,15 @@ struct http_options {
     const char *host; /* NULL: 127.0.0.1 */
     uint16_t    port; /* 0: any free one */
     const char *unix_path; /* instead of host and port */
+    int         listen_fd; /* instead of either: a descriptor that listens already; 0: none */
+    uint32_t    n_thread;  /* event loops, each on its own thread; 0: 1 */
 
     size_t   max_head_bytes, max_target_bytes, max_body_bytes; /* 0: 32 KiB, 8 KiB, 16 MiB */
     size_t   max_pipelined_bytes;                              /* input kept while a response is pending; 0: 64 KiB */
-    uint32_t max_connections;                                  /* 0: 1024 */
+    uint32_t max_connections, max_per_address;                 /* 0: 1024, no limit */
     uint32_t head_timeout_ms, body_timeout_ms, write_timeout_ms, idle_timeout_ms; /* 0: 10, 60, 30, 75 s */
+    const char *const *cors_origin; /* pages of these origins may use the server; "*": of any. Borrowed */
+    size_t   n_cors_origin;
     bool     half_close_answers; /* a client that shut its sending side still gets its answer (default: it has gone) */
 
     /* May this request use a route of that role? 0, or the status to answer (401, 403) with *why. Asked when the

@@ -1,8 +1,9 @@
 /* The owner's view of src/http: loops, connections, exchanges. One loop is one thread; a connection and its
- * exchange stay on the loop that accepted them. */
+ * exchanges stay on the loop that accepted them. A connection speaks one protocol at a time: struct proto. */
 #ifndef CORRAL_HTTP_INT_H
 #define CORRAL_HTTP_INT_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
 
@@ -13,10 +14,12 @@
 
 struct bufferevent;
 struct evconnlistener;
+struct sockaddr;
 
 enum {
     HTTP_MAX_FIELDS = 64,
     HTTP_MAX_PARAMS = 4,
+    HTTP_MAX_LOOPS = 64,
     OUT_HIGH_BYTES = 32 * 1024, /* stop producing when this much waits to be sent */
     OUT_LOW_BYTES = 8 * 1024,   /* and go on below this */
     SMALL_BODY_BYTES = 64 * 1024, /* bodies that nobody wants are read up to this, to keep the connection */
@@ -42,31 +45,46 @@ struct http_loop {
     struct event_base     *base;
     struct evconnlistener *listener;
     struct event          *wake_event, *drain_timer, *accept_timer;
-    int                    wake_fd;
+    int                    listen_fd, wake_fd;
     _Atomic(struct http_waker *) fired; /* stack of wakers, pushed by any thread, taken whole by the loop */
     struct http_conn      *conns;
-    atomic_uint            n_conn;
     bool                   drain_begun;
     struct http_field      field[HTTP_MAX_FIELDS]; /* for parsing */
     struct buf             scratch;                /* what a pull appends to */
     time_t                 date_at;
     char                   date[40];
+    pthread_t              thread;
+    status                 result;
 };
 
 struct http_server {
     struct http_options o; /* strings owned, defaults filled in */
     struct http_route  *route;
     size_t              n_route;
-    struct http_loop    loop; /* one for now; each has its own listener, wake-up and connections */
-    int                 listen_fd;
+    struct http_loop   *loop;
+    uint32_t            n_loop;
+    struct peers       *peers; /* NULL: no limit for one address */
     bool                listening;
     bool                bound; /* a Unix socket's file is ours to remove */
     uint16_t            port;
+    atomic_uint         n_conn;
     atomic_bool         draining, quit;
     atomic_uint         drain_ms;
     _Atomic uint64_t    next_id;
     uint64_t            id_key;
 };
+
+/* listen.c: sockets that are bound and do not listen yet. */
+status listen_tcp(int *out, size_t n, uint16_t *port_out, const char *host, uint16_t port, struct error *e);
+status listen_unix(int *out, const char *path, struct error *e);
+status listen_passed(int *out, int fd, uint16_t *port_out, struct error *e);
+
+/* peers.c: connections per address. Any thread. */
+struct peer { unsigned char address[16]; bool counted; };
+struct peers *peers_new(uint32_t limit);
+void          peers_free(struct peers *p);
+bool          peers_enter(struct peers *p, struct peer *who, const struct sockaddr *a); /* false: too many */
+void          peers_leave(struct peers *p, const struct peer *who);
 
 enum exchange_state {
     X_BODY,    /* the request's body is coming in */
@@ -77,6 +95,7 @@ enum exchange_state {
 
 struct http_exchange {
     struct http_conn   *conn;
+    void               *stream; /* of HTTP/2 */
     enum exchange_state state;
     char               *head_bytes; /* a copy, cut into NUL-terminated pieces; head's views point here */
     struct h1_head      head;
@@ -105,11 +124,26 @@ struct http_exchange {
 
 enum conn_phase { PH_NEW, PH_IDLE, PH_HEAD, PH_BODY, PH_BUSY, PH_LINGER };
 
+/* What a connection speaks. */
+struct proto {
+    const char *name;
+    bool (*advance)(struct http_conn *c); /* do one thing that can be done now; false: there is none */
+    void (*deadline)(struct http_conn *c); /* the read deadline has passed */
+    void (*eof)(struct http_conn *c);      /* the client shut its sending side */
+    void (*stop)(struct http_conn *c);     /* draining: end when what is pending is answered */
+    void (*free)(struct http_conn *c);     /* end what is pending */
+    void (*head)(struct http_exchange *x, int code, const char *type, int64_t length); /* length < 0: not known */
+    void (*body)(struct http_exchange *x, struct buf *b); /* may be consumed */
+    void (*end)(struct http_exchange *x);  /* of the response's body */
+};
+extern const struct proto proto_h1;
+
 struct http_conn {
     struct http_loop     *loop;
     struct http_conn     *prev, *next;
     struct bufferevent   *bev;
     struct event         *timer; /* the earlier of the two deadlines */
+    const struct proto   *proto;
     struct http_exchange *x;     /* HTTP/1.1: one at a time */
     enum conn_phase       phase;
     int64_t  read_deadline_us, write_deadline_us, timer_at_us; /* 0: none */
@@ -117,30 +151,46 @@ struct http_conn {
     bool     closing; /* close when the output is empty */
     bool     linger;  /* ... after reading what the client still sends, so that it sees the answer */
     bool     dead, running, eof, paused;
+    struct peer who;
     char     peer[64];
 };
 
 /* conn.c */
-void conn_accept(struct http_loop *l, int fd, const char *peer);
+void conn_accept(struct http_loop *l, int fd, const char *peer, const struct peer *who);
 void conn_run(struct http_conn *c); /* at the end of every entry point: do what can be done, maybe free c */
 void conn_write(struct http_conn *c, const void *p, size_t n);
 void conn_stop(struct http_conn *c); /* draining: close when idle, else after the answer */
 void conn_kill(struct http_conn *c); /* now */
+/* For protocols. */
+void   conn_phase(struct http_conn *c, enum conn_phase phase);
+void   conn_deadline(struct http_conn *c, int64_t at_us); /* the next time proto->deadline is called; 0: none */
+size_t conn_in_len(const struct http_conn *c);
+size_t conn_out_len(const struct http_conn *c);
+bool   conn_close_gently(struct http_conn *c); /* returns false */
 
 /* exchange.c */
 struct http_exchange *exchange_new(struct http_conn *c, const struct h1_head *h, const char *bytes, size_t n);
 void exchange_end(struct http_exchange *x, bool complete); /* tells the responder, logs, frees */
 void exchange_handle(struct http_exchange *x);             /* the request is complete */
 void exchange_pull(struct http_exchange *x);
-void exchange_wake(struct http_exchange *x);
+bool exchange_take_body(struct http_exchange *x, const char *p, size_t n); /* false: larger than allowed */
 void wakers_run(struct http_loop *l);
-/* An answer to what could not be understood; the connection closes after it. */
-void exchange_refuse(struct http_conn *c, int code, const char *why);
+const char *http_reason(int code);
+/* The body of an error of this module's own; returns its type. */
+const char *exchange_error_body(struct http_server *s, int code, const char *why, struct buf *out);
+/* An answer to what was not understood was sent: to the log. */
+void exchange_log_refusal(struct http_conn *c, int code, size_t bytes_out);
 
-/* server.c */
+/* cors.c: headers of the coming response; methods are those of the path */
+void cors_headers(struct http_exchange *x, const char *methods);
+
+/* loop.c */
+status      loop_init(struct http_loop *l, struct http_server *s, struct error *e);
+status      loop_run(struct http_loop *l, struct error *e);
+void        loop_deinit(struct http_loop *l);
 const char *loop_date(struct http_loop *l);
 int64_t     loop_now_us(void);
-void        loop_conn_closed(struct http_loop *l);
+void        loop_conn_closed(struct http_loop *l, const struct peer *who);
 void        loop_signal(struct http_loop *l); /* any thread, and signal handlers */
 
 #endif

@@ -133,10 +133,14 @@ static void *serve(void *arg)
     return NULL;
 }
 
-static void start(const struct http_options *o)
+static uint32_t n_thread = 1; /* every test runs with one loop and with three */
+
+static void start(const struct http_options *options)
 {
     struct error e = {0};
-    if (http_server_new(&server, o, &e) != OK) fail_msg("%s", e.msg);
+    struct http_options o = *options;
+    o.n_thread = n_thread;
+    if (http_server_new(&server, &o, &e) != OK) fail_msg("%s", e.msg);
     http_server_add_routes(server, routes, 3);
     http_server_add_routes(server, routes + 3, COUNT_OF(routes) - 3);
     assert_int_equal(pthread_create(&thread, NULL, serve, NULL), 0);
@@ -500,6 +504,67 @@ static void connections_are_limited(void **state)
     stop();
 }
 
+static void one_address_has_its_share(void **state)
+{
+    int fd[4];
+    start(&(struct http_options){.max_per_address = 3});
+    for (int round = 0; round < 3; round++) {
+        for (size_t i = 0; i < 3; i++) {
+            fd[i] = dial();
+            say(fd[i], "GET /health HTTP/1.1\r\n" HOST "\r\n");
+            assert_non_null(strstr(hear(fd[i], "ok\n", 2000), "200 OK"));
+        }
+        fd[3] = dial();
+        assert_non_null(strstr(hear(fd[3], NULL, 2000), "503 Service Unavailable"));
+        for (size_t i = 0; i < 4; i++) close(fd[i]);
+        for (int i = 0; i < 2000 && http_server_connections(server); i++) usleep(1000);
+        assert_int_equal(http_server_connections(server), 0);
+    }
+    stop();
+}
+
+static void pages_of_other_origins(void **state)
+{
+    static const char *const origins[] = {"https://chat.example", "http://localhost:3000"}, *const all[] = {
+                                                                                                "*"};
+    static const struct {
+        size_t n;
+        const char *const *origin;
+        const char *ask, *want, *never;
+    } cases[] = {
+        {0, NULL, "GET /health HTTP/1.1\r\n" HOST "Origin: https://chat.example\r\n\r\n", "200 OK",
+         "Access-Control"},
+        {2, origins, "GET /health HTTP/1.1\r\n" HOST "Origin: https://chat.example\r\n\r\n",
+         "Access-Control-Allow-Origin: https://chat.example\r\n", "Allow-Methods"},
+        {2, origins, "GET /health HTTP/1.1\r\n" HOST "Origin: https://chat.example.evil\r\n\r\n",
+         "Vary: Origin\r\n", "Access-Control"},
+        {2, origins, "GET /health HTTP/1.1\r\n" HOST "Origin: null\r\n\r\n", "200 OK", "Access-Control"},
+        {1, all, "GET /nothing HTTP/1.1\r\n" HOST "Origin: http://x\r\n\r\n",
+         "Access-Control-Allow-Origin: *\r\n", NULL},
+        {2, origins,
+         "OPTIONS /echo HTTP/1.1\r\n" HOST
+         "Origin: http://localhost:3000\r\nAccess-Control-Request-Method: POST\r\n"
+         "Access-Control-Request-Headers: authorization,content-type\r\n\r\n",
+         "Access-Control-Allow-Methods: POST, OPTIONS\r\nAccess-Control-Allow-Headers: "
+         "authorization,content-type\r\n",
+         NULL},
+        {2, origins,
+         "OPTIONS /echo HTTP/1.1\r\n" HOST
+         "Origin: http://evil\r\nAccess-Control-Request-Method: POST\r\n\r\n",
+         "204 No Content", "Access-Control"},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        start(&(struct http_options){.cors_origin = cases[i].origin, .n_cors_origin = cases[i].n});
+        int fd = dial();
+        say(fd, cases[i].ask);
+        const char *got = hear(fd, "\r\n\r\n", 2000);
+        if (!strstr(got, cases[i].want) || (cases[i].never && strstr(got, cases[i].never)))
+            fail_msg("case %zu: %s", i, got);
+        close(fd);
+        stop();
+    }
+}
+
 static void draining_lets_streams_finish(void **state)
 {
     start(&(struct http_options){0});
@@ -585,9 +650,13 @@ int main(void)
         cmocka_unit_test(another_thread_wakes_an_exchange),
         cmocka_unit_test(deadlines),
         cmocka_unit_test(connections_are_limited),
+        cmocka_unit_test(one_address_has_its_share),
+        cmocka_unit_test(pages_of_other_origins),
         cmocka_unit_test(draining_lets_streams_finish),
         cmocka_unit_test(ports_and_paths),
         cmocka_unit_test(server_sent_events),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    n_thread = 3;
+    return failed + cmocka_run_group_tests(tests, NULL, NULL);
 }

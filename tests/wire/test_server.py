@@ -1,6 +1,7 @@
 """corral serve from below: bytes on sockets, deadlines, clients that go, signals."""
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -179,6 +180,8 @@ def test_a_hundred_clients_vanish_in_mid_stream(srv):
             c.close()
         srv.idle(10)
 
+    # Every page of the KV cache is touched once, or its first use would look like a leak.
+    assert srv.post("/v1/completions", {"prompt": [[5] * 1000] * 8, "max_tokens": 1})[0] == 200
     round_of_clients()
     time.sleep(0.2)
     descriptors, memory = srv.descriptors(), srv.memory_kib()
@@ -297,6 +300,21 @@ def test_the_drain_has_a_deadline():
         s.proc.send_signal(wire.SIGTERM)
         assert s.proc.wait(10) == 0
         assert time.monotonic() - start < 3
+
+
+def test_several_threads():
+    with Server("--http-threads", "3", "--parallel", "8", "--quiet") as s:
+        clients = [s.connect() for _ in range(24)]
+        for c in clients:
+            c.sendall(request("/v1/completions", generation(n=40), headers=["Connection: close"]))
+        answers = [drain(c) for c in clients]
+        assert all(a.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n") for a in answers)
+        assert len({re.sub(rb'"(id|created)":("[^"]*"|\d+)|X-Request-Id.*|Date.*', b"", a.split(b"\r\n\r\n", 1)[0]) for a in answers}) == 1
+        # Another server cannot join in: the port is taken although this one shares it among its own threads.
+        p = subprocess.run([wire.CORRAL, "serve", wire.DEMO, "--http-threads", "2", "--port", str(s.port)],
+                           capture_output=True, text=True, timeout=20)
+        assert p.returncode == 1 and f"port {s.port}" in p.stderr
+        s.idle()
 
 
 def test_a_port_in_use_is_a_clear_error(srv):

@@ -1,0 +1,216 @@
+/* An event loop: accepting, wake-ups, draining. Each has a thread and listening socket of its own. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <event2/listener.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "http/http_int.h"
+
+enum { ACCEPT_RETRY_MS = 100 };
+
+int64_t loop_now_us(void)
+{
+    return clock_us();
+}
+
+const char *loop_date(struct http_loop *l)
+{
+    /* Names by hand: strftime's depend on the locale. */
+    static const char day[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+    static const char mon[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                    "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    time_t now = time(NULL);
+    struct tm t;
+    if (now != l->date_at && gmtime_r(&now, &t)) {
+        snprintf(l->date, sizeof l->date, "%s, %02d %s %04d %02d:%02d:%02d GMT", day[t.tm_wday % 7],
+                 t.tm_mday, mon[t.tm_mon % 12], (t.tm_year + 1900) % 10000, t.tm_hour, t.tm_min, t.tm_sec);
+        l->date_at = now;
+    }
+    return l->date;
+}
+
+void loop_signal(struct http_loop *l)
+{
+    uint64_t one = 1;
+    int saved = errno;
+    ssize_t n = write(l->wake_fd, &one, sizeof one); /* fails only when a wake-up is pending already */
+    (void)n;
+    errno = saved;
+}
+
+/* ---- draining ---------------------------------------------------------------------------------------- */
+
+static void on_drain_deadline(int fd, short what, void *arg)
+{
+    struct http_loop *l = arg;
+    LOG(WARN, "http", "drain", "deadline passed, connections=%u are cut", atomic_load(&l->server->n_conn));
+    event_base_loopbreak(l->base);
+}
+
+static void drain_begin(struct http_loop *l)
+{
+    uint32_t ms = atomic_load(&l->server->drain_ms);
+    l->drain_begun = true;
+    if (l->listener) evconnlistener_free(l->listener); /* closes the socket */
+    l->listener = NULL;
+    l->listen_fd = -1;
+    if (l == l->server->loop)
+        LOG(INFO, "http", "drain", "connections=%u deadline_ms=%u", atomic_load(&l->server->n_conn), ms);
+    for (struct http_conn *c = l->conns, *next; c; c = next) {
+        next = c->next;
+        conn_stop(c);
+    }
+    event_add(l->drain_timer, &(struct timeval){ms / 1000, (suseconds_t)(ms % 1000) * 1000});
+    if (!l->conns) event_base_loopbreak(l->base);
+}
+
+void loop_conn_closed(struct http_loop *l, const struct peer *who)
+{
+    atomic_fetch_sub(&l->server->n_conn, 1);
+    peers_leave(l->server->peers, who);
+    if (!l->conns && l->drain_begun) event_base_loopbreak(l->base);
+}
+
+static void on_wake(int fd, short what, void *arg)
+{
+    struct http_loop *l = arg;
+    uint64_t count;
+    ssize_t n = read(fd, &count, sizeof count);
+    (void)n;
+    wakers_run(l);
+    if (atomic_load(&l->server->quit))
+        event_base_loopbreak(l->base);
+    else if (atomic_load(&l->server->draining) && !l->drain_begun)
+        drain_begin(l);
+}
+
+/* ---- accepting --------------------------------------------------------------------------------------- */
+
+static void peer_name(char *out, size_t n, const struct sockaddr *a)
+{
+    char text[INET6_ADDRSTRLEN] = "";
+    if (a->sa_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)a;
+        inet_ntop(AF_INET, &v4->sin_addr, text, sizeof text);
+        snprintf(out, n, "%s:%u", text, ntohs(v4->sin_port));
+    } else if (a->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)a;
+        inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text);
+        snprintf(out, n, "[%s]:%u", text, ntohs(v6->sin6_port));
+    } else {
+        snprintf(out, n, "unix");
+    }
+}
+
+/* Refused without a connection's costs; under TLS nothing that was written would be understood. */
+static void turn_away(struct http_loop *l, int fd, const char *why)
+{
+    static const char full[] = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n"
+                               "Content-Length: 0\r\n\r\n";
+    ssize_t n = send(fd, full, sizeof full - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    (void)n;
+    close(fd);
+    LOG(WARN, "http", "full", "%s", why);
+}
+
+static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *a, int len,
+                      void *arg)
+{
+    struct http_loop *l = arg;
+    struct http_server *s = l->server;
+    struct peer who;
+    char peer[64];
+    if (atomic_load(&s->n_conn) >= s->o.max_connections) {
+        turn_away(l, fd, "as many connections as are allowed in all");
+        return;
+    }
+    peer_name(peer, sizeof peer, a);
+    if (!peers_enter(s->peers, &who, a)) {
+        turn_away(l, fd, peer);
+        return;
+    }
+    conn_accept(l, fd, peer, &who);
+}
+
+static void on_accept_retry(int fd, short what, void *arg)
+{
+    struct http_loop *l = arg;
+    if (l->listener) evconnlistener_enable(l->listener);
+}
+
+/* Out of descriptors, most likely: pause instead of spinning. */
+static void on_accept_error(struct evconnlistener *listener, void *arg)
+{
+    struct http_loop *l = arg;
+    LOG(WARN, "http", "accept", "error=\"%s\"", strerror(errno));
+    evconnlistener_disable(listener);
+    event_add(l->accept_timer, &(struct timeval){0, ACCEPT_RETRY_MS * 1000});
+}
+
+/* ---- life cycle -------------------------------------------------------------------------------------- */
+
+status loop_init(struct http_loop *l, struct http_server *s, struct error *e)
+{
+    l->server = s;
+    l->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (l->wake_fd < 0) return fail(e, ERR_IO, "eventfd: %s", strerror(errno));
+    struct event_config *cfg = event_config_new();
+    if (cfg) event_config_set_flag(cfg, EVENT_BASE_FLAG_NOLOCK); /* other threads only use the eventfd */
+    l->base = cfg ? event_base_new_with_config(cfg) : NULL;
+    if (cfg) event_config_free(cfg);
+    if (!l->base) return fail(e, ERR_IO, "cannot make an event loop");
+    l->wake_event = event_new(l->base, l->wake_fd, EV_READ | EV_PERSIST, on_wake, l);
+    l->drain_timer = event_new(l->base, -1, 0, on_drain_deadline, l);
+    l->accept_timer = event_new(l->base, -1, 0, on_accept_retry, l);
+    if (!l->wake_event || !l->drain_timer || !l->accept_timer || event_add(l->wake_event, NULL) != 0)
+        return fail(e, ERR_MEMORY, "cannot make an event loop");
+    return OK;
+}
+
+/* Cut what is left; each exchange is told. */
+static void end_all(struct http_loop *l)
+{
+    l->drain_begun = false;
+    while (l->conns) conn_kill(l->conns);
+}
+
+status loop_run(struct http_loop *l, struct error *e)
+{
+    l->listener = evconnlistener_new(l->base, on_accept, l, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0,
+                                     l->listen_fd);
+    if (!l->listener) return fail(e, ERR_IO, "cannot listen");
+    evconnlistener_set_error_cb(l->listener, on_accept_error);
+    int r = event_base_dispatch(l->base);
+    int why = errno;
+    end_all(l);
+    if (l->listener) evconnlistener_free(l->listener);
+    l->listener = NULL;
+    l->listen_fd = -1;
+    event_base_loop(l->base,
+                    EVLOOP_NONBLOCK); /* libevent closes a freed connection's socket in its next round */
+    return r < 0 ? fail(e, ERR_IO, "the event loop failed: %s", strerror(why)) : OK;
+}
+
+void loop_deinit(struct http_loop *l)
+{
+    end_all(l);
+    if (l->base) wakers_run(l); /* drops the references of what was fired last */
+    if (l->listener)
+        evconnlistener_free(l->listener);
+    else if (l->listen_fd >= 0)
+        close(l->listen_fd);
+    struct event *ev[] = {l->wake_event, l->drain_timer, l->accept_timer};
+    for (size_t i = 0; i < COUNT_OF(ev); i++)
+        if (ev[i]) event_free(ev[i]);
+    if (l->base) event_base_free(l->base);
+    if (l->wake_fd >= 0) close(l->wake_fd);
+    buf_deinit(&l->scratch);
+}
