@@ -13,11 +13,12 @@
 
 static struct {
     struct session_options model;
-    const char *host, *socket, *name;
+    const char *host, *socket, *name, *tls_cert, *tls_key, *tls_client_ca;
     struct opt_list alias, api_key, cors;
     const char *api_key_file;
     int64_t port, parallel, queue, max_body, max_head, max_connections, max_per_address, http_threads;
-    double head_timeout, body_timeout, write_timeout, idle_timeout, drain_timeout, keepalive;
+    double handshake_timeout, head_timeout, body_timeout, write_timeout, idle_timeout, drain_timeout,
+        keepalive;
     bool log_json, quiet, half_close;
 } o;
 
@@ -68,6 +69,21 @@ static const struct opt opts[] = {
      .at = &o.api_key_file,
      .arg = "FILE",
      .help = "keys, one per line; # begins a comment"},
+    {.name = "tls-cert",
+     .type = OPT_STR,
+     .at = &o.tls_cert,
+     .arg = "FILE",
+     .help = "serve https with this certificate and chain (PEM); read again on SIGHUP and on change"},
+    {.name = "tls-key",
+     .type = OPT_STR,
+     .at = &o.tls_key,
+     .arg = "FILE",
+     .help = "its private key; default: in the certificate's file"},
+    {.name = "tls-client-ca",
+     .type = OPT_STR,
+     .at = &o.tls_client_ca,
+     .arg = "FILE",
+     .help = "clients must show a certificate of one of these authorities"},
     {.name = "cors-origin",
      .type = OPT_LIST,
      .at = &o.cors,
@@ -130,6 +146,7 @@ static const struct opt opts[] = {
      .unit = "bytes",
      .help = "of a request's header; larger ones are answered 431"},
     {.name = "", .help = "How long"},
+    SECONDS("handshake-timeout", handshake_timeout, "10", "for a TLS handshake"),
     SECONDS("head-timeout", head_timeout, "10", "for a request's header to arrive"),
     SECONDS("body-timeout", body_timeout, "60", "for its body"),
     SECONDS("write-timeout", write_timeout, "30", "for a client to take what waits for it"),
@@ -159,12 +176,19 @@ static void on_signal(int number)
         http_server_quit(draining);
 }
 
+static void on_hangup(int number)
+{
+    if (draining) http_server_reload(draining);
+}
+
 static void catch_signals(struct http_server *s)
 {
     struct sigaction a = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     draining = s;
     sigaction(SIGINT, &a, NULL);
     sigaction(SIGTERM, &a, NULL);
+    a.sa_handler = on_hangup;
+    sigaction(SIGHUP, &a, NULL);
 }
 
 /* ---- log --------------------------------------------------------------------------------------------- */
@@ -201,15 +225,16 @@ static void print_ready(const struct session *s, const struct http_server *serve
     struct engine_stats st;
     char url[512], at[600] = "";
     const char *key = o.api_key.n || o.api_key_file ? " -H 'Authorization: Bearer KEY'" : "";
+    const char *scheme = o.tls_cert ? "https" : "http";
     engine_stats(en, &st);
     bool v6 = strchr(o.host, ':');
     bool any = !strcmp(o.host, "0.0.0.0") || !strcmp(o.host, "::");
     if (o.socket) {
-        snprintf(url, sizeof url, "http://localhost");
+        snprintf(url, sizeof url, "%s://localhost", scheme);
         snprintf(at, sizeof at, " --unix-socket %s", o.socket);
     } else {
-        snprintf(url, sizeof url, v6 && !any ? "http://[%s]:%u" : "http://%s:%u", any ? "127.0.0.1" : o.host,
-                 http_server_port(server));
+        snprintf(url, sizeof url, v6 && !any ? "%s://[%s]:%u" : "%s://%s:%u", scheme,
+                 any ? "127.0.0.1" : o.host, http_server_port(server));
     }
     printf("corral: ready: %s serves %s (%s, context %u, %lld at once)%s%s\n", o.socket ? o.socket : url,
            name, s->api->name, st.max_context, (long long)o.parallel,
@@ -258,6 +283,10 @@ static status bind_server(struct http_server **out, struct api_keys *keys, struc
         .host = o.host,
         .port = (uint16_t)o.port,
         .unix_path = o.socket,
+        .tls_cert = o.tls_cert,
+        .tls_key = o.tls_key,
+        .tls_client_ca = o.tls_client_ca,
+        .handshake_timeout_ms = ms(o.handshake_timeout),
         .max_body_bytes = (size_t)o.max_body,
         .max_head_bytes = (size_t)o.max_head,
         .max_connections = (uint32_t)o.max_connections,
@@ -309,6 +338,10 @@ static int serve_main(int argc, char **argv)
     const char *word[1] = {NULL};
     size_t n_word;
     if (opt_parse(opts, argc, argv, word, &n_word, 1, &e) != OK) return cli_usage_error(&cmd_serve, &e);
+    if ((o.tls_key || o.tls_client_ca) && !o.tls_cert) {
+        (void)!fail(&e, ERR_ARG, "--tls-key and --tls-client-ca need --tls-cert");
+        return cli_usage_error(&cmd_serve, &e);
+    }
     if (!o.quiet) log_set_level(LOG_INFO);
     log_set_json(o.log_json);
     raise_descriptors();

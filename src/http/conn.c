@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "http/http_int.h"
+#include "http/tls.h"
 
 size_t conn_out_len(const struct http_conn *c)
 {
@@ -43,7 +44,8 @@ void conn_phase(struct http_conn *c, enum conn_phase phase)
 {
     const struct http_options *o = &c->loop->server->o;
     static const uint32_t none = 0, linger = LINGER_MS;
-    const uint32_t *limit_ms[] = {[PH_NEW] = &o->head_timeout_ms,
+    const uint32_t *limit_ms[] = {[PH_SHAKE] = &o->handshake_timeout_ms,
+                                  [PH_NEW] = &o->head_timeout_ms,
                                   [PH_IDLE] = &o->idle_timeout_ms,
                                   [PH_HEAD] = &o->head_timeout_ms,
                                   [PH_BODY] = &o->body_timeout_ms,
@@ -107,6 +109,7 @@ bool conn_close_gently(struct http_conn *c)
 {
     evbuffer_drain(bufferevent_get_input(c->bev), conn_in_len(c));
     if (conn_out_len(c) > 0) return false;
+    if (c->tls && c->phase != PH_LINGER) tls_say_goodbye(c->tls);
     if (!c->linger || c->eof) {
         c->dead = true;
     } else if (c->phase != PH_LINGER) {
@@ -177,6 +180,25 @@ void conn_stop(struct http_conn *c)
     conn_run(c);
 }
 
+/* ---- before the handshake is done --------------------------------------------------------------------- */
+
+static bool shake_advance(struct http_conn *c)
+{
+    return false;
+}
+static void shake_end(struct http_conn *c)
+{
+    c->dead = true;
+}
+static void shake_free(struct http_conn *c) {}
+
+const struct proto proto_tls = {.name = "TLS",
+                                .advance = shake_advance,
+                                .deadline = shake_end,
+                                .eof = shake_end,
+                                .stop = shake_end,
+                                .free = shake_free};
+
 /* ---- socket events ----------------------------------------------------------------------------------- */
 
 static void on_read(struct bufferevent *bev, void *arg)
@@ -191,7 +213,10 @@ static void on_write(struct bufferevent *bev, void *arg)
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
     struct http_conn *c = arg;
-    if ((what & BEV_EVENT_EOF) && (what & BEV_EVENT_READING)) {
+    if (what & BEV_EVENT_CONNECTED) { /* the handshake is done */
+        c->proto = &proto_h1;
+        conn_phase(c, PH_NEW);
+    } else if ((what & BEV_EVENT_EOF) && (what & BEV_EVENT_READING)) {
         c->eof = true;
         c->proto->eof(c);
     } else {
@@ -209,9 +234,11 @@ void conn_accept(struct http_loop *l, int fd, const char *peer, const struct pee
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &low, sizeof low);
 
+    struct tls *tls = l->server->tls;
     c->loop = l;
-    c->proto = &proto_h1;
-    c->bev = bufferevent_socket_new(l->base, fd, BEV_OPT_CLOSE_ON_FREE);
+    c->proto = tls ? &proto_tls : &proto_h1;
+    c->bev = tls ? tls_bufferevent(tls, l->base, fd, &c->tls)
+                 : bufferevent_socket_new(l->base, fd, BEV_OPT_CLOSE_ON_FREE);
     c->timer = event_new(l->base, -1, 0, on_deadline, c);
     if (!c->bev || !c->timer) {
         if (c->bev)
@@ -226,7 +253,7 @@ void conn_accept(struct http_loop *l, int fd, const char *peer, const struct pee
     snprintf(c->peer, sizeof c->peer, "%s", peer);
     c->who = *who;
     c->phase = PH_BUSY;
-    conn_phase(c, PH_NEW);
+    conn_phase(c, tls ? PH_SHAKE : PH_NEW);
     c->next = l->conns;
     if (l->conns) l->conns->prev = c;
     l->conns = c;

@@ -2,7 +2,7 @@
  *
  * A server has a table of routes and event loops, one thread each. A connection stays on the loop that accepted
  * it; handlers run on all of them, and what they do with an exchange belongs to that exchange's loop. From any
- * thread: http_waker_fire, http_server_drain and http_server_quit. A request and its
+ * thread: http_waker_fire, http_server_drain, http_server_quit and http_server_reload. A request and its
  * response are one exchange. The handler of a route either answers at once (http_reply) or attaches a
  * responder, which is woken from other threads through a waker and asked for bytes when the connection can
  * send. An exchange ends exactly once: answered in full, or the client went, or a deadline passed. */
@@ -59,10 +59,14 @@ struct http_options {
     int         listen_fd; /* instead of either: a descriptor that listens already; 0: none */
     uint32_t    n_thread;  /* event loops, each on its own thread; 0: 1 */
 
+    const char *tls_cert, *tls_key; /* PEM files: TLS instead of plain text; the key may stand with the certificate */
+    const char *tls_client_ca;      /* clients must show a certificate of these authorities */
+
     size_t   max_head_bytes, max_target_bytes, max_body_bytes; /* 0: 32 KiB, 8 KiB, 16 MiB */
     size_t   max_pipelined_bytes;                              /* input kept while a response is pending; 0: 64 KiB */
     uint32_t max_connections, max_per_address;                 /* 0: 1024, no limit */
-    uint32_t head_timeout_ms, body_timeout_ms, write_timeout_ms, idle_timeout_ms; /* 0: 10, 60, 30, 75 s */
+    uint32_t handshake_timeout_ms, head_timeout_ms, body_timeout_ms, write_timeout_ms, idle_timeout_ms;
+    /* 0: 10, 10, 60, 30, 75 s */
     const char *const *cors_origin; /* pages of these origins may use the server; "*": of any. Borrowed */
     size_t   n_cors_origin;
     bool     half_close_answers; /* a client that shut its sending side still gets its answer (default: it has gone) */
@@ -92,6 +96,9 @@ status   http_server_run(struct http_server *s, struct error *e);
  * signal handler. */
 void     http_server_drain(struct http_server *s, uint32_t deadline_ms);
 void     http_server_quit(struct http_server *s); /* the same without waiting */
+/* Read the certificate again, for connections to come. This also happens by itself within seconds of a change.
+ * From any thread or a signal handler. */
+void     http_server_reload(struct http_server *s);
 bool     http_server_draining(const struct http_server *s);
 uint32_t http_server_connections(const struct http_server *s);
 

@@ -44,7 +44,7 @@ struct http_loop {
     struct http_server    *server;
     struct event_base     *base;
     struct evconnlistener *listener;
-    struct event          *wake_event, *drain_timer, *accept_timer;
+    struct event          *wake_event, *drain_timer, *accept_timer, *tls_timer;
     int                    listen_fd, wake_fd;
     _Atomic(struct http_waker *) fired; /* stack of wakers, pushed by any thread, taken whole by the loop */
     struct http_conn      *conns;
@@ -63,12 +63,13 @@ struct http_server {
     size_t              n_route;
     struct http_loop   *loop;
     uint32_t            n_loop;
+    struct tls         *tls;   /* NULL: plain text */
     struct peers       *peers; /* NULL: no limit for one address */
     bool                listening;
     bool                bound; /* a Unix socket's file is ours to remove */
     uint16_t            port;
     atomic_uint         n_conn;
-    atomic_bool         draining, quit;
+    atomic_bool         draining, quit, reload;
     atomic_uint         drain_ms;
     _Atomic uint64_t    next_id;
     uint64_t            id_key;
@@ -122,7 +123,7 @@ struct http_exchange {
     struct event                *timer;
 };
 
-enum conn_phase { PH_NEW, PH_IDLE, PH_HEAD, PH_BODY, PH_BUSY, PH_LINGER };
+enum conn_phase { PH_SHAKE, PH_NEW, PH_IDLE, PH_HEAD, PH_BODY, PH_BUSY, PH_LINGER };
 
 /* What a connection speaks. */
 struct proto {
@@ -136,12 +137,13 @@ struct proto {
     void (*body)(struct http_exchange *x, struct buf *b); /* may be consumed */
     void (*end)(struct http_exchange *x);  /* of the response's body */
 };
-extern const struct proto proto_h1;
+extern const struct proto proto_tls, proto_h1;
 
 struct http_conn {
     struct http_loop     *loop;
     struct http_conn     *prev, *next;
     struct bufferevent   *bev;
+    void                 *tls;   /* session, or NULL */
     struct event         *timer; /* the earlier of the two deadlines */
     const struct proto   *proto;
     struct http_exchange *x;     /* HTTP/1.1: one at a time */

@@ -13,8 +13,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "http/http_int.h"
+#include "http/tls.h"
 
-enum { ACCEPT_RETRY_MS = 100 };
+enum { ACCEPT_RETRY_MS = 100, TLS_LOOK_S = 3 };
 
 int64_t loop_now_us(void)
 {
@@ -79,6 +80,23 @@ void loop_conn_closed(struct http_loop *l, const struct peer *who)
     if (!l->conns && l->drain_begun) event_base_loopbreak(l->base);
 }
 
+/* ---- certificates ------------------------------------------------------------------------------------ */
+
+static void reload(struct http_server *s)
+{
+    struct error e;
+    if (tls_reload(s->tls, &e) == OK)
+        LOG(INFO, "http", "certificate", "read again");
+    else
+        LOG(ERROR, "http", "certificate", "the old one stays in use: %s", e.msg);
+}
+
+static void on_tls_timer(int fd, short what, void *arg)
+{
+    struct http_loop *l = arg;
+    if (tls_changed(l->server->tls)) reload(l->server);
+}
+
 static void on_wake(int fd, short what, void *arg)
 {
     struct http_loop *l = arg;
@@ -86,6 +104,8 @@ static void on_wake(int fd, short what, void *arg)
     ssize_t n = read(fd, &count, sizeof count);
     (void)n;
     wakers_run(l);
+    if (l == l->server->loop && l->server->tls && atomic_exchange(&l->server->reload, false))
+        reload(l->server);
     if (atomic_load(&l->server->quit))
         event_base_loopbreak(l->base);
     else if (atomic_load(&l->server->draining) && !l->drain_begun)
@@ -115,7 +135,7 @@ static void turn_away(struct http_loop *l, int fd, const char *why)
 {
     static const char full[] = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n"
                                "Content-Length: 0\r\n\r\n";
-    ssize_t n = send(fd, full, sizeof full - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t n = l->server->tls ? 0 : send(fd, full, sizeof full - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
     (void)n;
     close(fd);
     LOG(WARN, "http", "full", "%s", why);
@@ -172,6 +192,11 @@ status loop_init(struct http_loop *l, struct http_server *s, struct error *e)
     l->accept_timer = event_new(l->base, -1, 0, on_accept_retry, l);
     if (!l->wake_event || !l->drain_timer || !l->accept_timer || event_add(l->wake_event, NULL) != 0)
         return fail(e, ERR_MEMORY, "cannot make an event loop");
+    if (s->tls && l == s->loop) {
+        l->tls_timer = event_new(l->base, -1, EV_PERSIST, on_tls_timer, l);
+        if (!l->tls_timer || event_add(l->tls_timer, &(struct timeval){TLS_LOOK_S, 0}) != 0)
+            return fail(e, ERR_MEMORY, "cannot make an event loop");
+    }
     return OK;
 }
 
@@ -207,7 +232,7 @@ void loop_deinit(struct http_loop *l)
         evconnlistener_free(l->listener);
     else if (l->listen_fd >= 0)
         close(l->listen_fd);
-    struct event *ev[] = {l->wake_event, l->drain_timer, l->accept_timer};
+    struct event *ev[] = {l->wake_event, l->drain_timer, l->accept_timer, l->tls_timer};
     for (size_t i = 0; i < COUNT_OF(ev); i++)
         if (ev[i]) event_free(ev[i]);
     if (l->base) event_base_free(l->base);

@@ -132,4 +132,4 @@ def status(answer):
     return int(answer.split(b" ", 2)[1]) if answer else 0
 
 
-SIGTERM = signal.SIGTERM
+SIGTERM, SIGHUP = signal.SIGTERM, signal.SIGHUP
