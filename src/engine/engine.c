@@ -128,7 +128,7 @@ static bool make_room(struct engine *en, uint32_t i, uint32_t n)
 {
     struct seq *s = en->running[i];
     struct error e;
-    while (kv_grow(en->kv, &s->table, s->n_computed + n, &e) != OK) {
+    while (kv_reserve(en->kv, &s->table, s->n_computed, s->n_computed + n, &e) != OK) {
         ASSERT(en->n_running > 1); /* the pool holds one sequence of full length */
         bool self = en->running[en->n_running - 1] == s;
         preempt_youngest(en);
@@ -144,7 +144,7 @@ static void admit(struct engine *en)
     while (en->queue.n && en->n_running < en->lim.max_seqs) {
         struct seq *s = en->queue.head;
         struct error e;
-        if (kv_grow(en->kv, &s->table, s->n_known, &e) != OK) return;
+        if (kv_reserve(en->kv, &s->table, 0, s->n_known, &e) != OK) return;
         (void)seq_pop(&en->queue);
         if (!s->start_ns) s->start_ns = clock_ns();
         en->running[en->n_running++] = s;
