@@ -1,4 +1,5 @@
 # Helpers of the build: modules, per-instruction-set sources, tests.
+include(CheckCCompilerFlag)
 
 set(CORRAL_WARNINGS -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
     -Wvla -Wwrite-strings -Wundef -Wno-unused-parameter -Wno-psabi)
@@ -47,11 +48,17 @@ function(corral_isa_sources target)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     # gcc's SLP vectoriser unrolls the short codec loops and gathers single bytes: three times slower.
     set(isa_avx2 -mavx2 -mfma -mf16c -fno-tree-slp-vectorize)
-    foreach(isa avx2)
+    set(isa_avxvnni ${isa_avx2} -mavxvnni)
+    set(isa_avx512 ${isa_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni)
+    foreach(isa avx2 avxvnni avx512)
       set(f ${CMAKE_SOURCE_DIR}/src/backend/cpu/isa/${isa}.c)
-      if(EXISTS ${f})
+      string(TOUPPER ${isa} upper)
+      string(REPLACE ";" " " flags "${isa_${isa}}")
+      check_c_compiler_flag("${flags}" CORRAL_CC_${upper})
+      if(CORRAL_CC_${upper})
         target_sources(${target} PRIVATE ${f})
         set_source_files_properties(${f} PROPERTIES COMPILE_OPTIONS "${isa_${isa}}")
+        target_compile_definitions(${target} PRIVATE CORRAL_ISA_${upper})
       endif()
     endforeach()
   endif()

@@ -1,6 +1,6 @@
-/* Every matmul kernel of every instruction set against sums of decoded weights in double: random blocks, odd
- * row counts, stretches beyond one panel, columns in all group sizes. And each column's bits must not depend
- * on its neighbours. */
+/* Every matmul kernel of every instruction set against sums in double of decoded weights and of the
+ * activations in the form that the kernel reads: random blocks, odd row counts, stretches beyond one panel,
+ * columns in all group sizes. And each column's bits must not depend on its neighbours. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,39 +66,62 @@ static void random_blocks(uint8_t *w, size_t bytes, size_t i, uint64_t seed)
 }
 
 struct columns {
-    size_t n_in, n_pad;
-    float *f, *scale, *sum;
-    int16_t *q;
+    size_t n_in, n_pad, n_group;
+    float *f, *scale[2], *sum[2]; /* of bytes, of pairs */
+    int8_t *byte;
+    int16_t *pair;
+    int32_t *minus;
 };
 
-static struct act_row column(const struct columns *x, size_t c)
+/* Column c from input k0 on. */
+static struct act_row column(const struct columns *x, size_t c, size_t k0)
 {
-    size_t g = x->n_pad / ACT_GROUP;
-    return (struct act_row){x->f + c * x->n_pad, x->q + c * x->n_pad, x->scale + c * g, x->sum + c * 2 * g};
+    size_t g = c * x->n_group + k0 / ACT_GROUP, at = c * x->n_pad + k0;
+    return (struct act_row){x->f + at,
+                            {x->byte + at, x->scale[0] + g, x->sum[0] + 3 * g, x->minus + 3 * g},
+                            {x->pair + at, x->scale[1] + g, x->sum[1] + 3 * g}};
 }
 
 static void columns_init(struct columns *x, const struct cpu_kernels *k, size_t n_in, uint64_t seed)
 {
     *x = (struct columns){.n_in = n_in, .n_pad = round_up(n_in, ACT_GROUP)};
+    x->n_group = x->n_pad / ACT_GROUP;
     x->f = mem_zalloc(MAX_COL * x->n_pad, sizeof *x->f);
-    x->q = mem_zalloc(MAX_COL * x->n_pad, sizeof *x->q);
-    x->scale = mem_zalloc(MAX_COL * x->n_pad / ACT_GROUP, sizeof *x->scale);
-    x->sum = mem_zalloc(MAX_COL * 2 * x->n_pad / ACT_GROUP, sizeof *x->sum);
-    for (size_t c = 0; c < MAX_COL; c++) {
-        struct act_row r = column(x, c);
-        float *f = x->f + c * x->n_pad;
-        for (size_t i = 0; i < n_in; i++) f[i] = (float)(4 * rng_uniform(seed, 4, c * n_in + i, 0) - 2);
-        k->quantize(f, n_in, (int16_t *)(uintptr_t)r.q, (float *)(uintptr_t)r.scale,
-                    (float *)(uintptr_t)r.sum);
+    x->byte = mem_zalloc(MAX_COL * x->n_pad, sizeof *x->byte);
+    x->pair = mem_zalloc(MAX_COL * x->n_pad, sizeof *x->pair);
+    x->minus = mem_zalloc(MAX_COL * 3 * x->n_group, sizeof *x->minus);
+    for (int i = 0; i < 2; i++) {
+        x->scale[i] = mem_zalloc(MAX_COL * x->n_group, sizeof *x->scale[i]);
+        x->sum[i] = mem_zalloc(MAX_COL * 3 * x->n_group, sizeof *x->sum[i]);
     }
+    for (size_t c = 0; c < MAX_COL; c++) {
+        float *f = x->f + c * x->n_pad;
+        size_t g = c * x->n_group;
+        for (size_t i = 0; i < n_in; i++) f[i] = (float)(4 * rng_uniform(seed, 4, c * n_in + i, 0) - 2);
+        k->quantize_bytes(f, n_in, x->byte + c * x->n_pad, x->scale[0] + g, x->sum[0] + 3 * g,
+                          x->minus + 3 * g);
+        k->quantize_pairs(f, n_in, x->pair + c * x->n_pad, x->scale[1] + g, x->sum[1] + 3 * g);
+    }
+}
+
+/* Input i of column c as a kernel of that form sees it. */
+static double input(const struct columns *x, enum act_form form, size_t c, size_t i)
+{
+    size_t at = c * x->n_pad + i, g = c * x->n_group + i / ACT_GROUP;
+    if (form == ACT_FLOATS) return (double)x->f[at];
+    return form == ACT_BYTES ? x->byte[at] * (double)x->scale[0][g] : x->pair[at] * (double)x->scale[1][g];
 }
 
 static void columns_deinit(struct columns *x)
 {
     free(x->f);
-    free(x->q);
-    free(x->scale);
-    free(x->sum);
+    free(x->byte);
+    free(x->pair);
+    free(x->minus);
+    for (int i = 0; i < 2; i++) {
+        free(x->scale[i]);
+        free(x->sum[i]);
+    }
 }
 
 /* y (n_col, PANEL_ROWS) for columns [c0, c0 + n_col), panel by panel as the driver does it. */
@@ -112,20 +135,16 @@ static void multiply(const struct matmul_kernel *mk, float *y, const struct colu
         mk->pack(panel, w, row_bytes, n_row, k0, n);
         for (uint32_t c = 0; c < n_col; c++) {
             to[c] = y + c * PANEL_ROWS;
-            in[c] = column(x, c0 + c);
-            in[c].f += k0;
-            in[c].q += k0;
-            in[c].scale += k0 / ACT_GROUP;
-            in[c].sum += 2 * (k0 / ACT_GROUP);
+            in[c] = column(x, c0 + c, k0);
         }
         mk->gemm(to, in, n_col, panel, n, k0 == 0);
     }
 }
 
-static void check_product(const struct cpu_kernels *k, size_t i, size_t n_in, uint32_t n_row, uint64_t seed)
+static void check_product(const struct cpu_kernels *k, const struct matmul_kernel *mk, size_t i, size_t n_in,
+                          uint32_t n_row, uint64_t seed)
 {
     const struct dtype_info *t = dtype_info(halves[i].type);
-    const struct matmul_kernel *mk = &k->matmul[halves[i].type];
     struct columns x;
     size_t row_bytes = 0;
     float y[MAX_COL][PANEL_ROWS], again[MAX_COL][PANEL_ROWS];
@@ -144,12 +163,12 @@ static void check_product(const struct cpu_kernels *k, size_t i, size_t n_in, ui
         t->decode(w + r * row_bytes, row, n_in);
         for (size_t c = 0; c < MAX_COL; c++) {
             double want = 0;
-            for (size_t j = 0; j < n_in; j++) want += (double)row[j] * (double)x.f[c * x.n_pad + j];
+            for (size_t j = 0; j < n_in; j++) want += (double)row[j] * input(&x, mk->form, c, j);
             diff += ((double)y[c][r] - want) * ((double)y[c][r] - want);
             all += want * want;
         }
     }
-    if (!(diff <= 1e-8 * all))
+    if (!(diff <= 1e-11 * all))
         fail_msg("%s %s, %u x %zu, seed %llu: NMSE %g", k->name, t->name, n_row, n_in,
                  (unsigned long long)seed, diff / all);
     for (uint32_t n = 1; n <= MAX_COL; n++) { /* the last n columns on their own */
@@ -172,11 +191,13 @@ static void products(void **state)
         for (size_t i = 0; i < COUNT_OF(halves); i++) {
             size_t block = dtype_info(halves[i].type)->block_elems;
             size_t sizes[] = {block == 1 ? 5 : block, block == 1 ? 173 : 3 * block,
-                              block == 1 ? (size_t)PANEL_K_FLOAT + 37 : (size_t)PANEL_K + block};
-            for (size_t j = 0; j < COUNT_OF(sizes); j++) {
-                check_product(set[s], i, sizes[j], PANEL_ROWS, 10 * i + j);
-                check_product(set[s], i, sizes[j], 1 + (uint32_t)(i + 5 * j) % (PANEL_ROWS - 1),
-                              1000 + 10 * i + j);
+                              block == 1 ? (size_t)PANEL_K_FLOAT + 37 : (size_t)PANEL_K_BYTES + block};
+            const struct matmul_kernel *way[] = {&set[s]->matmul[halves[i].type],
+                                                 &set[s]->fine[halves[i].type]};
+            for (size_t j = 0; j < 2 * COUNT_OF(sizes); j++) {
+                check_product(set[s], way[j % 2], i, sizes[j / 2], PANEL_ROWS, 10 * i + j);
+                check_product(set[s], way[j % 2], i, sizes[j / 2],
+                              1 + (uint32_t)(i + 5 * j) % (PANEL_ROWS - 1), 1000 + 10 * i + j);
             }
         }
     }
@@ -240,19 +261,33 @@ static void quantized_activations(void **state)
 {
     const struct cpu_kernels *set[4];
     size_t n_set = cpu_kernels_all(set, COUNT_OF(set));
+    float x[96] = {0};
+    for (size_t i = 32; i < 70; i++) x[i] = (float)(rng_uniform(8, 0, i, 0) - 0.3);
     for (size_t s = 0; s < n_set; s++) {
-        float x[96] = {0}, scale[3], sum[6];
-        int16_t q[96];
-        for (size_t i = 0; i < 70; i++) x[i] = i < 32 ? 0 : (float)(rng_uniform(8, 0, i, 0) - 0.3);
-        set[s]->quantize(x, 70, q, scale, sum);
-        for (size_t i = 0; i < 96; i++)
-            if (fabsf((float)q[i] * scale[i / 32] - x[i]) > 2e-5f)
-                fail_msg("%s: element %zu is %g", set[s]->name, i, (double)((float)q[i] * scale[i / 32]));
-        for (size_t g = 0; g < 6; g++) {
-            double want = 0;
-            for (size_t i = 0; i < 16; i++) want += (double)x[16 * g + i];
-            if (fabs((double)sum[g] - want) > 1e-4)
-                fail_msg("%s: sum %zu is %g, want %g", set[s]->name, g, (double)sum[g], want);
+        float scale[2][3], sum[2][9];
+        int8_t byte[96];
+        int16_t pair[96];
+        int32_t minus[9];
+        set[s]->quantize_bytes(x, 70, byte, scale[0], sum[0], minus);
+        set[s]->quantize_pairs(x, 70, pair, scale[1], sum[1]);
+        for (size_t i = 0; i < 96; i++) {
+            float b = (float)byte[i] * scale[0][i / 32], p = (float)pair[i] * scale[1][i / 32];
+            /* half a step of 0.7 / 127 and of 0.7 / 32767 */
+            if (fabsf(b - x[i]) > 2.8e-3f || fabsf(p - x[i]) > 1.1e-5f)
+                fail_msg("%s: element %zu is %g and %g, want %g", set[s]->name, i, (double)b, (double)p,
+                         (double)x[i]);
+        }
+        for (size_t i = 0; i < 9; i++) {
+            size_t from = 32 * (i / 3) + (i % 3 == 1 ? 16 : 0), to = 32 * (i / 3) + (i % 3 == 0 ? 16 : 32);
+            int32_t bytes = 0, pairs = 0;
+            for (size_t j = from; j < to; j++) {
+                bytes += byte[j];
+                pairs += pair[j];
+            }
+            if (minus[i] != -bytes || fabsf(sum[0][i] - (float)bytes * scale[0][i / 3]) > 1e-6f ||
+                fabsf(sum[1][i] - (float)pairs * scale[1][i / 3]) > 1e-5f)
+                fail_msg("%s: sums %zu are %d, %g and %g", set[s]->name, i, minus[i], (double)sum[0][i],
+                         (double)sum[1][i]);
         }
     }
 }

@@ -123,6 +123,8 @@ static status cpu_load(struct backend_model **out, struct backend *b, const stru
     scratch_layout(&s, mem, m, l, pool_n_thread(b->pool));
     *out = mem_zalloc(1, sizeof **out);
     **out = (struct backend_model){.b = b, .m = m, .lim = *l, .kv = kv, .mem = mem, .s = s};
+    for (uint32_t i = 0; i < m->n_op; i++)
+        if (m->op[i].kind == OP_LOGITS) (*out)->fine = weight_of(*out, m->op[i].logits.out.weight);
     return OK;
 }
 

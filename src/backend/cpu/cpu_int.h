@@ -12,8 +12,13 @@ struct backend {
     struct pool *pool;
 };
 
-/* Rows of activations, as floats and as 16-bit integers; see struct act_row. */
-struct acts { float *f; int16_t *q; float *scale, *sum; size_t n, ldf, ldq, lds; };
+/* Rows of activations in all forms; see struct act_row. n_group: groups of ACT_GROUP in a row. */
+struct acts {
+    float *f;
+    struct { int8_t *q; float *scale, *sum; int32_t *minus; } byte;
+    struct { int16_t *q; float *scale, *sum; } pair;
+    size_t n, ldf, ldq, n_group;
+};
 
 struct thread_scratch { void *panel; float *attn; };
 
@@ -45,6 +50,7 @@ struct scratch {
 
 struct backend_model {
     struct backend          *b;
+    const struct weight     *fine; /* the output matrix */
     const struct model_desc *m;
     struct backend_limits    lim;
     struct kv_layout         kv;
@@ -76,7 +82,7 @@ struct mm {
 };
 /* Run the products as one stage. */
 void matmul_run(struct backend_model *bm, struct mm *mm, uint32_t n);
-bool matmul_wants_ints(const struct backend_model *bm, wref w);
+unsigned matmul_form(const struct backend_model *bm, wref w); /* enum act_form of what w is multiplied with; 0 for no weight */
 size_t panel_bytes(void);
 
 struct act_row act_row(const struct acts *a, size_t row);
@@ -85,9 +91,10 @@ const float *floats_of(const struct backend_model *bm, wref w);         /* a vec
 
 void step_run(struct backend_model *bm);                                  /* the queued batch */
 void step_moe(struct backend_model *bm, const struct op_moe *op);         /* moe.c */
-void step_normalise(struct backend_model *bm, const struct norm *norm, bool ints); /* s.h = norm(s.x) */
+void step_normalise(struct backend_model *bm, const struct norm *norm, unsigned forms); /* s.h = norm(s.x) */
 void step_add_residual(struct backend_model *bm, const float *y, const struct norm *post);
-void step_gate_quantize(struct backend_model *bm, uint32_t n_row, size_t n, enum activation act, bool gated, bool ints);
+void step_gate_quantize(struct backend_model *bm, uint32_t n_row, size_t n, enum activation act, bool gated,
+                        unsigned forms);
 
 struct tile { uint32_t seq, first, n; }; /* tokens first .. first + n of the batch, all of one sequence */
 

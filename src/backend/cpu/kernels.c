@@ -1,29 +1,48 @@
 #include "backend/cpu/kernels.h"
 
 #include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
 
-static struct cpu_kernels table[2];
+#include "base/log.h"
+
+static struct cpu_kernels table[4];
 static size_t n_table;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 #if defined(__x86_64__)
-/* clang's __builtin_cpu_supports does not know F16C: leaf 1, ECX bit 29. */
-static bool has_f16c(void)
+/* Not all compilers' __builtin_cpu_supports know these. */
+static bool has_f16c(void) /* leaf 1, ECX bit 29 */
 {
     unsigned a, b, c, d;
     return __get_cpuid(1, &a, &b, &c, &d) && (c >> 29 & 1);
 }
+#ifdef CORRAL_ISA_AVXVNNI
+static bool has_avx_vnni(void) /* leaf 7.1, EAX bit 4 */
+{
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
+#endif
 #endif
 
 static void fill(void)
 {
     cpu_kernels_portable(&table[n_table++]);
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c())
-        cpu_kernels_avx2(&table[n_table++]);
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !has_f16c()) return;
+    cpu_kernels_avx2(&table[n_table++]);
+#ifdef CORRAL_ISA_AVXVNNI
+    if (has_avx_vnni()) cpu_kernels_avxvnni(&table[n_table++]);
+#endif
+#ifdef CORRAL_ISA_AVX512
+    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
+        cpu_kernels_avx512(&table[n_table++]);
+#endif
 #endif
 }
 
@@ -36,6 +55,12 @@ size_t cpu_kernels_all(const struct cpu_kernels **out, size_t max)
 
 const struct cpu_kernels *cpu_kernels(void)
 {
+    const char *wanted = getenv("CORRAL_CPU_ISA");
     pthread_once(&once, fill);
+    for (size_t i = 0; wanted && i < n_table; i++)
+        if (!strcmp(table[i].name, wanted)) return &table[i];
+    if (wanted && *wanted)
+        LOG(WARN, "cpu", "isa", "CORRAL_CPU_ISA=%s: not an instruction set of this machine; using %s", wanted,
+            table[n_table - 1].name);
     return &table[n_table - 1];
 }

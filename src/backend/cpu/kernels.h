@@ -11,14 +11,21 @@
 
 enum {
     PANEL_ROWS = 16,    /* output rows of a matmul task */
-    PANEL_K = 4096,     /* inputs per panel of quantized weights; fixed, so that sums always run alike */
+    PANEL_K = 4096,     /* inputs per panel of pairs; fixed, so that sums always run alike */
+    PANEL_K_BYTES = 8192,
     PANEL_K_FLOAT = 2048,
     ACT_GROUP = 32      /* inputs that share an activation scale */
 };
 
-/* One row of activations for matmuls: as floats, and (for quantized weights) as 16-bit integers with a scale for each
- * ACT_GROUP and sums of each 16 in real units, sum[i] = scale * (q[16 i] + ... + q[16 i + 15]). */
-struct act_row { const float *f; const int16_t *q; const float *scale, *sum; };
+/* One row of activations for matmuls: as floats, as bytes, and as pairs of 16-bit integers. The integers have a scale
+ * for each ACT_GROUP and three sums: of its first half, of its second half, of all of it; sum in real units
+ * (scale * (q + q + ...)), minus as negated integers. */
+struct act_row {
+    const float *f;
+    struct { const int8_t *q; const float *scale, *sum; const int32_t *minus; } byte;
+    struct { const int16_t *q; const float *scale, *sum; } pair;
+};
+enum act_form { ACT_FLOATS = 1, ACT_BYTES = 2, ACT_PAIRS = 4 }; /* a matmul reads one; a row may be wanted in several */
 
 /* A panel of up to PANEL_ROWS weight rows, inputs [k0, k0 + k), as the matmul of its class wants it. */
 typedef void (*pack_fn)(void *panel, const uint8_t *rows, size_t row_bytes, uint32_t n_row, size_t k0, size_t k);
@@ -28,7 +35,7 @@ typedef void (*gemm_fn)(float *const *y, const struct act_row *x, uint32_t n_col
 struct matmul_kernel {
     pack_fn  pack; /* NULL: no such weights */
     gemm_fn  gemm;
-    bool     is_float;
+    enum act_form form;
     uint32_t panel_k;
 };
 
@@ -53,9 +60,11 @@ static inline size_t attn_scratch_floats(size_t group, size_t head_dim)
 
 struct cpu_kernels {
     const char *name;
-    struct matmul_kernel matmul[DT_COUNT];
-    /* q, scale, sum of act_row from n floats; n is padded with zeros to a multiple of ACT_GROUP by the caller's buffers */
-    void (*quantize)(const float *x, size_t n, int16_t *q, float *scale, float *sum);
+    struct matmul_kernel matmul[DT_COUNT]; /* the fast way */
+    struct matmul_kernel fine[DT_COUNT];   /* with activations of at least 16 bits */
+    /* The integers of act_row from n floats, padded with zeros to a multiple of ACT_GROUP. */
+    void (*quantize_bytes)(const float *x, size_t n, int8_t *q, float *scale, float *sum, int32_t *minus);
+    void (*quantize_pairs)(const float *x, size_t n, int16_t *q, float *scale, float *sum);
     void (*norm)(float *y, const float *x, size_t n, const float *w, const float *b, float eps, enum norm_kind kind);
     void (*add)(float *x, const float *y, size_t n);                                      /* x += y */
     void (*scale_add)(float *x, const float *y, float s, size_t n);                       /* x += s y */
@@ -66,11 +75,13 @@ struct cpu_kernels {
     void (*attention)(const struct attn_args *a);
 };
 
-const struct cpu_kernels *cpu_kernels(void); /* the best usable */
+const struct cpu_kernels *cpu_kernels(void); /* the best usable, or the one named by $CORRAL_CPU_ISA */
 /* All that this machine can run, for tests: fills up to max, returns how many. */
 size_t cpu_kernels_all(const struct cpu_kernels **out, size_t max);
 
 void cpu_kernels_portable(struct cpu_kernels *k);
 void cpu_kernels_avx2(struct cpu_kernels *k);
+void cpu_kernels_avxvnni(struct cpu_kernels *k); /* where the compiler knows it, as the next */
+void cpu_kernels_avx512(struct cpu_kernels *k);  /* F, BW, DQ, VL, VNNI */
 
 #endif

@@ -8,25 +8,52 @@ enum { COLUMNS = 64 };
 
 size_t panel_bytes(void)
 {
-    size_t ints = (size_t)PANEL_K / 32 * (32 * PANEL_ROWS * sizeof(int16_t) + 4 * PANEL_ROWS * sizeof(float));
+    const size_t numbers = 4 * PANEL_ROWS * sizeof(float); /* of 32 inputs in two groups with minima */
+    size_t bytes = (size_t)PANEL_K_BYTES / 32 * (32 * PANEL_ROWS + numbers);
+    size_t pairs = (size_t)PANEL_K / 32 * (32 * PANEL_ROWS * sizeof(int16_t) + numbers);
     size_t floats = (size_t)PANEL_K_FLOAT * PANEL_ROWS * sizeof(float);
-    return MAX(ints, floats) + 64;
+    return MAX(MAX(bytes, pairs), floats) + 64;
 }
 
 struct act_row act_row(const struct acts *a, size_t row)
 {
-    return (struct act_row){a->f + row * a->ldf, a->q + row * a->ldq, a->scale + row * a->lds,
-                            a->sum + 2 * row * a->lds};
+    const size_t g = row * a->n_group;
+    return (struct act_row){
+        a->f + row * a->ldf,
+        {a->byte.q + row * a->ldq, a->byte.scale + g, a->byte.sum + 3 * g, a->byte.minus + 3 * g},
+        {a->pair.q + row * a->ldq, a->pair.scale + g, a->pair.sum + 3 * g},
+    };
 }
 
-bool matmul_wants_ints(const struct backend_model *bm, wref w)
+/* The output matrix is multiplied the fine way: the last rounding before the logits is the one that shows
+ * most, and it is one matrix of many. */
+static const struct matmul_kernel *kernel_for(const struct backend_model *bm, const struct weight *w)
 {
-    return w && !bm->b->k->matmul[bm->m->weight[w].dtype].is_float;
+    const struct cpu_kernels *k = bm->b->k;
+    return w == bm->fine ? &k->fine[w->dtype] : &k->matmul[w->dtype];
+}
+
+unsigned matmul_form(const struct backend_model *bm, wref w)
+{
+    return w ? (unsigned)kernel_for(bm, &bm->m->weight[w])->form : 0;
 }
 
 static uint32_t n_group(const struct mm *mm)
 {
     return (uint32_t)((mm->n_out + PANEL_ROWS - 1) / PANEL_ROWS);
+}
+
+static void act_row_skip(struct act_row *x, size_t n)
+{
+    const size_t g = n / ACT_GROUP;
+    x->f += n;
+    x->byte.q += n;
+    x->byte.scale += g;
+    x->byte.sum += 3 * g;
+    x->byte.minus += 3 * g;
+    x->pair.q += n;
+    x->pair.scale += g;
+    x->pair.sum += 3 * g;
 }
 
 /* Columns [c0, c0 + n) of one panel. Rows past the matrix's end go through a copy, so only n_row values are
@@ -42,10 +69,7 @@ static void columns(const struct mm *mm, const struct matmul_kernel *k, const vo
     for (uint32_t c = 0; c < n; c++) {
         uint32_t in = mm->col ? mm->col[c0 + c] : c0 + c, out = mm->out_row ? mm->out_row[c0 + c] : c0 + c;
         x[c] = act_row(mm->x, in);
-        x[c].f += k0;
-        x[c].q += k0;
-        x[c].scale += k0 / ACT_GROUP;
-        x[c].sum += 2 * (k0 / ACT_GROUP);
+        act_row_skip(&x[c], k0);
         to[c] = mm->y + out * mm->ldy + row;
         y[c] = whole ? to[c] : edge[c];
         if (!whole && k0) memcpy(edge[c], to[c], n_row * sizeof(float));
@@ -57,7 +81,7 @@ static void columns(const struct mm *mm, const struct matmul_kernel *k, const vo
 static void product_task(struct backend_model *bm, const struct mm *mm, uint32_t group, void *panel)
 {
     const struct weight *w = mm->w;
-    const struct matmul_kernel *k = &bm->b->k->matmul[w->dtype];
+    const struct matmul_kernel *k = kernel_for(bm, w);
     const size_t n_in = (size_t)w->dim[w->rank - 1];
     const int64_t row = (int64_t)group * PANEL_ROWS;
     const uint32_t n_row = (uint32_t)MIN((int64_t)PANEL_ROWS, mm->n_out - row);

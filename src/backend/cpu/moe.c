@@ -120,7 +120,7 @@ static void shared_expert(struct moe_work *w)
     if (op->sh_router) mm[n++] = whole(bm, op->sh_router, &s->h, s->route_gate, 1);
     matmul_run(bm, mm, n);
     step_gate_quantize(bm, bm->n_tok, (size_t)weight_of(bm, op->sh_up)->dim[0], op->act, true,
-                       matmul_wants_ints(bm, op->sh_down));
+                       matmul_form(bm, op->sh_down));
     mm[0] = whole(bm, op->sh_down, &s->u, s->down, bm->m->cfg.n_embd);
     matmul_run(bm, mm, 1);
     pool_run(bm->b->pool, bm->n_tok, shared_add_task, w);
@@ -133,11 +133,11 @@ void step_moe(struct backend_model *bm, const struct op_moe *op)
     const struct weight *gate = weight_of(bm, op->gate), *up = weight_of(bm, op->up),
                         *down = weight_of(bm, op->down);
     const wref all[] = {op->router, op->gate, op->up, op->sh_router, op->sh_gate, op->sh_up};
-    bool ints = false;
+    unsigned forms = 0;
     uint32_t n;
 
-    for (size_t i = 0; i < COUNT_OF(all); i++) ints = ints || matmul_wants_ints(bm, all[i]);
-    step_normalise(bm, &op->norm, ints);
+    for (size_t i = 0; i < COUNT_OF(all); i++) forms |= matmul_form(bm, all[i]);
+    step_normalise(bm, &op->norm, forms);
     s->mm[0] = whole(bm, op->router, &s->h, s->route_logits, bm->m->cfg.n_expert);
     matmul_run(bm, s->mm, 1);
     pool_run(bm->b->pool, bm->n_tok, route_task, &w);
@@ -147,7 +147,7 @@ void step_moe(struct backend_model *bm, const struct op_moe *op)
     n += add_products(bm, s->mm + n, up, &s->h, s->slot_token, s->u.f, s->u.ldf);
     matmul_run(bm, s->mm, n);
     step_gate_quantize(bm, bm->n_tok * op->n_used, (size_t)up->dim[1], op->act, true,
-                       matmul_wants_ints(bm, op->down));
+                       matmul_form(bm, op->down));
     n = add_products(bm, s->mm, down, &s->u, s->slot_row, s->down, bm->m->cfg.n_embd);
     matmul_run(bm, s->mm, n);
     pool_run(bm->b->pool, bm->n_tok, combine_task, &w);

@@ -16,14 +16,18 @@ static void *take(struct bump *b, size_t n, size_t bytes)
 
 static void take_acts(struct bump *b, struct acts *a, size_t rows, size_t n)
 {
-    /* Rows of ldq int16 are an odd number of cache lines, so that the columns of a tile do not share one
+    /* Rows of ldq integers are an odd number of cache lines, so that the columns of a tile do not share one
      * cache set. */
-    size_t lds = (n + ACT_GROUP - 1) / ACT_GROUP;
-    *a = (struct acts){.n = n, .ldf = round_up(n, 16), .ldq = (lds | 1) * ACT_GROUP, .lds = lds};
+    const size_t n_group = (n + ACT_GROUP - 1) / ACT_GROUP, groups = rows * n_group;
+    *a = (struct acts){.n = n, .ldf = round_up(n, 16), .ldq = (n_group | 1) * ACT_GROUP, .n_group = n_group};
     a->f = take(b, rows * a->ldf, sizeof(float));
-    a->q = take(b, rows * a->ldq, sizeof(int16_t));
-    a->scale = take(b, rows * lds, sizeof(float));
-    a->sum = take(b, rows * lds * 2, sizeof(float));
+    a->byte.q = take(b, rows * a->ldq, sizeof(int8_t));
+    a->byte.scale = take(b, groups, sizeof(float));
+    a->byte.sum = take(b, groups * 3, sizeof(float));
+    a->byte.minus = take(b, groups * 3, sizeof(int32_t));
+    a->pair.q = take(b, rows * a->ldq, sizeof(int16_t));
+    a->pair.scale = take(b, groups, sizeof(float));
+    a->pair.sum = take(b, groups * 3, sizeof(float));
 }
 
 void scratch_layout(struct scratch *s, uint8_t *mem, const struct model_desc *m,

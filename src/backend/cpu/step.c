@@ -30,7 +30,8 @@ struct work {
     const struct acts *acts;
     size_t n;
     enum activation act;
-    bool ints, gated;
+    unsigned forms; /* of activations, enum act_form */
+    bool gated;
 };
 
 static void run(struct work *w, uint32_t n_task, pool_task fn)
@@ -45,10 +46,18 @@ static void norm_row(const struct backend_model *bm, float *y, const float *x, s
                    norm->kind);
 }
 
-static void quantize_row(const struct backend_model *bm, const struct acts *a, size_t row, size_t n)
+/* The first n numbers of a row in the integer forms that are asked for. */
+static void quantize_row(const struct backend_model *bm, const struct acts *a, size_t row, size_t n,
+                         unsigned forms)
 {
-    bm->b->k->quantize(a->f + row * a->ldf, n, a->q + row * a->ldq, a->scale + row * a->lds,
-                       a->sum + 2 * row * a->lds);
+    const struct cpu_kernels *k = bm->b->k;
+    const float *f = a->f + row * a->ldf;
+    const size_t g = row * a->n_group;
+    if (forms & ACT_BYTES)
+        k->quantize_bytes(f, n, a->byte.q + row * a->ldq, a->byte.scale + g, a->byte.sum + 3 * g,
+                          a->byte.minus + 3 * g);
+    if (forms & ACT_PAIRS)
+        k->quantize_pairs(f, n, a->pair.q + row * a->ldq, a->pair.scale + g, a->pair.sum + 3 * g);
 }
 
 static void decode_row(const struct weight *w, int64_t row, float *to)
@@ -93,12 +102,12 @@ static void normalise_task(void *ctx, uint32_t t, uint32_t thread)
     struct backend_model *bm = w->bm;
     const size_t n = bm->m->cfg.n_embd;
     norm_row(bm, bm->s.h.f + t * bm->s.h.ldf, bm->s.x + t * n, n, w->norm);
-    if (w->ints) quantize_row(bm, &bm->s.h, t, n);
+    quantize_row(bm, &bm->s.h, t, n, w->forms);
 }
 
-void step_normalise(struct backend_model *bm, const struct norm *norm, bool ints)
+void step_normalise(struct backend_model *bm, const struct norm *norm, unsigned forms)
 {
-    struct work w = {.bm = bm, .norm = norm, .ints = ints};
+    struct work w = {.bm = bm, .norm = norm, .forms = forms};
     run(&w, bm->n_tok, normalise_task);
 }
 
@@ -176,10 +185,9 @@ static void run_qkv(struct backend_model *bm, const struct op_qkv *op)
     const int64_t nq = (int64_t)c->n_head * c->head_dim, nkv = (int64_t)c->n_head_kv * c->head_dim;
     const struct linear *f = &op->fused;
     const bool fused = f->weight != 0;
-    const bool ints = matmul_wants_ints(bm, fused ? f->weight : op->q.weight) ||
-                      matmul_wants_ints(bm, op->k.weight) || matmul_wants_ints(bm, op->v.weight);
-
-    step_normalise(bm, &op->norm, ints);
+    step_normalise(bm, &op->norm,
+                   matmul_form(bm, fused ? f->weight : op->q.weight) | matmul_form(bm, op->k.weight) |
+                       matmul_form(bm, op->v.weight));
     struct mm mm[3] = {
         product(bm, fused ? f : &op->q, 0, nq, &bm->s.h, bm->n_tok, bm->s.q, (size_t)nq),
         product(bm, fused ? f : &op->k, fused ? nq : 0, nkv, &bm->s.h, bm->n_tok, bm->s.k, (size_t)nkv),
@@ -220,7 +228,7 @@ static void attn_task(void *ctx, uint32_t task, uint32_t thread)
 static void quantize_task(void *ctx, uint32_t row, uint32_t thread)
 {
     const struct work *w = ctx;
-    quantize_row(w->bm, w->acts, row, w->n);
+    quantize_row(w->bm, w->acts, row, w->n, w->forms);
 }
 
 static void run_attn(struct backend_model *bm, const struct op_attn *op)
@@ -228,7 +236,8 @@ static void run_attn(struct backend_model *bm, const struct op_attn *op)
     const struct model_config *c = &bm->m->cfg;
     struct work w = {.bm = bm, .attn = op, .acts = &bm->s.o, .n = bm->s.o.n};
     run(&w, bm->n_tile * c->n_head_kv, attn_task);
-    if (matmul_wants_ints(bm, op->out.weight)) run(&w, bm->n_tok, quantize_task);
+    w.forms = matmul_form(bm, op->out.weight);
+    if (w.forms != ACT_FLOATS) run(&w, bm->n_tok, quantize_task);
     struct mm mm = product(bm, &op->out, 0, c->n_embd, &bm->s.o, bm->n_tok, bm->s.y, c->n_embd);
     matmul_run(bm, &mm, 1);
     step_add_residual(bm, bm->s.y, &op->post_norm);
@@ -243,14 +252,14 @@ static void gate_task(void *ctx, uint32_t row, uint32_t thread)
         bm->b->k->act_mul(u, bm->s.gate + row * bm->s.u.ldf, w->n, w->act);
     else
         bm->b->k->act(u, w->n, w->act);
-    if (w->ints) quantize_row(bm, &bm->s.u, row, w->n);
+    quantize_row(bm, &bm->s.u, row, w->n, w->forms);
 }
 
 /* u = act(gate) * u or act(u), for n_row rows of n, and their integers if asked. */
 void step_gate_quantize(struct backend_model *bm, uint32_t n_row, size_t n, enum activation act, bool gated,
-                        bool ints)
+                        unsigned forms)
 {
-    struct work w = {.bm = bm, .n = n, .act = act, .gated = gated, .ints = ints};
+    struct work w = {.bm = bm, .n = n, .act = act, .gated = gated, .forms = forms};
     run(&w, n_row, gate_task);
 }
 
@@ -262,14 +271,13 @@ static void run_ffn(struct backend_model *bm, const struct op_ffn *op)
     uint32_t n = 0;
     struct mm mm[2];
 
-    step_normalise(bm, &op->norm,
-                   matmul_wants_ints(bm, op->up.weight) || matmul_wants_ints(bm, op->gate.weight));
+    step_normalise(bm, &op->norm, matmul_form(bm, op->up.weight) | matmul_form(bm, op->gate.weight));
     mm[n++] = product(bm, &op->up, op->gate_up_fused ? n_ff : 0, n_ff, &bm->s.h, bm->n_tok, bm->s.u.f, ld);
     if (gated)
         mm[n++] = product(bm, op->gate_up_fused ? &op->up : &op->gate, 0, n_ff, &bm->s.h, bm->n_tok,
                           bm->s.gate, ld);
     matmul_run(bm, mm, n);
-    step_gate_quantize(bm, bm->n_tok, (size_t)n_ff, op->act, gated, matmul_wants_ints(bm, op->down.weight));
+    step_gate_quantize(bm, bm->n_tok, (size_t)n_ff, op->act, gated, matmul_form(bm, op->down.weight));
     mm[0] = product(bm, &op->down, 0, bm->m->cfg.n_embd, &bm->s.u, bm->n_tok, bm->s.y, bm->m->cfg.n_embd);
     matmul_run(bm, mm, 1);
     step_add_residual(bm, bm->s.y, &op->post_norm);
@@ -281,7 +289,7 @@ static void logits_norm_task(void *ctx, uint32_t row, uint32_t thread)
     struct backend_model *bm = w->bm;
     const size_t n = bm->m->cfg.n_embd;
     norm_row(bm, bm->s.h.f + row * bm->s.h.ldf, bm->s.x + bm->s.row_token[row] * n, n, &w->logits->norm);
-    if (w->ints) quantize_row(bm, &bm->s.h, row, n);
+    quantize_row(bm, &bm->s.h, row, n, w->forms);
 }
 
 static void softcap_task(void *ctx, uint32_t row, uint32_t thread)
@@ -298,7 +306,7 @@ static void softcap_task(void *ctx, uint32_t row, uint32_t thread)
 
 static void run_logits(struct backend_model *bm, const struct op_logits *op)
 {
-    struct work w = {.bm = bm, .logits = op, .ints = matmul_wants_ints(bm, op->out.weight)};
+    struct work w = {.bm = bm, .logits = op, .forms = matmul_form(bm, op->out.weight)};
     if (bm->n_row == 0) return;
     run(&w, bm->n_row, logits_norm_task);
     struct mm mm =

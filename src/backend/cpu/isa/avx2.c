@@ -1,6 +1,7 @@
 #include "backend/cpu/kernels.h"
 
 #include "backend/cpu/isa/simd_avx2.h"
+#include "backend/cpu/isa/wide_avx2.h"
 #include "backend/cpu/op/fill.h"
 
 void cpu_kernels_avx2(struct cpu_kernels *k)

@@ -10,6 +10,7 @@
 
 typedef __m256  vf;
 typedef __m256i vi;
+typedef uint8_t bytes32 __attribute__((vector_size(32)));
 
 #define SIMD static inline __attribute__((always_inline))
 
@@ -39,20 +40,17 @@ SIMD vf vf_exp2_i(vi n)
 {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
 }
-SIMD vi vi_madd(vi acc, const int16_t *w, const int16_t *x)
-{
-    int32_t pair;
-    memcpy(&pair, x, sizeof pair);
-    __m256i wv = _mm256_loadu_si256((const __m256i *)(const void *)w);
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(wv, _mm256_set1_epi32(pair)));
-}
 SIMD void vi_store_i16(int16_t *p, vi a, vi b)
 {
     __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xD8);
     _mm256_storeu_si256((__m256i *)(void *)p, packed);
 }
-/* Keeps gcc from hoisting all products of a block and spilling them (CPU.md section 6.4). */
-SIMD void vi_pin(vi *a) { __asm__ volatile("" : "+x"(*a)); }
+SIMD void vi_store_i8(int8_t *p, vi a, vi b, vi c, vi d)
+{
+    __m256i lo = _mm256_packs_epi32(a, b), hi = _mm256_packs_epi32(c, d);
+    __m256i packed = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(lo, hi), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    _mm256_storeu_si256((__m256i *)(void *)p, packed);
+}
 SIMD float vf_sum(vf a)
 {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1)); /* i + (i+4) */
@@ -93,17 +91,25 @@ SIMD void transpose_lanes(__m256 r[8])
         r[4 + i] = _mm256_permute2f128_ps(u[i], u[4 + i], 0x31);
     }
 }
-SIMD void interleave_8x32(int16_t *out, size_t step, const int8_t *q, size_t stride)
+SIMD void pairs_8x32(void *out, size_t step, const bytes32 q[8], int zero)
 {
     for (size_t half = 0; half < 2; half++) {
         __m256 r[8];
         for (size_t i = 0; i < 8; i++) {
-            __m128i b = _mm_loadu_si128((const __m128i *)(const void *)(q + i * stride + 16 * half));
-            r[i] = _mm256_castsi256_ps(_mm256_cvtepi8_epi16(b));
+            __m128i b = half ? _mm256_extracti128_si256((__m256i)q[i], 1) : _mm256_castsi256_si128((__m256i)q[i]);
+            r[i] = _mm256_castsi256_ps(_mm256_sub_epi16(_mm256_cvtepi8_epi16(b), _mm256_set1_epi16((short)zero)));
         }
         transpose_lanes(r);
-        for (size_t i = 0; i < 8; i++) _mm256_storeu_ps((float *)(void *)(out + (half * 8 + i) * step), r[i]);
+        for (size_t i = 0; i < 8; i++) _mm256_storeu_ps((float *)(void *)((char *)out + (half * 8 + i) * step), r[i]);
     }
+}
+SIMD void quads_8x32(void *out, size_t step, const bytes32 q[8], int zero)
+{
+    __m256 r[8];
+    (void)zero;
+    for (size_t i = 0; i < 8; i++) r[i] = (__m256)q[i];
+    transpose_lanes(r);
+    for (size_t i = 0; i < 8; i++) _mm256_storeu_ps((float *)(void *)((char *)out + i * step), r[i]);
 }
 SIMD void transpose_8x8(float *out, size_t out_stride, const float *in, size_t in_stride)
 {
@@ -113,22 +119,26 @@ SIMD void transpose_8x8(float *out, size_t out_stride, const float *in, size_t i
     for (size_t i = 0; i < 8; i++) _mm256_storeu_ps(out + i * out_stride, r[i]);
 }
 SIMD float half1(uint16_t h) { return _cvtsh_ss(h); }
-typedef uint8_t bytes16 __attribute__((vector_size(16)));
-SIMD void bits_to_bytes(bytes16 out[2], const void *word)
+SIMD bytes32 nibbles(const void *p)
+{
+    __m256i both = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p));
+    __m256i low = _mm256_srlv_epi32(both, _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4));
+    return (bytes32)_mm256_and_si256(low, _mm256_set1_epi8(15));
+}
+SIMD bytes32 bits_to_bytes(const void *word)
 {
     int32_t w;
     memcpy(&w, word, sizeof w);
-    const __m128i bit = _mm_set1_epi64x((int64_t)0x8040201008040201);
-    const __m128i low = _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
-    __m128i       all = _mm_set1_epi32(w);
-    for (int i = 0; i < 2; i++) {
-        __m128i b = _mm_and_si128(_mm_shuffle_epi8(all, _mm_add_epi8(low, _mm_set1_epi8((char)(2 * i)))), bit);
-        out[i] = (bytes16)_mm_and_si128(_mm_cmpeq_epi8(b, bit), _mm_set1_epi8(1));
-    }
+    const __m256i bit = _mm256_set1_epi64x((int64_t)0x8040201008040201);
+    const __m256i from = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3,
+                                          3, 3, 3, 3);
+    __m256i b = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(w), from), bit);
+    return (bytes32)_mm256_and_si256(_mm256_cmpeq_epi8(b, bit), _mm256_set1_epi8(1));
 }
-SIMD bytes16 lookup16(const int8_t values[16], bytes16 index)
+SIMD bytes32 lookup16(const int8_t values[16], bytes32 index)
 {
-    return (bytes16)_mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)values), (__m128i)index);
+    __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)values));
+    return (bytes32)_mm256_shuffle_epi8(table, (__m256i)index);
 }
 
 #endif

@@ -9,6 +9,7 @@
 
 typedef struct { float v[8]; } vf;   /* 8 floats */
 typedef struct { int32_t v[8]; } vi; /* 8 integers */
+typedef uint8_t bytes32 __attribute__((vector_size(32)));
 
 #define LANES_DO(expr)                                                                                       \
     do {                                                                                                     \
@@ -37,19 +38,19 @@ SIMD vi vi_round(vf a) { vi r; LANES_DO(r.v[i] = (int32_t)lrintf(a.v[i])); retur
 SIMD vi vi_add(vi a, vi b) { LANES_DO(a.v[i] += b.v[i]); return a; }
 /* 2^n for -126 <= n <= 127 */
 SIMD vf vf_exp2_i(vi n) { vf r; LANES_DO(uint32_t u = (uint32_t)(n.v[i] + 127) << 23; memcpy(&r.v[i], &u, 4)); return r; }
-/* acc[i] += w[2i] x[0] + w[2i+1] x[1]: w is 16 int16, x two */
-SIMD vi vi_madd(vi acc, const int16_t *w, const int16_t *x)
-{
-    LANES_DO(acc.v[i] += (int32_t)w[2 * i] * x[0] + (int32_t)w[2 * i + 1] * x[1]);
-    return acc;
-}
 /* Two vectors to 16 int16, saturated. */
 SIMD void vi_store_i16(int16_t *p, vi a, vi b)
 {
     LANES_DO(p[i] = (int16_t)(a.v[i] > 32767 ? 32767 : a.v[i] < -32768 ? -32768 : a.v[i]));
     LANES_DO(p[8 + i] = (int16_t)(b.v[i] > 32767 ? 32767 : b.v[i] < -32768 ? -32768 : b.v[i]));
 }
-SIMD void vi_pin(vi *a) { (void)a; }
+/* Four vectors to 32 int8, saturated. */
+SIMD void vi_store_i8(int8_t *p, vi a, vi b, vi c, vi d)
+{
+    const vi *part[4] = {&a, &b, &c, &d};
+    for (int j = 0; j < 4; j++)
+        LANES_DO(int32_t v = part[j]->v[i]; p[8 * j + i] = (int8_t)(v > 127 ? 127 : v < -128 ? -128 : v));
+}
 /* Sums in the order of vf_sum of every other instruction set: (0+4)+(2+6), (1+5)+(3+7). */
 SIMD float vf_sum(vf a) { return ((a.v[0] + a.v[4]) + (a.v[2] + a.v[6])) + ((a.v[1] + a.v[5]) + (a.v[3] + a.v[7])); }
 SIMD float vf_hmax(vf a)
@@ -64,12 +65,25 @@ SIMD int32_t vi_sum(vi a)
     LANES_DO(s += a.v[i]);
     return s;
 }
-/* out[p * 16 + r * 2 + j] = q[r][2 p + j] for 8 rows of 32 bytes (stride in bytes); pair p of out is `step` int16 on */
-SIMD void interleave_8x32(int16_t *out, size_t step, const int8_t *q, size_t stride)
+/* Eight rows of 32 signed bytes, interleaved. In pairs of 16 bits, less zero: out[p][r][j] = q[r][2 p + j] - zero;
+ * out[p] is step bytes on from out[p - 1]. */
+SIMD void pairs_8x32(void *out, size_t step, const bytes32 q[8], int zero)
 {
-    for (int p = 0; p < 16; p++)
+    for (int p = 0; p < 16; p++) {
+        int16_t *to = (int16_t *)(void *)((char *)out + (size_t)p * step);
         for (int r = 0; r < 8; r++)
-            for (int j = 0; j < 2; j++) out[(size_t)p * step + (size_t)r * 2 + (size_t)j] = q[(size_t)r * stride + (size_t)(2 * p + j)];
+            for (int j = 0; j < 2; j++) *to++ = (int16_t)((int8_t)q[r][2 * p + j] - zero);
+    }
+}
+/* In quads of bytes as they are: out[p][r][j] = q[r][4 p + j]. */
+SIMD void quads_8x32(void *out, size_t step, const bytes32 q[8], int zero)
+{
+    (void)zero;
+    for (int p = 0; p < 8; p++) {
+        uint8_t *to = (uint8_t *)out + (size_t)p * step;
+        for (int r = 0; r < 8; r++)
+            for (int j = 0; j < 4; j++) *to++ = q[r][4 * p + j];
+    }
 }
 SIMD void transpose_8x8(float *out, size_t out_stride, const float *in, size_t in_stride)
 {
@@ -77,18 +91,30 @@ SIMD void transpose_8x8(float *out, size_t out_stride, const float *in, size_t i
         for (size_t j = 0; j < 8; j++) out[i * out_stride + j] = in[j * in_stride + i];
 }
 SIMD float half1(uint16_t h) { return f16_to_f32(h); }
-typedef uint8_t bytes16 __attribute__((vector_size(16)));
+/* The low halves of 16 bytes, then the high ones. */
+SIMD bytes32 nibbles(const void *p)
+{
+    const uint8_t *from = p;
+    bytes32 r;
+    for (int i = 0; i < 16; i++) {
+        r[i] = from[i] & 15;
+        r[16 + i] = from[i] >> 4;
+    }
+    return r;
+}
 /* Bit i of the 32 at word to byte i, 0 or 1. */
-SIMD void bits_to_bytes(bytes16 out[2], const void *word)
+SIMD bytes32 bits_to_bytes(const void *word)
 {
     uint32_t w;
+    bytes32 r;
     memcpy(&w, word, sizeof w);
-    for (int i = 0; i < 32; i++) out[i / 16][i % 16] = (uint8_t)(w >> i & 1);
+    for (int i = 0; i < 32; i++) r[i] = (uint8_t)(w >> i & 1);
+    return r;
 }
-/* values[index[i]] for 16 indices below 16 */
-SIMD bytes16 lookup16(const int8_t values[16], bytes16 index)
+/* values[index[i]] for 32 indices below 16 */
+SIMD bytes32 lookup16(const int8_t values[16], bytes32 index)
 {
-    for (int i = 0; i < 16; i++) index[i] = (uint8_t)values[index[i]];
+    for (int i = 0; i < 32; i++) index[i] = (uint8_t)values[index[i]];
     return index;
 }
 

@@ -1,8 +1,11 @@
-/* Codecs: a block to small signed integers and scales, w = s[group] * q + m[group].
+/* Codecs: a block to small integers and scales, w = s[group] * (q - ZERO) + m[group].
  *
- * codec_NAME(block, q, s, m): q gets the block's elements, s (and m, where the type has minima) one number
- * per group of GROUP elements. One short inline per format; everything else about quantized weights is in
- * pack.h and gemm.h. */
+ * quants_NAME(block, g): elements 32 g .. 32 g + 31 of a block, a byte each. scales_NAME(block, s, m): for the whole
+ * block one number per group of GROUP elements in s, and in m where the type has minima. Two short inlines per
+ * format; everything else about quantized weights is in pack.h and gemm.h.
+ *
+ * Numbers of up to 7 bits are kept unsigned, counted from ZERO, a power of two or none: products of an unsigned
+ * and a signed byte can be added DEPTH deep in 16 bits (CPU.md section 6). DEPTH 0 marks signed bytes. */
 #ifndef CORRAL_CPU_CODEC_H
 #define CORRAL_CPU_CODEC_H
 
@@ -31,120 +34,85 @@
 #include "tensor/quant/tq1_0.h"
 #include "tensor/quant/tq2_0.h"
 
-#define CODEC(name)                                                                                          \
-    static inline __attribute__((always_inline)) void codec_##name(const void *block, int8_t *restrict q,    \
-                                                                   float *restrict s, float *restrict m)
+#define QUANTS(name) SIMD bytes32 quants_##name(const struct block_##name *b, const int g)
+#define SCALES(name) SIMD void scales_##name(const struct block_##name *b, float *restrict s, float *restrict m)
 
-/* 16 and 32 bytes at once, by the compilers' vector extensions; loads and stores by memcpy, so that nothing aliases. */
-typedef bytes16 u8x16;
-typedef uint8_t u8x32 __attribute__((vector_size(32)));
-SIMD u8x16 load16(const void *p) { u8x16 v; memcpy(&v, p, sizeof v); return v; }
-SIMD u8x32 load32(const void *p) { u8x32 v; memcpy(&v, p, sizeof v); return v; }
-SIMD void store16(int8_t *p, u8x16 v) { memcpy(p, &v, sizeof v); }
-SIMD void store32(int8_t *p, u8x32 v) { memcpy(p, &v, sizeof v); }
+/* 32 bytes at once, by the compilers' vector extensions. */
+SIMD bytes32 load32(const void *p) { bytes32 v; memcpy(&v, p, sizeof v); return v; }
 
-/* The types and their geometry: X(TYPE, name, elements of a block, elements of a group, has minima) */
+/* X(TYPE, name, elements of a block, elements of a group, has minima, ZERO, DEPTH): DEPTH products of pairs of
+ * q <= 15, 31, 63, 127 and activations of up to 127 stay below 2^15 for 8, 4, 2, 1. */
 #define CODEC_LIST(X)                                                                                        \
-    X(DT_Q4_0, q4_0, 32, 32, 0)                                                                              \
-    X(DT_Q4_1, q4_1, 32, 32, 1)                                                                              \
-    X(DT_Q5_0, q5_0, 32, 32, 0)                                                                              \
-    X(DT_Q5_1, q5_1, 32, 32, 1)                                                                              \
-    X(DT_Q8_0, q8_0, 32, 32, 0)                                                                              \
-    X(DT_Q2_K, q2_k, 256, 16, 1)                                                                             \
-    X(DT_Q3_K, q3_k, 256, 16, 0)                                                                             \
-    X(DT_Q4_K, q4_k, 256, 32, 1)                                                                             \
-    X(DT_Q5_K, q5_k, 256, 32, 1)                                                                             \
-    X(DT_Q6_K, q6_k, 256, 16, 0)                                                                             \
-    X(DT_IQ4_NL, iq4_nl, 32, 32, 0)                                                                          \
-    X(DT_IQ4_XS, iq4_xs, 256, 32, 0)                                                                         \
-    X(DT_MXFP4, mxfp4, 32, 32, 0)                                                                            \
-    X(DT_IQ2_XXS, iq2_xxs, 256, 32, 0)                                                                       \
-    X(DT_IQ2_XS, iq2_xs, 256, 16, 0)                                                                         \
-    X(DT_IQ2_S, iq2_s, 256, 16, 0)                                                                           \
-    X(DT_IQ3_XXS, iq3_xxs, 256, 32, 0)                                                                       \
-    X(DT_IQ3_S, iq3_s, 256, 32, 0)                                                                           \
-    X(DT_IQ1_S, iq1_s, 256, 32, 0)                                                                           \
-    X(DT_IQ1_M, iq1_m, 256, 16, 0)                                                                           \
-    X(DT_TQ1_0, tq1_0, 256, 32, 0)                                                                           \
-    X(DT_TQ2_0, tq2_0, 256, 32, 0)
+    X(DT_Q4_0, q4_0, 32, 32, 0, 8, 8)                                                                        \
+    X(DT_Q4_1, q4_1, 32, 32, 1, 0, 8)                                                                        \
+    X(DT_Q5_0, q5_0, 32, 32, 0, 16, 4)                                                                       \
+    X(DT_Q5_1, q5_1, 32, 32, 1, 0, 4)                                                                        \
+    X(DT_Q8_0, q8_0, 32, 32, 0, 0, 0)                                                                        \
+    X(DT_Q2_K, q2_k, 256, 16, 1, 0, 4)                                                                       \
+    X(DT_Q3_K, q3_k, 256, 16, 0, 4, 4)                                                                       \
+    X(DT_Q4_K, q4_k, 256, 32, 1, 0, 8)                                                                       \
+    X(DT_Q5_K, q5_k, 256, 32, 1, 0, 4)                                                                       \
+    X(DT_Q6_K, q6_k, 256, 16, 0, 32, 2)                                                                      \
+    X(DT_IQ4_NL, iq4_nl, 32, 32, 0, 0, 0)                                                                    \
+    X(DT_IQ4_XS, iq4_xs, 256, 32, 0, 0, 0)                                                                   \
+    X(DT_MXFP4, mxfp4, 32, 32, 0, 16, 4)                                                                     \
+    X(DT_IQ2_XXS, iq2_xxs, 256, 32, 0, 64, 1)                                                                \
+    X(DT_IQ2_XS, iq2_xs, 256, 16, 0, 64, 1)                                                                  \
+    X(DT_IQ2_S, iq2_s, 256, 16, 0, 64, 1)                                                                    \
+    X(DT_IQ3_XXS, iq3_xxs, 256, 32, 0, 64, 1)                                                                \
+    X(DT_IQ3_S, iq3_s, 256, 32, 0, 16, 4)                                                                    \
+    X(DT_IQ1_S, iq1_s, 256, 32, 0, 16, 4)                                                                    \
+    X(DT_IQ1_M, iq1_m, 256, 16, 0, 16, 4)                                                                    \
+    X(DT_TQ1_0, tq1_0, 256, 32, 0, 1, 8)                                                                     \
+    X(DT_TQ2_0, tq2_0, 256, 32, 0, 1, 8)
 
-CODEC(q4_0)
-{
-    const struct block_q4_0 *b = block;
-    (void)m;
-    u8x16 v = load16(b->qs);
-    store16(q, (v & 15) - 8);
-    store16(q + 16, (v >> 4) - 8);
-    s[0] = half1(b->d);
-}
+/* --- blocks of 32 --- */
 
-CODEC(q4_1)
-{
-    const struct block_q4_1 *b = block;
-    u8x16 v = load16(b->qs);
-    store16(q, v & 15);
-    store16(q + 16, v >> 4);
-    s[0] = half1(b->d);
-    m[0] = half1(b->m);
-}
+QUANTS(q4_0) { (void)g; return nibbles(b->qs); }
+SCALES(q4_0) { (void)m; s[0] = half1(b->d); }
 
-CODEC(q5_0)
-{
-    const struct block_q5_0 *b = block;
-    u8x16                    v = load16(b->qs), high[2];
-    (void)m;
-    bits_to_bytes(high, &b->qh);
-    store16(q, ((v & 15) | high[0] << 4) - 16);
-    store16(q + 16, (v >> 4 | high[1] << 4) - 16);
-    s[0] = half1(b->d);
-}
+QUANTS(q4_1) { (void)g; return nibbles(b->qs); }
+SCALES(q4_1) { s[0] = half1(b->d); m[0] = half1(b->m); }
 
-CODEC(q5_1)
-{
-    const struct block_q5_1 *b = block;
-    u8x16                    v = load16(b->qs), high[2];
-    bits_to_bytes(high, &b->qh);
-    store16(q, (v & 15) | high[0] << 4);
-    store16(q + 16, v >> 4 | high[1] << 4);
-    s[0] = half1(b->d);
-    m[0] = half1(b->m);
-}
+QUANTS(q5_0) { (void)g; return nibbles(b->qs) | bits_to_bytes(&b->qh) << 4; }
+SCALES(q5_0) { (void)m; s[0] = half1(b->d); }
 
-CODEC(q8_0)
-{
-    const struct block_q8_0 *b = block;
-    (void)m;
-    memcpy(q, b->qs, 32);
-    s[0] = half1(b->d);
-}
+QUANTS(q5_1) { (void)g; return nibbles(b->qs) | bits_to_bytes(&b->qh) << 4; }
+SCALES(q5_1) { s[0] = half1(b->d); m[0] = half1(b->m); }
 
-CODEC(q2_k)
+QUANTS(q8_0) { (void)g; return load32(b->qs); }
+SCALES(q8_0) { (void)m; s[0] = half1(b->d); }
+
+QUANTS(iq4_nl) { (void)g; return lookup16(iq4_values, nibbles(b->qs)); }
+SCALES(iq4_nl) { (void)m; s[0] = half1(b->d); }
+
+QUANTS(mxfp4) { (void)g; return lookup16(mxfp4_values, nibbles(b->qs)) + 16; }
+SCALES(mxfp4) { (void)m; s[0] = mxfp4_scale(b->e); }
+
+/* --- K blocks of 256 --- */
+
+/* Two bits of 32 bytes in a half of the block: four of them make its 128 elements. */
+SIMD bytes32 two_bits(const uint8_t *qs, int g) { return load32(qs + 32 * (g / 4)) >> 2 * (g % 4) & 3; }
+
+QUANTS(q2_k) { return two_bits(b->qs, g); }
+SCALES(q2_k)
 {
-    const struct block_q2_k *b = block;
     const float d = half1(b->d), dmin = half1(b->dmin);
-    for (int p = 0; p < 8; p++) {
-        store32(q + 32 * p, load32(b->qs + 32 * (p / 4)) >> 2 * (p % 4) & 3);
-    }
     for (int i = 0; i < 16; i++) {
         s[i] = d * (float)(b->scales[i] & 15);
         m[i] = -dmin * (float)(b->scales[i] >> 4);
     }
 }
 
-CODEC(q3_k)
+QUANTS(q3_k) { return two_bits(b->qs, g) | (load32(b->hmask) >> g & 1) << 2; }
+SCALES(q3_k)
 {
-    const struct block_q3_k *b = block;
     const float d = half1(b->d);
     (void)m;
-    for (int p = 0; p < 8; p++) {
-        u8x32 low = load32(b->qs + 32 * (p / 4)) >> 2 * (p % 4) & 3, high = load32(b->hmask) >> p & 1;
-        store32(q + 32 * p, (low | high << 2) - 4);
-    }
     for (int i = 0; i < 16; i++) s[i] = d * (float)q3_k_scale(b->scales, i);
 }
 
-static inline __attribute__((always_inline)) void k45_scales(const uint8_t packed[12], float d, float dmin,
-                                                             float *s, float *m)
+SIMD void k45_scales(const uint8_t packed[12], float d, float dmin, float *s, float *m)
 {
     uint8_t sm[16];
     q4_k_scales_mins(packed, sm);
@@ -154,198 +122,176 @@ static inline __attribute__((always_inline)) void k45_scales(const uint8_t packe
     }
 }
 
-CODEC(q4_k)
-{
-    const struct block_q4_k *b = block;
-    for (int p = 0; p < 4; p++) {
-        u8x32 v = load32(b->qs + 32 * p);
-        store32(q + 64 * p, v & 15);
-        store32(q + 64 * p + 32, v >> 4);
-    }
-    k45_scales(b->scales, half1(b->d), half1(b->dmin), s, m);
-}
+QUANTS(q4_k) { return load32(b->qs + 32 * (g / 2)) >> 4 * (g % 2) & 15; }
+SCALES(q4_k) { k45_scales(b->scales, half1(b->d), half1(b->dmin), s, m); }
 
-CODEC(q5_k)
-{
-    const struct block_q5_k *b = block;
-    const u8x32 high = load32(b->qh);
-    for (int p = 0; p < 4; p++) {
-        u8x32 v = load32(b->qs + 32 * p);
-        store32(q + 64 * p, (v & 15) | (high >> 2 * p & 1) << 4);
-        store32(q + 64 * p + 32, v >> 4 | (high >> (2 * p + 1) & 1) << 4);
-    }
-    k45_scales(b->scales, half1(b->d), half1(b->dmin), s, m);
-}
+QUANTS(q5_k) { return (load32(b->qs + 32 * (g / 2)) >> 4 * (g % 2) & 15) | (load32(b->qh) >> g & 1) << 4; }
+SCALES(q5_k) { k45_scales(b->scales, half1(b->d), half1(b->dmin), s, m); }
 
-CODEC(q6_k)
+QUANTS(q6_k)
 {
-    const struct block_q6_k *b = block;
+    bytes32 low = load32(b->ql + 64 * (g / 4) + 32 * (g % 2)) >> 4 * (g % 4 / 2) & 15;
+    return low | two_bits(b->qh, g) << 4;
+}
+SCALES(q6_k)
+{
     const float d = half1(b->d);
     (void)m;
-    for (int half = 0; half < 2; half++) {
-        u8x32   a = load32(b->ql + 64 * half), c = load32(b->ql + 64 * half + 32), high = load32(b->qh + 32 * half);
-        int8_t *to = q + 128 * half;
-        store32(to, ((a & 15) | (high & 3) << 4) - 32);
-        store32(to + 32, ((c & 15) | (high >> 2 & 3) << 4) - 32);
-        store32(to + 64, (a >> 4 | (high >> 4 & 3) << 4) - 32);
-        store32(to + 96, (c >> 4 | high >> 6 << 4) - 32);
-    }
     for (int i = 0; i < 16; i++) s[i] = d * (float)b->scales[i];
 }
 
-static inline __attribute__((always_inline)) void nibbles(const uint8_t *qs, const int8_t values[16],
-                                                          int8_t *q)
+QUANTS(iq4_xs) { return lookup16(iq4_values, nibbles(b->qs + 16 * g)); }
+SCALES(iq4_xs)
 {
-    u8x16 v = load16(qs);
-    store16(q, lookup16(values, v & 15));
-    store16(q + 16, lookup16(values, v >> 4));
-}
-
-CODEC(iq4_nl)
-{
-    const struct block_iq4_nl *b = block;
-    (void)m;
-    nibbles(b->qs, iq4_values, q);
-    s[0] = half1(b->d);
-}
-
-CODEC(iq4_xs)
-{
-    const struct block_iq4_xs *b = block;
     const float d = half1(b->d);
     (void)m;
+    for (int i = 0; i < 8; i++) s[i] = d * (float)iq4_xs_scale(b, i);
+}
+
+/* --- code books of 256 --- */
+
+/* A code-book row with bit i of signs negating value i, counted from zero. */
+SIMD void signed_row(int8_t *q, const uint8_t *row, int n, uint32_t signs, int zero)
+{
+    for (int i = 0; i < n; i++) q[i] = (int8_t)(signs >> i & 1 ? zero - (int)row[i] : zero + (int)row[i]);
+}
+
+/* d (1/2 + scale) / 4 for the scales in the halves of eight bytes. */
+SIMD void iq2_scales(uint16_t half, const uint8_t scales[8], float *s)
+{
+    const float d = half1(half);
+    for (int i = 0; i < 16; i++) s[i] = d * (0.5f + (float)(scales[i / 2] >> 4 * (i % 2) & 15)) * 0.25f;
+}
+
+QUANTS(iq2_xxs)
+{
+    int8_t q[32];
+    for (int i = 0; i < 4; i++)
+        signed_row(q + 8 * i, iq2_xxs_grid[b->qs[g].row[i]], 8, iq_even_signs(b->qs[g].signs_scale >> 7 * i & 127), 64);
+    return load32(q);
+}
+SCALES(iq2_xxs)
+{
+    const float d = half1(b->d);
+    (void)m;
+    for (int i = 0; i < 8; i++) s[i] = d * (0.5f + (float)(b->qs[i].signs_scale >> 28)) * 0.25f;
+}
+
+QUANTS(iq2_xs)
+{
+    int8_t q[32];
+    const uint16_t *word = b->qs + 4 * g;
+    for (int i = 0; i < 4; i++) signed_row(q + 8 * i, iq2_xs_grid[word[i] & 511], 8, iq_even_signs(word[i] >> 9), 64);
+    return load32(q);
+}
+SCALES(iq2_xs) { (void)m; iq2_scales(b->d, b->scales, s); }
+
+QUANTS(iq2_s)
+{
+    int8_t q[32];
+    for (int i = 0; i < 4; i++)
+        signed_row(q + 8 * i, iq2_s_grid[b->qs[4 * g + i] | (b->qh[g] >> 2 * i & 3) << 8], 8, b->signs[4 * g + i], 64);
+    return load32(q);
+}
+SCALES(iq2_s) { (void)m; iq2_scales(b->d, b->scales, s); }
+
+QUANTS(iq3_xxs)
+{
+    int8_t q[32];
     for (int i = 0; i < 8; i++) {
-        nibbles(b->qs + 16 * i, iq4_values, q + 32 * i);
-        s[i] = d * (float)iq4_xs_scale(b, i);
+        uint8_t signs = iq_even_signs(b->signs_scale[g] >> 7 * (i / 2) & 127);
+        signed_row(q + 4 * i, iq3_xxs_grid[b->qs[8 * g + i]], 4, signs >> 4 * (i % 2), 64);
     }
+    return load32(q);
 }
-
-CODEC(mxfp4)
+SCALES(iq3_xxs)
 {
-    const struct block_mxfp4 *b = block;
-    (void)m;
-    nibbles(b->qs, mxfp4_values, q);
-    s[0] = mxfp4_scale(b->e);
-}
-
-/* A code-book row with bit i of signs negating value i. */
-static inline __attribute__((always_inline)) void signed_row(int8_t *q, const uint8_t *row, int n,
-                                                             uint32_t signs)
-{
-    for (int i = 0; i < n; i++) q[i] = (int8_t)(signs >> i & 1 ? -(int)row[i] : (int)row[i]);
-}
-
-CODEC(iq2_xxs)
-{
-    const struct block_iq2_xxs *b = block;
     const float d = half1(b->d);
     (void)m;
-    for (int ib = 0; ib < 8; ib++) {
-        uint32_t word = b->qs[ib].signs_scale;
-        for (int g = 0; g < 4; g++)
-            signed_row(q + 32 * ib + 8 * g, iq2_xxs_grid[b->qs[ib].row[g]], 8,
-                       iq_even_signs(word >> 7 * g & 127));
-        s[ib] = d * (0.5f + (float)(word >> 28)) * 0.25f;
-    }
-}
-
-CODEC(iq2_xs)
-{
-    const struct block_iq2_xs *b = block;
-    const float d = half1(b->d);
-    (void)m;
-    for (int g = 0; g < 32; g++)
-        signed_row(q + 8 * g, iq2_xs_grid[b->qs[g] & 511], 8, iq_even_signs(b->qs[g] >> 9));
-    for (int i = 0; i < 16; i++) s[i] = d * (0.5f + (float)(b->scales[i / 2] >> 4 * (i % 2) & 15)) * 0.25f;
-}
-
-CODEC(iq2_s)
-{
-    const struct block_iq2_s *b = block;
-    const float d = half1(b->d);
-    (void)m;
-    for (int g = 0; g < 32; g++)
-        signed_row(q + 8 * g, iq2_s_grid[b->qs[g] | (b->qh[g / 4] >> 2 * (g % 4) & 3) << 8], 8, b->signs[g]);
-    for (int i = 0; i < 16; i++) s[i] = d * (0.5f + (float)(b->scales[i / 2] >> 4 * (i % 2) & 15)) * 0.25f;
-}
-
-CODEC(iq3_xxs)
-{
-    const struct block_iq3_xxs *b = block;
-    const float d = half1(b->d);
-    (void)m;
-    for (int g = 0; g < 32; g++) {
-        uint8_t signs = iq_even_signs(b->signs_scale[g / 4] >> 7 * (g % 4) & 127);
-        signed_row(q + 8 * g, iq3_xxs_grid[b->qs[2 * g]], 4, signs);
-        signed_row(q + 8 * g + 4, iq3_xxs_grid[b->qs[2 * g + 1]], 4, signs >> 4);
-    }
     for (int i = 0; i < 8; i++) s[i] = d * (0.5f + (float)(b->signs_scale[i] >> 28)) * 0.5f;
 }
 
-CODEC(iq3_s)
+QUANTS(iq3_s)
 {
-    const struct block_iq3_s *b = block;
+    int8_t q[32];
+    for (int i = 0; i < 8; i++)
+        signed_row(q + 4 * i, iq3_s_grid[b->qs[8 * g + i] | (b->qh[g] >> i & 1) << 8], 4,
+                   b->signs[4 * g + i / 2] >> 4 * (i % 2), 16);
+    return load32(q);
+}
+SCALES(iq3_s)
+{
     const float d = half1(b->d);
     (void)m;
-    for (int t = 0; t < 64; t++)
-        signed_row(q + 4 * t, iq3_s_grid[b->qs[t] | (b->qh[t / 8] >> t % 8 & 1) << 8], 4,
-                   b->signs[t / 2] >> 4 * (t % 2));
     for (int i = 0; i < 8; i++) s[i] = d * (float)(1 + 2 * (b->scales[i / 2] >> 4 * (i % 2) & 15));
 }
 
-/* Eight times (grid + delta), which is whole; the scale takes the eighth. */
-static inline __attribute__((always_inline)) void ternary_row(int8_t *q, const int8_t *row, int delta8)
+/* Eight times (grid + delta), which is whole, counted from 16; the scale takes the eighth. */
+SIMD void ternary_row(int8_t *q, const int8_t *row, int delta8)
 {
-    for (int i = 0; i < 8; i++) q[i] = (int8_t)(8 * row[i] + delta8);
+    for (int i = 0; i < 8; i++) q[i] = (int8_t)(16 + 8 * row[i] + delta8);
 }
 
-CODEC(iq1_s)
+QUANTS(iq1_s)
 {
-    const struct block_iq1_s *b = block;
+    int8_t q[32];
+    const uint32_t qh = b->qh[g];
+    for (int i = 0; i < 4; i++)
+        ternary_row(q + 8 * i, iq1_grid[b->qs[4 * g + i] | (qh >> 3 * i & 7) << 8], qh & 0x8000 ? -1 : 1);
+    return load32(q);
+}
+SCALES(iq1_s)
+{
     const float d = half1(b->d);
     (void)m;
-    for (int g = 0; g < 32; g++) {
-        uint32_t qh = b->qh[g / 4];
-        ternary_row(q + 8 * g, iq1_grid[b->qs[g] | (qh >> 3 * (g % 4) & 7) << 8], qh & 0x8000 ? -1 : 1);
-    }
     for (int i = 0; i < 8; i++) s[i] = d * (float)(2 * (b->qh[i] >> 12 & 7) + 1) * 0.125f;
 }
 
-CODEC(iq1_m)
+QUANTS(iq1_m)
 {
-    const struct block_iq1_m *b = block;
+    int8_t q[32];
+    for (int i = 0; i < 4; i++) {
+        int high = b->qh[2 * g + i / 2] >> 4 * (i % 2);
+        ternary_row(q + 8 * i, iq1_grid[b->qs[4 * g + i] | (high & 7) << 8], high & 8 ? -1 : 1);
+    }
+    return load32(q);
+}
+SCALES(iq1_m)
+{
     const float d = half1(iq1_m_d(b));
     (void)m;
-    for (int g = 0; g < 32; g++) {
-        int high = b->qh[g / 2] >> 4 * (g % 2);
-        ternary_row(q + 8 * g, iq1_grid[b->qs[g] | (high & 7) << 8], high & 8 ? -1 : 1);
-    }
     for (int i = 0; i < 16; i++)
         s[i] = d * (float)(2 * (b->scales[i / 4] >> (6 * (i / 2 % 2) + 3 * (i % 2)) & 7) + 1) * 0.125f;
 }
 
-CODEC(tq1_0)
+/* --- ternary, 256 --- */
+
+/* Elements 0 to 159 are the digits of bytes 0 to 31, digit by digit, 160 to 239 those of bytes 32 to 47, the last 16
+ * the first four digits of qh. */
+SIMD int tq1_0_element(const struct block_tq1_0 *b, int e)
 {
-    const struct block_tq1_0 *b = block;
+    if (e < 160) return tq1_0_digit(b->qs[e % 32], e / 32);
+    if (e < 240) return tq1_0_digit(b->qs[32 + (e - 160) % 16], (e - 160) / 16);
+    return tq1_0_digit(b->qh[(e - 240) % 4], (e - 240) / 4);
+}
+QUANTS(tq1_0)
+{
+    int8_t q[32];
+    for (int i = 0; i < 32; i++) q[i] = (int8_t)(1 + tq1_0_element(b, 32 * g + i));
+    return load32(q);
+}
+SCALES(tq1_0)
+{
     const float d = half1(b->d);
     (void)m;
-    for (int n = 0; n < 5; n++) {
-        for (int i = 0; i < 32; i++) q[32 * n + i] = (int8_t)tq1_0_digit(b->qs[i], n);
-        for (int i = 0; i < 16; i++) q[160 + 16 * n + i] = (int8_t)tq1_0_digit(b->qs[32 + i], n);
-    }
-    for (int n = 0; n < 4; n++)
-        for (int i = 0; i < 4; i++) q[240 + 4 * n + i] = (int8_t)tq1_0_digit(b->qh[i], n);
     for (int i = 0; i < 8; i++) s[i] = d;
 }
 
-CODEC(tq2_0)
+QUANTS(tq2_0) { return two_bits(b->qs, g); }
+SCALES(tq2_0)
 {
-    const struct block_tq2_0 *b = block;
     const float d = half1(b->d);
     (void)m;
-    for (int p = 0; p < 8; p++) {
-        store32(q + 32 * p, (load32(b->qs + 32 * (p / 4)) >> 2 * (p % 4) & 3) - 1);
-    }
     for (int i = 0; i < 8; i++) s[i] = d;
 }
 

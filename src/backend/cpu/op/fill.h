@@ -6,7 +6,8 @@
 static void fill_kernels(struct cpu_kernels *k, const char *name)
 {
     *k = (struct cpu_kernels){.name = name,
-                              .quantize = op_quantize,
+                              .quantize_bytes = op_quantize_bytes,
+                              .quantize_pairs = op_quantize_pairs,
                               .norm = op_norm,
                               .add = op_add,
                               .scale_add = op_scale_add,

@@ -60,23 +60,45 @@ SIMD void store_part(float *p, size_t i, size_t n, vf v)
     memcpy(p + i, pad, (n - i) * sizeof *p);
 }
 
-static void op_quantize(const float *x, size_t n, int16_t *q, float *scale, float *sum)
+/* ACT_GROUP floats as integers of up to `most`, rounded to nearest even, and their scale. */
+SIMD float quantize_group(vi i[4], const float *x, size_t at, size_t n, float most)
+{
+    vf v[4], top = vf_set(0);
+    for (size_t j = 0; j < 4; j++) {
+        v[j] = at + 8 * j < n ? load_part(x, at + 8 * j, n) : vf_set(0);
+        top = vf_max(top, vf_abs(v[j]));
+    }
+    float max = vf_hmax(top), inv = max > 0 ? most / max : 0;
+    for (size_t j = 0; j < 4; j++) i[j] = vi_round(vf_mul(v[j], vf_set(inv)));
+    return max / most;
+}
+
+static void op_quantize_bytes(const float *x, size_t n, int8_t *q, float *scale, float *sum, int32_t *minus)
 {
     for (size_t g = 0; g < (n + ACT_GROUP - 1) / ACT_GROUP; g++) {
-        vf v[4], top = vf_set(0);
-        for (size_t j = 0; j < 4; j++) {
-            size_t at = g * ACT_GROUP + 8 * j;
-            v[j] = at < n ? load_part(x, at, n) : vf_set(0);
-            top = vf_max(top, vf_abs(v[j]));
-        }
-        float max = vf_hmax(top), d = max / 32767.0f, inv = max > 0 ? 32767.0f / max : 0;
         vi i[4];
-        for (size_t j = 0; j < 4; j++) i[j] = vi_round(vf_mul(v[j], vf_set(inv)));
+        float d = scale[g] = quantize_group(i, x, g * ACT_GROUP, n, 127);
+        vi_store_i8(q + g * ACT_GROUP, i[0], i[1], i[2], i[3]);
+        int32_t first = vi_sum(vi_add(i[0], i[1])), second = vi_sum(vi_add(i[2], i[3]));
+        int32_t all[3] = {first, second, first + second};
+        for (size_t j = 0; j < 3; j++) {
+            sum[3 * g + j] = d * (float)all[j];
+            minus[3 * g + j] = -all[j];
+        }
+    }
+}
+
+static void op_quantize_pairs(const float *x, size_t n, int16_t *q, float *scale, float *sum)
+{
+    for (size_t g = 0; g < (n + ACT_GROUP - 1) / ACT_GROUP; g++) {
+        vi i[4];
+        float d = scale[g] = quantize_group(i, x, g * ACT_GROUP, n, 32767);
         vi_store_i16(q + g * ACT_GROUP, i[0], i[1]);
         vi_store_i16(q + g * ACT_GROUP + 16, i[2], i[3]);
-        scale[g] = d;
-        sum[2 * g] = d * (float)vi_sum(vi_add(i[0], i[1]));
-        sum[2 * g + 1] = d * (float)vi_sum(vi_add(i[2], i[3]));
+        float first = d * (float)vi_sum(vi_add(i[0], i[1])), second = d * (float)vi_sum(vi_add(i[2], i[3]));
+        sum[3 * g] = first;
+        sum[3 * g + 1] = second;
+        sum[3 * g + 2] = first + second;
     }
 }
 

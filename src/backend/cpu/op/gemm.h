@@ -1,0 +1,134 @@
+/* Products of a panel with columns of activations, in three kinds. Each has one order of sums whatever the number of
+ * columns: products inside a group of weights are exact in integers, groups are added in order as floats.
+ *
+ * bytes: weights of up to 7 bits kept unsigned, u = q - ZERO, times activations of 8 bits. Without VNNI DEPTH products
+ *   of pairs are added in 16 bits before they are widened, so the multiplier does little else (CPU.md section 6).
+ * pairs: weights as 16-bit integers times activations of 16 bits: the speed of the sign trick for 8 bits, with
+ *   rounding near float's. For weights of 8 bits, and for the output matrix.
+ * floats: y = fma(w, x, y), one input after the other. */
+#include "backend/cpu/kernels.h"
+
+enum {
+    W_ROWS = PANEL_ROWS / W_LANES, /* vectors of rows */
+    PANEL_STEP = PANEL_ROWS * 4    /* bytes from one quad or pair of inputs to the next */
+};
+
+/* f += s * a * i + m * (sum of the group's activations) */
+#define ADD_GROUP(x)                                                                                           \
+    do {                                                                                                       \
+        for (int r = 0; r < W_ROWS; r++) {                                                                     \
+            wf sr = wf_load(s + h * PANEL_ROWS + W_LANES * r);                                                 \
+            for (int c = 0; c < NC; c++)                                                                       \
+                f[r][c] = wf_fma(wf_from_i(i[r][c]), wf_mul(sr, wf_set((x).scale[g])), f[r][c]);               \
+            if (!MINIMA) continue;                                                                             \
+            wf mr = wf_load(m + h * PANEL_ROWS + W_LANES * r);                                                 \
+            for (int c = 0; c < NC; c++) f[r][c] = wf_fma(mr, wf_set((x).sum[sum_at]), f[r][c]);               \
+        }                                                                                                      \
+    } while (0)
+
+/* NC columns at once. */
+SIMD void bytes_tile(float *const *y, const struct act_row *x, const void *panel, size_t k, bool first,
+                     const int NC, const int GROUP, const bool MINIMA, const int ZERO, const int DEPTH)
+{
+    const int per32 = 32 / GROUP, quads = GROUP / 4, depth = W_DEPTH(DEPTH, quads);
+    const float *p = panel;
+    wf f[W_ROWS][W_COLUMNS];
+
+    for (int c = 0; c < NC; c++)
+        for (int r = 0; r < W_ROWS; r++) f[r][c] = first ? wf_set(0) : wf_load(y[c] + W_LANES * r);
+    for (size_t g = 0; g < k / 32; g++) {
+        const float *s = p, *m = p + per32 * PANEL_ROWS;
+        const int8_t *w = (const int8_t *)(m + (MINIMA ? per32 * PANEL_ROWS : 0));
+        for (int h = 0; h < per32; h++) {
+            const size_t sum_at = 3 * g + (size_t)(GROUP == 32 ? 2 : h);
+            wi i[W_ROWS][W_COLUMNS];
+            for (int c = 0; c < NC; c++)
+                for (int r = 0; r < W_ROWS; r++)
+                    i[r][c] = ZERO ? wi_set_shifted(&x[c].byte.minus[sum_at], __builtin_ctz(ZERO | 256)) : wi_zero();
+            for (int j = 0; j < quads; j += depth) {
+                wt t[W_ROWS][W_COLUMNS];
+#pragma GCC unroll 8
+                for (int d = 0; d < depth; d++, w += PANEL_STEP) {
+                    for (int r = 0; r < W_ROWS; r++) {
+                        wb wr = wb_load(w + 4 * W_LANES * r);
+                        for (int c = 0; c < NC; c++) {
+                            const int8_t *a = x[c].byte.q + 32 * g + (size_t)(h * GROUP + 4 * (j + d));
+                            t[r][c] = d ? wt_add_product(t[r][c], wr, a) : wt_product(wr, a);
+                            wt_pin(&t[r][c]);
+                        }
+                    }
+                }
+                for (int c = 0; c < NC; c++)
+                    for (int r = 0; r < W_ROWS; r++) i[r][c] = wi_add_sums(i[r][c], t[r][c]);
+            }
+            ADD_GROUP(x[c].byte);
+        }
+        p = (const float *)(const void *)w;
+    }
+    for (int c = 0; c < NC; c++)
+        for (int r = 0; r < W_ROWS; r++) wf_store(y[c] + W_LANES * r, f[r][c]);
+}
+
+SIMD void pairs_tile(float *const *y, const struct act_row *x, const void *panel, size_t k, bool first,
+                     const int NC, const int GROUP, const bool MINIMA)
+{
+    const int per32 = 32 / GROUP;
+    const float *p = panel;
+    wf f[W_ROWS][W_COLUMNS];
+
+    for (int c = 0; c < NC; c++)
+        for (int r = 0; r < W_ROWS; r++) f[r][c] = first ? wf_set(0) : wf_load(y[c] + W_LANES * r);
+    for (size_t g = 0; g < k / 32; g++) {
+        const float *s = p, *m = p + per32 * PANEL_ROWS;
+        const int16_t *w = (const int16_t *)(const void *)(m + (MINIMA ? per32 * PANEL_ROWS : 0));
+        for (int h = 0; h < per32; h++) {
+            const size_t sum_at = 3 * g + (size_t)(GROUP == 32 ? 2 : h);
+            wi i[W_ROWS][W_COLUMNS];
+            for (int c = 0; c < NC; c++)
+                for (int r = 0; r < W_ROWS; r++) i[r][c] = wi_zero();
+#pragma GCC unroll 16
+            for (int j = 0; j < GROUP / 2; j++, w += PANEL_STEP / 2) {
+                for (int c = 0; c < NC; c++) {
+                    const int16_t *a = x[c].pair.q + 32 * g + (size_t)(h * GROUP + 2 * j);
+                    for (int r = 0; r < W_ROWS; r++) {
+                        i[r][c] = wi_madd(i[r][c], w + 2 * W_LANES * r, a);
+                        wi_pin(&i[r][c]);
+                    }
+                }
+            }
+            ADD_GROUP(x[c].pair);
+        }
+        p = (const float *)(const void *)w;
+    }
+    for (int c = 0; c < NC; c++)
+        for (int r = 0; r < W_ROWS; r++) wf_store(y[c] + W_LANES * r, f[r][c]);
+}
+#undef ADD_GROUP
+
+SIMD void float_tile(float *const *y, const struct act_row *x, const float *panel, size_t k, bool first,
+                     const int NC)
+{
+    wf f[W_ROWS][W_COLUMNS_FLOAT];
+    for (int c = 0; c < NC; c++)
+        for (int r = 0; r < W_ROWS; r++) f[r][c] = first ? wf_set(0) : wf_load(y[c] + W_LANES * r);
+    for (size_t i = 0; i < k; i++, panel += PANEL_ROWS) {
+        for (int r = 0; r < W_ROWS; r++) {
+            wf w = wf_load(panel + W_LANES * r);
+            for (int c = 0; c < NC; c++) f[r][c] = wf_fma(w, wf_set(x[c].f[i]), f[r][c]);
+        }
+    }
+    for (int c = 0; c < NC; c++)
+        for (int r = 0; r < W_ROWS; r++) wf_store(y[c] + W_LANES * r, f[r][c]);
+}
+
+/* A gemm_fn by that name: whole tiles of MOST columns, then what is left by halves. */
+#define GEMM(name, MOST, tile, ...)                                                                            \
+    static void name(float *const *y, const struct act_row *x, uint32_t n_col, const void *panel, size_t k,    \
+                     bool first)                                                                               \
+    {                                                                                                          \
+        uint32_t c = 0;                                                                                        \
+        for (; c + MOST <= n_col; c += MOST) tile(y + c, x + c, panel, k, first, MOST, ##__VA_ARGS__);         \
+        for (; MOST > 4 && c + 4 <= n_col; c += 4) tile(y + c, x + c, panel, k, first, 4, ##__VA_ARGS__);      \
+        for (; c + 2 <= n_col; c += 2) tile(y + c, x + c, panel, k, first, 2, ##__VA_ARGS__);                  \
+        if (c < n_col) tile(y + c, x + c, panel, k, first, 1, ##__VA_ARGS__);                                  \
+    }
