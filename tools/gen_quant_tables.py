@@ -41,7 +41,7 @@ def main(folder):
     h = HEAD % "Code books of the IQ formats: a code indexes a row of eight (IQ1, IQ2) or four (IQ3) values."
     h += "#ifndef CORRAL_QUANT_GRIDS_H\n#define CORRAL_QUANT_GRIDS_H\n\n#include <stdint.h>\n\n"
     c = HEAD % "Code books of the IQ formats, see grids.h. Data of the format, from ggml (MIT licence)."
-    c += '#include "tensor/quant/grids.h"\n\n#include <stdalign.h>\n\n'
+    c += '#include "tensor/quant/grids.h"\n\n#include <stdalign.h>\n\n// clang-format off\n\n'
     for cls_name, name, ctype, want in TABLES:
         cls = getattr(quants, cls_name)
         cls.init_grid()
