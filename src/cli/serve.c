@@ -16,7 +16,8 @@ static struct {
     const char *host, *socket, *name, *tls_cert, *tls_key, *tls_client_ca;
     struct opt_list alias, api_key, cors;
     const char *api_key_file;
-    int64_t port, parallel, queue, max_body, max_head, max_connections, max_per_address, http_threads;
+    int64_t port, parallel, queue, max_body, max_head, max_connections, max_per_address, max_streams,
+        http_threads;
     double handshake_timeout, head_timeout, body_timeout, write_timeout, idle_timeout, drain_timeout,
         keepalive;
     bool log_json, quiet, half_close;
@@ -122,6 +123,14 @@ static const struct opt opts[] = {
      .def = "0",
      .unit = "connections",
      .help = "of one address (an IPv6 /64); more are answered 503; 0: no limit"},
+    {.name = "max-streams",
+     .type = OPT_INT,
+     .at = &o.max_streams,
+     .min = 1,
+     .max = 100000,
+     .def = "128",
+     .unit = "requests",
+     .help = "of one HTTP/2 connection at once; more wait at the client or are refused"},
     {.name = "http-threads",
      .type = OPT_INT,
      .at = &o.http_threads,
@@ -197,14 +206,19 @@ static void log_access(void *user, const struct http_access *a)
 {
     if (!log_on(LOG_INFO)) return;
     if (!o.log_json) {
-        LOG(INFO, "http", "access", "%s %s %s %d in=%llu out=%llu first_ms=%.1f ms=%.1f%s id=%s", a->peer,
-            a->method, a->path, a->status, (unsigned long long)a->bytes_in, (unsigned long long)a->bytes_out,
-            (double)a->first_byte_us / 1e3, (double)a->total_us / 1e3, a->complete ? "" : " cut", a->id);
+        LOG(INFO, "http", "access", "%s %s %s %s %d in=%llu out=%llu first_ms=%.1f ms=%.1f%s id=%s", a->peer,
+            a->protocol, a->method, a->path, a->status, (unsigned long long)a->bytes_in,
+            (unsigned long long)a->bytes_out, (double)a->first_byte_us / 1e3, (double)a->total_us / 1e3,
+            a->complete ? "" : " cut", a->id);
         return;
     }
     const struct {
         const char *key, *value;
-    } text[] = {{"id", a->id}, {"peer", a->peer}, {"method", a->method}, {"path", a->path}};
+    } text[] = {{"id", a->id},
+                {"peer", a->peer},
+                {"protocol", a->protocol},
+                {"method", a->method},
+                {"path", a->path}};
     struct buf fields = {0};
     for (size_t i = 0; i < COUNT_OF(text); i++) {
         buf_addf(&fields, ",\"%s\":", text[i].key);
@@ -291,6 +305,7 @@ static status bind_server(struct http_server **out, struct api_keys *keys, struc
         .max_head_bytes = (size_t)o.max_head,
         .max_connections = (uint32_t)o.max_connections,
         .max_per_address = (uint32_t)o.max_per_address,
+        .max_streams = (uint32_t)o.max_streams,
         .n_thread = (uint32_t)o.http_threads,
         .cors_origin = o.cors.item,
         .n_cors_origin = o.cors.n,

@@ -216,6 +216,7 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
     if (what & BEV_EVENT_CONNECTED) { /* the handshake is done */
         c->proto = &proto_h1;
         conn_phase(c, PH_NEW);
+        if (tls_chose_h2(c->tls)) h2_begin(c);
     } else if ((what & BEV_EVENT_EOF) && (what & BEV_EVENT_READING)) {
         c->eof = true;
         c->proto->eof(c);
@@ -236,6 +237,7 @@ void conn_accept(struct http_loop *l, int fd, const char *peer, const struct pee
 
     struct tls *tls = l->server->tls;
     c->loop = l;
+    c->fresh = true;
     c->proto = tls ? &proto_tls : &proto_h1;
     c->bev = tls ? tls_bufferevent(tls, l->base, fd, &c->tls)
                  : bufferevent_socket_new(l->base, fd, BEV_OPT_CLOSE_ON_FREE);

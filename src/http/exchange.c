@@ -150,6 +150,7 @@ void exchange_end(struct http_exchange *x, bool complete)
         int64_t now = loop_now_us();
         s->o.on_access(s->o.user, &(struct http_access){
                                       .peer = c->peer,
+                                      .protocol = c->proto->name,
                                       .id = x->id,
                                       .method = x->head.method.p,
                                       .path = x->head.path.p,
@@ -295,6 +296,7 @@ void exchange_log_refusal(struct http_conn *c, int code, size_t bytes_out)
     const struct http_options *o = &c->loop->server->o;
     if (o->on_access)
         o->on_access(o->user, &(struct http_access){.peer = c->peer,
+                                                    .protocol = c->proto->name,
                                                     .id = "-",
                                                     .method = "-",
                                                     .path = "-",

@@ -84,6 +84,15 @@ static void refuse_now(struct http_conn *c, int code, const char *why)
 
 /* ---- reading ----------------------------------------------------------------------------------------- */
 
+/* HTTP/2 with prior knowledge (RFC 9113, 3.3): its first bytes are no request of ours. */
+static enum h1_result h2_preface(const char *p, size_t n)
+{
+    static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    size_t all = sizeof preface - 1;
+    if (memcmp(p, preface, MIN(n, all)) != 0) return H1_BAD;
+    return n < all ? H1_INCOMPLETE : H1_OK;
+}
+
 /* Returns whether anything happened. */
 static bool read_head(struct http_conn *c)
 {
@@ -97,6 +106,12 @@ static bool read_head(struct http_conn *c)
     if (n == 0) return false;
     conn_phase(c, PH_HEAD);
     const char *p = (const char *)evbuffer_pullup(in, (ssize_t)n);
+    enum h1_result is_h2 = p && c->fresh ? h2_preface(p, n) : H1_BAD;
+    if (is_h2 == H1_INCOMPLETE) return false;
+    if (is_h2 == H1_OK) {
+        h2_begin(c);
+        return true;
+    }
     enum h1_result r = p ? h1_parse_head(&h, p, n, &limits, &used, &fault) : H1_BAD;
     if (!p) fault = (struct h1_fault){503, "out of memory"};
     if (r == H1_INCOMPLETE) return false;
@@ -104,6 +119,7 @@ static bool read_head(struct http_conn *c)
         refuse_unread(c, fault.status, fault.why);
         return true;
     }
+    c->fresh = false;
     struct http_exchange *x = c->x = exchange_new(c, &h, p, used);
     evbuffer_drain(in, used);
     if (x->head.framing == H1_NO_BODY) {

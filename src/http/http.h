@@ -45,7 +45,7 @@ struct http_route {
 /* ---- server ---------------------------------------------------------------------------------------- */
 
 struct http_access { /* one line of the access log; strings are valid during the call */
-    const char *peer, *id, *method, *path; /* "-" where the request was not understood */
+    const char *peer, *protocol, *id, *method, *path; /* "-" where the request was not understood */
     int         status;                    /* 499: the client went before an answer began */
     bool        complete;                  /* the whole response was handed to the connection */
     uint64_t    bytes_in, bytes_out;       /* bodies */
@@ -65,6 +65,7 @@ struct http_options {
     size_t   max_head_bytes, max_target_bytes, max_body_bytes; /* 0: 32 KiB, 8 KiB, 16 MiB */
     size_t   max_pipelined_bytes;                              /* input kept while a response is pending; 0: 64 KiB */
     uint32_t max_connections, max_per_address;                 /* 0: 1024, no limit */
+    uint32_t max_streams;                                      /* of one HTTP/2 connection at once; 0: 128 */
     uint32_t handshake_timeout_ms, head_timeout_ms, body_timeout_ms, write_timeout_ms, idle_timeout_ms;
     /* 0: 10, 10, 60, 30, 75 s */
     const char *const *cors_origin; /* pages of these origins may use the server; "*": of any. Borrowed */

@@ -146,7 +146,9 @@ struct http_conn {
     void                 *tls;   /* session, or NULL */
     struct event         *timer; /* the earlier of the two deadlines */
     const struct proto   *proto;
+    void                 *state; /* of the protocol, HTTP/2 */
     struct http_exchange *x;     /* HTTP/1.1: one at a time */
+    bool                  fresh; /* no request was seen: it may turn out to be HTTP/2 */
     enum conn_phase       phase;
     int64_t  read_deadline_us, write_deadline_us, timer_at_us; /* 0: none */
     uint64_t queued, write_mark; /* bytes given to the output; how many must be out at the write deadline */
@@ -169,6 +171,9 @@ void   conn_deadline(struct http_conn *c, int64_t at_us); /* the next time proto
 size_t conn_in_len(const struct http_conn *c);
 size_t conn_out_len(const struct http_conn *c);
 bool   conn_close_gently(struct http_conn *c); /* returns false */
+
+/* h2.c: this connection speaks HTTP/2 from here on. */
+void h2_begin(struct http_conn *c);
 
 /* exchange.c */
 struct http_exchange *exchange_new(struct http_conn *c, const struct h1_head *h, const char *bytes, size_t n);

@@ -65,6 +65,7 @@ static void fill_defaults(struct http_options *o)
     if (!o->max_body_bytes) o->max_body_bytes = 16u << 20;
     if (!o->max_pipelined_bytes) o->max_pipelined_bytes = 64 * 1024;
     if (!o->max_connections) o->max_connections = 1024;
+    if (!o->max_streams) o->max_streams = 128;
     if (!o->handshake_timeout_ms) o->handshake_timeout_ms = 10 * 1000;
     if (!o->head_timeout_ms) o->head_timeout_ms = 10 * 1000;
     if (!o->body_timeout_ms) o->body_timeout_ms = 60 * 1000;
@@ -114,7 +115,7 @@ status http_server_new(struct http_server **out, const struct http_options *o, s
     if (s->o.max_per_address) s->peers = peers_new(s->o.max_per_address);
     for (uint32_t i = 0; i < s->n_loop; i++) s->loop[i].listen_fd = s->loop[i].wake_fd = -1;
 
-    status st = o->tls_cert ? tls_new(&s->tls, o->tls_cert, o->tls_key, o->tls_client_ca, false, e) : OK;
+    status st = o->tls_cert ? tls_new(&s->tls, o->tls_cert, o->tls_key, o->tls_client_ca, true, e) : OK;
     for (uint32_t i = 0; st == OK && i < s->n_loop; i++) st = loop_init(&s->loop[i], s, e);
     if (st == OK) st = bind_all(s, e);
     if (st != OK) {
