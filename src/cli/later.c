@@ -9,14 +9,6 @@ static int not_supported(int argc, char **argv)
 
 static const struct opt no_options[] = {{0}};
 
-const struct command cmd_template = {
-    .name = "template",
-    .args = "--template FILE.jinja | -m MODEL",
-    .summary = "render a chat template (not supported yet)",
-    .opts = no_options,
-    .run = not_supported,
-};
-
 const struct command cmd_schema = {
     .name = "schema",
     .args = "[-m MODEL]",

@@ -24,7 +24,15 @@ want 2 'Usage: corral COMMAND' "$CORRAL"
 want 2 "did you mean 'bench'" "$CORRAL" bnech
 want 2 'unknown command' "$CORRAL" zzzz
 want 2 'unknown option --jsn' "$CORRAL" --jsn
-want 2 'not supported' "$CORRAL" template
+printf '{%%- for m in messages -%%}<{{ m.role }}> {{ m.content | trim }}{%%- endfor -%%}' >"$work/t.jinja"
+printf '{%% if %%}' >"$work/bad.jinja"
+vars='{"messages": [{"role": "user", "content": " Hi "}]}'
+want 0 '^{"text": "<user> Hi"}$' sh -c "echo '$vars' | '$CORRAL' template --template '$work/t.jinja'"
+want 0 '"error": "line 1, column 14: .int. object is not iterable"' \
+    sh -c "echo '{\"messages\": 1}' | '$CORRAL' template --template '$work/t.jinja'"
+want 1 'bad.jinja: line 1, column 7: ' "$CORRAL" template --template "$work/bad.jinja"
+want 1 'input line 1: not a JSON object' sh -c "echo nonsense | '$CORRAL' template --template '$work/t.jinja'"
+want 2 'want a time as' "$CORRAL" template --template "$work/t.jinja" --now tomorrow
 want 2 'not supported' "$CORRAL" schema
 want 0 'general.license .*apache-2.0' env -i "$CORRAL" inspect demo
 want 0 'in the program' env -i "$CORRAL" doctor
