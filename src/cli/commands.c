@@ -12,8 +12,8 @@ const struct command_row command_table[] = {
     {TALK, &cmd_run},
     {TALK, &cmd_serve},
     {LOOK, &cmd_inspect},
-    /* {LOOK, &cmd_tokenize}, */
-    /* {LOOK, &cmd_detokenize}, */
+    {LOOK, &cmd_tokenize},
+    {LOOK, &cmd_detokenize},
     {LOOK, &cmd_logits},
     {LOOK, &cmd_template},
     {LOOK, &cmd_schema},

@@ -132,6 +132,7 @@ static status convert_lines(const struct tokenizer *t, converter *convert, struc
         code = convert(t, line, (size_t)n, out, e);
         if (code == OK && out->failed) code = fail(e, ERR_MEMORY, "out of memory");
         if (code == OK) fwrite(out->data, 1, out->n, stdout);
+        fflush(stdout); /* whoever sends lines one by one gets each answer at once */
         if (code != OK) fail_in(e, "line %llu", number);
     }
     free(line);
