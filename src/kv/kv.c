@@ -193,6 +193,11 @@ uint32_t kv_n_block(const struct kv *kv)
     return kv->n_block;
 }
 
+uint32_t kv_block_tokens(const struct kv *kv)
+{
+    return kv->block_tokens;
+}
+
 uint32_t kv_ref(const struct kv *kv, uint32_t block)
 {
     return kv->block[block].ref;

@@ -79,6 +79,7 @@ void     kv_copies_done(struct kv *kv);
 uint32_t kv_blocks_for(const struct kv *kv, uint32_t n_token);
 uint32_t kv_n_free(const struct kv *kv); /* free or idle: what reserve can have */
 uint32_t kv_n_block(const struct kv *kv);
+uint32_t kv_block_tokens(const struct kv *kv);
 uint32_t kv_ref(const struct kv *kv, uint32_t block); /* how many tables hold it */
 void     kv_stats(const struct kv *kv, struct kv_stats *out);
 bool     kv_valid(const struct kv *kv); /* the whole state, slowly: for tests and debug builds */
