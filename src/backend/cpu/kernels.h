@@ -54,8 +54,8 @@ struct attn_args {
 enum { ATTN_TOKENS = 8 };
 static inline size_t attn_scratch_floats(size_t group, size_t head_dim)
 {
-    const size_t rows = ATTN_TOKENS * group;
-    return 2 * KV_BLOCK_TOKENS * head_dim + rows * (head_dim + 2);
+    const size_t rows = ATTN_TOKENS * group, ld = round_up(head_dim, PANEL_ROWS);
+    return KV_BLOCK_TOKENS * (2 * head_dim + ld) + rows * (ld + 2);
 }
 
 struct cpu_kernels {

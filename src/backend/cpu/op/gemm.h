@@ -6,6 +6,9 @@
  * pairs: weights as 16-bit integers times activations of 16 bits: the speed of the sign trick for 8 bits, with
  *   rounding near float's. For weights of 8 bits, and for the output matrix.
  * floats: y = fma(w, x, y), one input after the other. */
+#ifndef CORRAL_CPU_GEMM_H
+#define CORRAL_CPU_GEMM_H
+
 #include "backend/cpu/kernels.h"
 
 enum {
@@ -105,13 +108,14 @@ SIMD void pairs_tile(float *const *y, const struct act_row *x, const void *panel
 }
 #undef ADD_GROUP
 
+/* ld: floats from one input of the panel to the next. */
 SIMD void float_tile(float *const *y, const struct act_row *x, const float *panel, size_t k, bool first,
-                     const int NC)
+                     const int NC, size_t ld)
 {
     wf f[W_ROWS][W_COLUMNS_FLOAT];
     for (int c = 0; c < NC; c++)
         for (int r = 0; r < W_ROWS; r++) f[r][c] = first ? wf_set(0) : wf_load(y[c] + W_LANES * r);
-    for (size_t i = 0; i < k; i++, panel += PANEL_ROWS) {
+    for (size_t i = 0; i < k; i++, panel += ld) {
         for (int r = 0; r < W_ROWS; r++) {
             wf w = wf_load(panel + W_LANES * r);
             for (int c = 0; c < NC; c++) f[r][c] = wf_fma(w, wf_set(x[c].f[i]), f[r][c]);
@@ -132,3 +136,5 @@ SIMD void float_tile(float *const *y, const struct act_row *x, const float *pane
         for (; c + 2 <= n_col; c += 2) tile(y + c, x + c, panel, k, first, 2, ##__VA_ARGS__);                  \
         if (c < n_col) tile(y + c, x + c, panel, k, first, 1, ##__VA_ARGS__);                                  \
     }
+
+#endif
