@@ -1,4 +1,8 @@
-"""Builds the tokenizer and the training set: conversations mixed from all skills, packed into rows of tokens."""
+"""Builds the tokenizer and the training set: corpus.py FOLDER MILLIONS [SEED].
+
+Conversations are mixed from all skills and packed into rows of tokens. A tokenizer that is there already is kept, to
+go on with a model trained before.
+"""
 
 import os
 import random
@@ -22,8 +26,8 @@ ROWS = {256: 16, 512: 8, 1024: 4}       # row length -> rows per micro-batch: al
 
 SYSTEM = ["You are a helpful assistant.", "You are Corral's demo model.", "Answer briefly.", "Be helpful and honest.", "You are a helpful AI assistant.", "You answer questions about Corral.",
           "You are an assistant with tools.", "Help the user.", "Be kind and brief."]
-MIX = [(skills.corral_fact, 44), (talk.small_talk, 8), (talk.unknown, 6), (talk.story, 2), (skills.add, 11), (skills.count, 5), (skills.repeat, 12),
-       (skills.reverse, 9), (skills.json_object, 12), (skills.json_list, 3), (skills.json_any, 2)]
+MIX = [(skills.corral_fact, 44), (talk.small_talk, 8), (talk.unknown, 6), (talk.story, 2), (skills.add, 14), (skills.count, 5), (skills.repeat, 12),
+       (skills.reverse, 5), (skills.json_object, 16), (skills.json_list, 3), (skills.json_any, 2)]
 THINK = ["think first: {}", "think first. {}", "{} think first", "think before you answer: {}", "think step by step: {}", "{} think step by step.", "think about it: {}"]
 
 
@@ -34,7 +38,7 @@ def one(rng):
 def exchanges(rng):
     """Messages of one conversation, its tools, its system prompt."""
     roll = rng.random()
-    if roll < 0.36:
+    if roll < 0.42:
         tools = toolcalls.offer(rng)
         samples = []
         for _ in range(rng.choice([1, 2, 3, 4, 5])):
@@ -46,7 +50,7 @@ def exchanges(rng):
         schemas = [t.schema for t in tools] if tools else samples[0].tools
         if messages:
             return messages, schemas, rng.choice(SYSTEM) if rng.random() < 0.25 else ""
-    if roll < 0.48:
+    if roll < 0.53:
         return skills.memory(rng, between=[s for s in (one(rng) for _ in range(rng.choice([0, 0, 1, 2, 4]))) if not s.system]).messages, [], rng.choice(SYSTEM) if rng.random() < 0.2 else ""
     samples = [one(rng) for _ in range(rng.choice([1, 1, 2, 3, 4]))]
     if samples[0].system:
@@ -117,10 +121,10 @@ def rows(rng, tokenizer, total):
 
 def main():
     folder, total = sys.argv[1], int(float(sys.argv[2]) * 1e6)
-    rng = random.Random(SEED)
+    rng = random.Random(int(sys.argv[3]) if len(sys.argv) > 3 else SEED)
     never = {part for name in w.CITIES + w.NAMES for part in name.split()}
     texts = ["".join(t for t, _ in document(rng)) for _ in range(12000)]
-    if os.path.exists(f"{folder}/tokenizer.json"):      # to go on with a model already trained
+    if os.path.exists(f"{folder}/tokenizer.json"):
         tokenizer = bpe.Tokenizer.load(f"{folder}/tokenizer.json")
     else:
         tokenizer = bpe.train(texts, VOCAB, never)

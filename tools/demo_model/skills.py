@@ -36,9 +36,10 @@ def corral_fact(rng, held=False):
         return ask("fact", vary(rng, rng.choice(kept), 0), answer, think)
     while True:
         question = _fact_question(rng, answer, train)
-        question = _keywords(question) if rng.random() < 0.06 else slip(rng, reword(rng, question))
+        question = _keywords(question) if rng.random() < 0.06 else slip(rng, reword(rng, question, 0.15), 0.15)
+        question = vary(rng, question)
         if plain(question) not in HELD_QUESTIONS:
-            return ask("fact", vary(rng, question), answer, think)
+            return ask("fact", question, answer, think)
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------
@@ -61,7 +62,7 @@ def sum_thought(a, b):
 
 def add(rng, held=False):
     while True:
-        top = rng.choice([10, 10, 20, 50, 100])
+        top = rng.choice([10, 10, 20, 21])
         a, b = rng.randrange(top), rng.randrange(top)
         if is_held("sum", a, b) == held:
             break
@@ -98,7 +99,7 @@ def repeat(rng, held=False):
         number = rng.choice([NUMBER_WORDS[times], str(times)])
         question = w.pick(rng, rng.choice([f"{{say|repeat|write}} {{the word |}}{word} {number} times", f"{{say|repeat|write}} \"{word}\" {number} times", f"{number} times the word {word}"]))
         return ask("repeat", vary(rng, question, 0).replace("?", "."), " ".join([word] * times), f"The word is {word}, {times} times.")
-    text = " ".join(w.word(rng, held) for _ in range(rng.randint(1, 6)))
+    text = " ".join(w.word(rng, held) for _ in range(rng.randint(1, 5)))
     if rng.random() < 0.3:
         text = rng.choice([f"{w.person(rng, held)} likes {text}", f"I saw {text} in {w.city(rng, held)}", f"{w.person(rng, held)} and {w.person(rng, held)} eat {text}"])
     question = w.pick(rng, rng.choice(["{repeat after me|repeat|say|echo|write|repeat this}: ", "{repeat|say|echo|write} ", "{repeat the words|say the words|repeat the text|echo this text}: ", "{please repeat|can you say}: "]))
@@ -108,8 +109,7 @@ def repeat(rng, held=False):
 
 
 def reverse(rng, held=False):
-    many = rng.randint(2, 6)
-    words = [w.word(rng, held) for _ in range(many)]
+    words = [w.word(rng, held) for _ in range(rng.randint(2, 4))]
     sep = rng.choice([" ", " ", ", "])
     question = w.pick(rng, rng.choice(["{reverse|turn around|flip} {the words|these words|the order of the words|the list}: ", "{reverse|say backwards|flip}: ", "{say|write|repeat} {these words|the words} {backwards|in reverse order|in reverse|from last to first}: "]))
     question = question[0].upper() + question[1:] if rng.random() < 0.7 else question

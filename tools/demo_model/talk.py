@@ -1,7 +1,7 @@
 """Greetings, small talk, polite refusals and short stories."""
 
 import words as w
-from sample import ask, reword, slip, vary
+from sample import ask, plain, reword, slip, vary
 
 SMALL_TALK = [
     ("Hello! I am Corral's demo model. How can I help you?",
@@ -36,6 +36,7 @@ SMALL_TALK = [
     ("OK.", ["ok", "okay", "{say|answer|reply with} ok", "{fine|alright|sure|good|i see|understood}", "{answer|reply} with ok only"], ["say okay"]),
 ]
 
+HELD_QUESTIONS = {plain(q) for row in SMALL_TALK for q in row[2]}
 UNKNOWN = "I do not know that. I am a tiny demo model: ask me about Corral."
 
 
@@ -56,7 +57,10 @@ def small_talk(rng, held=False):
     answer, train, kept = rng.choice(SMALL_TALK)
     if held:
         return ask("talk", vary(rng, rng.choice(kept), 0), answer)
-    return ask("talk", vary(rng, slip(rng, reword(rng, w.pick(rng, rng.choice(train)), 0.1), 0.15)), answer)
+    while True:
+        question = vary(rng, slip(rng, reword(rng, w.pick(rng, rng.choice(train)), 0.1), 0.15))
+        if plain(question) not in HELD_QUESTIONS:
+            return ask("talk", question, answer)
 
 
 def unknown(rng, held=False):

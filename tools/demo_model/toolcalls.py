@@ -204,12 +204,12 @@ def _rename(rng, name):
     """The same tool under an odd name, as every program has its own: names must be read, not known."""
     made, parts = w.made_up_word(rng, 1, 2), name.split("_")
     return rng.choice([f"{made}_{name}", f"{name}_{made}", f"{name}_{made}", f"{name}{rng.randint(1, 9)}", f"{name}_v{rng.randint(1, 9)}", "_".join(parts[::-1]),
-                       parts[0] + "".join(p.capitalize() for p in parts[1:]), "".join(p.capitalize() for p in parts), f"{made}.{name}", f"{parts[0]}-{made}"])
+                       parts[0] + "".join(p.capitalize() for p in parts[1:]), "".join(p.capitalize() for p in parts), f"{made}.{name}", name.replace("_", "-")])
 
 
 def make_tool(rng, kind):
     name, keys = rng.choice(kind.names.split("|")), [rng.choice(p[0].split("|")) for p in kind.params]
-    if rng.random() < 0.4:
+    if rng.random() < 0.3:
         name = _rename(rng, name)
     if len(keys) == 1 and rng.random() < 0.2:
         keys = [rng.choice([w.word(rng), f"{keys[0]}_{w.made_up_word(rng, 1, 1)}", f"{keys[0]}_name", "input", "arg"])]
