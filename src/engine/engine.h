@@ -1,7 +1,10 @@
 /* The engine: sequences, a scheduler and one step loop on a thread of its own.
  *
  * engine_submit and engine_cancel may be called from any thread. Events of a request arrive on the engine
- * thread, in order, exactly one END last; the callback must be quick and must not call back into the engine. */
+ * thread, in order, exactly one END last; the callback must be quick and must not call back into the engine.
+ *
+ * What a request answers depends on itself alone: not on what runs beside it, on how its prompt was cut into steps, on
+ * what the prefix cache had, on preemption or speculation (on backends that are deterministic: cpu, ref). */
 #ifndef CORRAL_ENGINE_H
 #define CORRAL_ENGINE_H
 
@@ -22,14 +25,22 @@ struct engine_options {
     enum dtype kv_type;     /* DT_F16 by default (0 is DT_F32: set it) */
     backend_progress progress;
     void      *progress_user;
+    bool       no_prefix_cache; /* no request uses or feeds the prefixes of others */
+    uint32_t   max_draft;   /* speculation by prompt lookup: guesses per step and sequence; 0: off */
+    int64_t    age_ns;      /* a request rises by one priority after waiting this long; 0: 10 s, < 0: never */
 };
 
-enum finish_reason { FINISH_STOP, FINISH_LENGTH, FINISH_CONTEXT, FINISH_CANCELLED, FINISH_ERROR };
+enum finish_reason { FINISH_STOP, FINISH_LENGTH, FINISH_CONTEXT, FINISH_CANCELLED, FINISH_ERROR, FINISH_TIMEOUT };
+enum { N_FINISH_REASON = FINISH_TIMEOUT + 1 };
 const char *finish_reason_name(enum finish_reason r); /* "stop", "length", ... */
 
 struct engine_timing { /* ns */
     int64_t queue_ns, prefill_ns, decode_ns;
     uint32_t n_prompt, n_decode; /* tokens */
+    uint32_t n_cached;           /* of the prompt, taken from the prefix cache */
+    const char *cache_miss;      /* why not more: "none", "too short", "new", "differs", "evicted", "off" */
+    uint32_t n_draft, n_draft_right; /* tokens guessed, and of those right */
+    uint32_t n_preempted;        /* how often its blocks were taken away */
 };
 enum engine_event_kind { EV_TOKEN, EV_END };
 struct engine_event {
@@ -37,8 +48,9 @@ struct engine_event {
     uint64_t id;
     const struct sample_result *token;  /* EV_TOKEN; valid during the call. End-of-generation tokens are not sent */
     enum finish_reason finish;          /* EV_END */
-    const struct error *error;          /* EV_END with FINISH_ERROR */
+    const struct error *error;          /* EV_END with FINISH_ERROR or FINISH_TIMEOUT */
     struct engine_timing timing;        /* EV_END */
+    uint32_t choice;                    /* 0 .. n - 1 */
 };
 typedef void (*engine_on_event)(void *user, const struct engine_event *ev);
 
@@ -49,6 +61,16 @@ struct engine_request {
     struct sample_params params; /* lists copied. params.eog ends generation unless ignore_eos */
     engine_on_event on_event;
     void          *user;
+    uint32_t       n;         /* choices of one prompt, which is computed once; 0: one. Choice i has the id of the
+                                 request plus i, params.choice plus i, and an END of its own */
+    int32_t        priority;  /* -8 .. 7, lower is more urgent; 0 is normal */
+    uint64_t       tenant;    /* who shares fairly with whom */
+    uint64_t       cache_salt; /* prefixes are shared among equal salts only */
+    uint8_t        cache_class; /* enum kv_class: what stays longest in the cache */
+    bool           no_cache;
+    bool           no_draft;
+    int64_t        queue_timeout_ns, first_timeout_ns, total_timeout_ns; /* from submission until it starts, has its first
+                                 token, ends; 0: no limit */
 };
 
 /* Load the model's weights and start the thread. m outlives the engine. */

@@ -5,10 +5,8 @@
 
 #include "base/clock.h"
 
-status seq_new(struct seq **out, const struct engine_request *r, uint32_t n_vocab, uint32_t max_context,
-               struct error *e)
+static status check(const struct engine_request *r, uint32_t n_vocab, uint32_t max_context, struct error *e)
 {
-    *out = NULL;
     if (r->n_prompt == 0) return fail(e, ERR_ARG, "the prompt is empty: it needs at least one token");
     if (r->n_prompt >= max_context)
         return fail(e, ERR_LIMIT,
@@ -18,23 +16,56 @@ status seq_new(struct seq **out, const struct engine_request *r, uint32_t n_voca
         if (r->prompt[i] < 0 || (uint32_t)r->prompt[i] >= n_vocab)
             return fail(e, ERR_ARG, "prompt token %u is %d, outside the vocabulary of %u", i, r->prompt[i],
                         n_vocab);
+    if (r->priority < -SCHED_NORMAL || r->priority >= SCHED_LEVELS - SCHED_NORMAL)
+        return fail(e, ERR_ARG, "priority %d is outside %d to %d", r->priority, -SCHED_NORMAL,
+                    SCHED_LEVELS - SCHED_NORMAL - 1);
+    if (r->cache_class >= KV_PREFETCH) return fail(e, ERR_ARG, "unknown cache class %u", r->cache_class);
+    return OK;
+}
 
-    struct sampler *sampler;
-    TRY(sampler_new(&sampler, &r->params, n_vocab, e));
-    struct seq *s = mem_zalloc(1, sizeof *s);
+static int64_t deadline(int64_t now, int64_t timeout)
+{
+    return timeout > 0 ? now + MIN(timeout, INT64_MAX - now) : 0;
+}
+
+static void set_schedule(struct seq *s, const struct engine_request *r, uint32_t max_context)
+{
     uint32_t room = max_context - r->n_prompt;
+    int64_t now = clock_ns();
+    s->q = (struct sched_seq){.n_known = r->n_prompt,
+                              .n_prompt = r->n_prompt,
+                              .max_known = r->n_prompt + (r->max_tokens ? MIN(r->max_tokens, room) : room),
+                              .level = (uint8_t)(SCHED_NORMAL + r->priority),
+                              .no_cache = r->no_cache,
+                              .tenant = r->tenant,
+                              .arrival_ns = now,
+                              .queue_by_ns = deadline(now, r->queue_timeout_ns),
+                              .first_by_ns = deadline(now, r->first_timeout_ns),
+                              .total_by_ns = deadline(now, r->total_timeout_ns),
+                              .table = {.salt = r->cache_salt, .cls = r->cache_class}};
+}
+
+status seq_new(struct seq **out, const struct engine_request *r, uint32_t choice, uint32_t n_vocab,
+               uint32_t max_context, struct error *e)
+{
+    struct sampler *sampler;
+    struct sample_params params = r->params;
+    *out = NULL;
+    TRY(check(r, n_vocab, max_context, e));
+    params.choice += choice;
+    TRY(sampler_new(&sampler, &params, n_vocab, e));
+    struct seq *s = mem_zalloc(1, sizeof *s);
     *s = (struct seq){.sampler = sampler,
-                      .n_known = r->n_prompt,
-                      .n_prompt = r->n_prompt,
                       .cap = r->n_prompt + 64,
+                      .choice = choice,
+                      .n_eog = r->params.n_eog,
                       .ignore_eos = r->params.ignore_eos,
                       .on_event = r->on_event,
-                      .user = r->user,
-                      .submit_ns = clock_ns()};
-    s->max_known = r->n_prompt + (r->max_tokens ? MIN(r->max_tokens, room) : room);
+                      .user = r->user};
+    set_schedule(s, r, max_context);
     s->token = mem_zalloc(s->cap, sizeof *s->token);
+    s->q.token = s->token;
     memcpy(s->token, r->prompt, r->n_prompt * sizeof *s->token);
-    s->n_eog = r->params.n_eog;
     s->eog = mem_zalloc(s->n_eog, sizeof *s->eog);
     if (s->n_eog) memcpy(s->eog, r->params.eog, s->n_eog * sizeof *s->eog);
     for (uint32_t i = 0; i < r->n_prompt; i++) sampler_accept(sampler, r->prompt[i], true);
@@ -45,21 +76,29 @@ status seq_new(struct seq **out, const struct engine_request *r, uint32_t n_voca
 void seq_free(struct seq *s)
 {
     if (!s) return;
-    ASSERT(s->table.n_block == 0);
-    free(s->table.block);
+    ASSERT(s->q.table.n_block == 0);
+    free(s->q.table.block);
     sampler_free(s->sampler);
+    draft_deinit(&s->draft);
     free(s->token);
     free(s->eog);
     free(s);
 }
 
+int32_t *seq_reserve(struct seq *s, uint32_t n)
+{
+    if (s->q.n_known + n > s->cap) {
+        s->cap = MAX(s->cap * 2, s->q.n_known + n);
+        s->token = mem_realloc(s->token, s->cap, sizeof *s->token);
+        s->q.token = s->token;
+    }
+    return s->token + s->q.n_known;
+}
+
 void seq_append(struct seq *s, int32_t token)
 {
-    if (s->n_known == s->cap) {
-        s->cap *= 2;
-        s->token = mem_realloc(s->token, s->cap, sizeof *s->token);
-    }
-    s->token[s->n_known++] = token;
+    *seq_reserve(s, 1) = token;
+    s->q.n_known++;
 }
 
 bool seq_is_eog(const struct seq *s, int32_t token)
@@ -71,20 +110,26 @@ bool seq_is_eog(const struct seq *s, int32_t token)
 
 void seq_send_token(const struct seq *s, const struct sample_result *r)
 {
-    struct engine_event ev = {.kind = EV_TOKEN, .id = s->id, .token = r};
+    struct engine_event ev = {.kind = EV_TOKEN, .id = s->q.id, .token = r, .choice = s->choice};
     s->on_event(s->user, &ev);
 }
 
-void seq_send_end(const struct seq *s, enum finish_reason why, const struct error *error)
+void seq_send_end(const struct seq *s, enum finish_reason why, const struct error *error, int64_t now)
 {
-    int64_t now = clock_ns(), start = s->start_ns ? s->start_ns : now;
-    int64_t first = s->first_ns ? s->first_ns : now;
-    struct engine_event ev = {.kind = EV_END, .id = s->id, .finish = why, .error = error};
-    ev.timing = (struct engine_timing){.queue_ns = start - s->submit_ns,
+    const struct sched_seq *q = &s->q;
+    int64_t start = q->admit_ns ? q->admit_ns : now, first = s->first_ns ? s->first_ns : now;
+    struct engine_event ev = {
+        .kind = EV_END, .id = q->id, .finish = why, .error = error, .choice = s->choice};
+    ev.timing = (struct engine_timing){.queue_ns = start - q->arrival_ns,
                                        .prefill_ns = first - start,
                                        .decode_ns = now - first,
-                                       .n_prompt = s->n_prompt,
-                                       .n_decode = s->n_known - s->n_prompt};
+                                       .n_prompt = q->n_prompt,
+                                       .n_decode = q->n_known - q->n_prompt,
+                                       .n_cached = q->n_cached,
+                                       .cache_miss = kv_miss_name(q->miss),
+                                       .n_draft = s->n_draft,
+                                       .n_draft_right = s->n_draft_right,
+                                       .n_preempted = q->n_preempted};
     s->on_event(s->user, &ev);
 }
 
@@ -99,14 +144,6 @@ void seq_push(struct seq_list *l, struct seq *s)
     l->n++;
 }
 
-void seq_push_front(struct seq_list *l, struct seq *s)
-{
-    s->next = l->head;
-    l->head = s;
-    if (!l->tail) l->tail = s;
-    l->n++;
-}
-
 struct seq *seq_pop(struct seq_list *l)
 {
     struct seq *s = l->head;
@@ -116,21 +153,4 @@ struct seq *seq_pop(struct seq_list *l)
     l->n--;
     s->next = NULL;
     return s;
-}
-
-struct seq *seq_take(struct seq_list *l, uint64_t id)
-{
-    struct seq *before = NULL;
-    for (struct seq *s = l->head; s; before = s, s = s->next) {
-        if (s->id != id) continue;
-        if (before)
-            before->next = s->next;
-        else
-            l->head = s->next;
-        if (l->tail == s) l->tail = before;
-        l->n--;
-        s->next = NULL;
-        return s;
-    }
-    return NULL;
 }

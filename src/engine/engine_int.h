@@ -1,0 +1,50 @@
+#ifndef CORRAL_ENGINE_INT_H
+#define CORRAL_ENGINE_INT_H
+
+#include <pthread.h>
+
+#include "engine/engine.h"
+#include "engine/metrics.h"
+#include "engine/sched.h"
+#include "engine/seq.h"
+
+struct engine {
+    const struct model_desc *m;
+    const struct backend_api *api;
+    struct backend *backend;
+    struct backend_model *model;
+    struct backend_kv *kv_mem;
+    struct backend_limits lim;
+    struct backend_plan plan;
+    uint32_t max_queue, max_draft;
+    bool no_prefix_cache;
+    pthread_t thread;
+    bool started;
+
+    pthread_mutex_t lock; /* guards what stands until the next blank line */
+    pthread_cond_t wake;
+    struct seq_list inbox;
+    uint64_t *cancel;
+    uint32_t n_cancel, cap_cancel;
+    uint64_t next_id, n_submitted, n_rejected;
+    uint32_t n_waiting; /* choices in the inbox or not running */
+    bool stop;
+    struct engine_stats stats;
+    struct engine_metrics seen; /* copy of metrics, as of the last step */
+    int64_t last_step_at_ns;    /* 0: nothing to do */
+
+    /* The engine thread's own. */
+    struct sched sched;
+    struct kv *kv;
+    struct engine_metrics metrics;
+    uint32_t n_kids; /* choices that wait for their prompt to be computed */
+    struct sched_share *share;
+    struct batch_seq *part; /* the same as the backend wants it */
+    uint64_t *scratch_cancel;
+    uint32_t cap_scratch;
+};
+
+/* loop.c: the engine thread; arg is the engine. */
+void *engine_main(void *arg);
+
+#endif

@@ -1,0 +1,348 @@
+/* The step loop. Per step: take in what arrived, end what is late, ask the scheduler for shares, run them as
+ * one batch, draw tokens, send events. The scheduler decides; what is here carries it out. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "engine/engine_int.h"
+
+/* ---- ends -------------------------------------------------------------------------------------------- */
+
+static void count_end(struct engine *en, const struct seq *s, enum finish_reason why, int64_t now)
+{
+    struct engine_metrics *m = &en->metrics;
+    m->n_ended[why]++;
+    histogram_add(&m->e2e_s, (double)(now - s->q.arrival_ns) * 1e-9);
+    histogram_add(&m->prompt_tokens, s->q.n_prompt);
+    histogram_add(&m->output_tokens, s->q.n_known - s->q.n_prompt);
+}
+
+/* s, which the scheduler knows no more, is over. Its kids are not. */
+static void end(struct engine *en, struct seq *s, enum finish_reason why, const struct error *error)
+{
+    int64_t now = clock_ns();
+    count_end(en, s, why, now);
+    seq_send_end(s, why, error, now);
+    seq_free(s);
+}
+
+static void finish(struct engine *en, struct seq *s, enum finish_reason why, const struct error *error)
+{
+    if (why == FINISH_STOP || why == FINISH_LENGTH || why == FINISH_CONTEXT)
+        sched_finish(&en->sched, &s->q);
+    else
+        sched_remove(&en->sched, &s->q);
+    end(en, s, why, error);
+}
+
+/* The first of the kids takes the place of s, which goes before their prompt is computed. */
+static void hand_on_kids(struct engine *en, struct seq *s)
+{
+    struct seq *heir = s->kids;
+    if (!heir) return;
+    s->kids = NULL;
+    heir->kids = heir->next;
+    heir->next = NULL;
+    en->n_kids--;
+    sched_add(&en->sched, &heir->q);
+}
+
+static void end_all_kids(struct engine *en, struct seq *s, enum finish_reason why, const struct error *error)
+{
+    for (struct seq *kid; (kid = s->kids);) {
+        s->kids = kid->next;
+        en->n_kids--;
+        end(en, kid, why, error);
+    }
+}
+
+/* ---- what arrives ------------------------------------------------------------------------------------ */
+
+static struct seq *running_at(struct engine *en, uint32_t i) /* queued ones first */
+{
+    const struct sched *s = &en->sched;
+    return (struct seq *)(i < s->n_queue ? s->queue[i] : s->running[i - s->n_queue]);
+}
+
+static bool cancel_kid(struct engine *en, struct seq *parent, uint64_t id)
+{
+    for (struct seq **at = &parent->kids; *at; at = &(*at)->next) {
+        struct seq *kid = *at;
+        if (kid->q.id != id) continue;
+        *at = kid->next;
+        en->n_kids--;
+        end(en, kid, FINISH_CANCELLED, NULL);
+        return true;
+    }
+    return false;
+}
+
+static void cancel_one(struct engine *en, uint64_t id)
+{
+    for (uint32_t i = 0; i < en->sched.n_queue + en->sched.n_running; i++) {
+        struct seq *s = running_at(en, i);
+        if (s->q.id == id) {
+            hand_on_kids(en, s);
+            finish(en, s, FINISH_CANCELLED, NULL);
+            return;
+        }
+        if (s->kids && cancel_kid(en, s, id)) return;
+    }
+}
+
+/* What other threads may see of our state. The lock is held. */
+static void publish(struct engine *en)
+{
+    struct engine_metrics *m = &en->metrics;
+    m->n_running = en->sched.n_running;
+    m->n_queued = en->sched.n_queue + en->n_kids;
+    m->n_preempted = en->sched.n_preempted;
+    kv_stats(en->kv, &m->kv);
+    en->seen = *m;
+    en->n_waiting = m->n_queued;
+    for (const struct seq *s = en->inbox.head; s; s = s->next) {
+        en->n_waiting++;
+        for (const struct seq *kid = s->kids; kid; kid = kid->next) en->n_waiting++;
+    }
+    en->stats.n_running = m->n_running;
+    en->stats.n_kv_free = kv_n_free(en->kv);
+    en->stats.n_steps = m->n_steps;
+    en->stats.n_prompt_tokens = m->n_prompt_tokens;
+    en->stats.n_decode_tokens = m->n_decode_tokens;
+}
+
+/* Wait for work, take in submissions and cancellations. False: stop. */
+static bool take_in(struct engine *en)
+{
+    pthread_mutex_lock(&en->lock);
+    publish(en);
+    bool idle = !en->sched.n_queue && !en->sched.n_running;
+    en->last_step_at_ns = idle && !en->n_waiting ? 0 : clock_ns();
+    while (idle && !en->stop && !en->inbox.n && !en->n_cancel) pthread_cond_wait(&en->wake, &en->lock);
+    if (!en->last_step_at_ns) en->last_step_at_ns = clock_ns();
+    bool stop = en->stop;
+    for (struct seq *s; (s = seq_pop(&en->inbox));) {
+        for (const struct seq *kid = s->kids; kid; kid = kid->next) en->n_kids++;
+        sched_add(&en->sched, &s->q);
+    }
+    uint32_t n_cancel = en->n_cancel;
+    if (n_cancel > en->cap_scratch) {
+        en->cap_scratch = n_cancel;
+        en->scratch_cancel = mem_realloc(en->scratch_cancel, n_cancel, sizeof *en->scratch_cancel);
+    }
+    if (n_cancel) memcpy(en->scratch_cancel, en->cancel, n_cancel * sizeof *en->cancel);
+    en->n_cancel = 0;
+    pthread_mutex_unlock(&en->lock);
+    for (uint32_t i = 0; i < n_cancel; i++) cancel_one(en, en->scratch_cancel[i]);
+    return !stop;
+}
+
+static void end_late_ones(struct engine *en)
+{
+    static const char *const what[] = {[SCHED_LATE_QUEUE] = "it did not start",
+                                       [SCHED_LATE_FIRST] = "it had no token",
+                                       [SCHED_LATE_TOTAL] = "it did not end"};
+    enum sched_late why;
+    int64_t now = clock_ns();
+    for (struct sched_seq *q; (q = sched_late(&en->sched, now, &why));) {
+        struct seq *s = (struct seq *)q;
+        struct error e;
+        (void)fail(&e, ERR_BUSY, "timed out: %s within its limit (%.1f s have passed)", what[why],
+                   (double)(now - q->arrival_ns) * 1e-9);
+        end_all_kids(en, s, FINISH_TIMEOUT, &e);
+        finish(en, s, FINISH_TIMEOUT, &e);
+    }
+}
+
+/* ---- results ----------------------------------------------------------------------------------------- */
+
+static void count_token(struct engine *en, struct seq *s, int64_t now)
+{
+    if (s->first_ns)
+        histogram_add(&en->metrics.inter_token_s, (double)(now - s->last_ns) * 1e-9);
+    else
+        histogram_add(&en->metrics.ttft_s, (double)(now - s->q.arrival_ns) * 1e-9);
+    if (!s->first_ns) s->first_ns = now;
+    s->last_ns = now;
+    en->metrics.n_decode_tokens++;
+}
+
+/* Draw the next token of s. True: it has come to an end, for the reason given. */
+static bool draw(struct engine *en, struct seq *s, const float *logits, int64_t now, enum finish_reason *why,
+                 struct error *e)
+{
+    struct sample_result r;
+    *why = FINISH_ERROR;
+    if (sampler_draw(s->sampler, logits, NULL, s->q.n_known, &r, e) != OK) return true;
+    count_token(en, s, now);
+    sampler_accept(s->sampler, r.token, false);
+    *why = FINISH_STOP;
+    if (!s->ignore_eos && seq_is_eog(s, r.token)) return true;
+    seq_append(s, r.token);
+    seq_send_token(s, &r);
+    *why = s->q.n_known >= en->lim.max_context ? FINISH_CONTEXT : FINISH_LENGTH;
+    return s->q.n_known == s->q.max_known;
+}
+
+/* Many sequences fill a step by themselves: guesses would take from them. */
+static void propose(struct engine *en, struct seq *s)
+{
+    uint32_t most = s->draft.max / MAX(1u, en->sched.n_running / 2);
+    s->q.n_draft = most ? draft_propose(&s->draft, s->token, s->q.n_known, most, seq_reserve(s, most)) : 0;
+}
+
+static void begin_kids(struct engine *en, struct seq *parent, const float *logits, int64_t now)
+{
+    for (struct seq *kid; (kid = parent->kids);) {
+        enum finish_reason why;
+        struct error e;
+        parent->kids = kid->next;
+        kid->next = NULL;
+        en->n_kids--;
+        sched_fork(&en->sched, &parent->q, &kid->q, now);
+        if (draw(en, kid, logits, now, &why, &e)) finish(en, kid, why, why == FINISH_ERROR ? &e : NULL);
+    }
+}
+
+/* The share's tokens are computed; logits are its rows, if it wanted any. Guesses are compared with what is
+ * drawn: up to and including the first that differs, the drawn tokens are what they would have been without
+ * guessing. */
+static void take_result(struct engine *en, const struct sched_share *sh, const float *logits, int64_t now)
+{
+    struct seq *s = (struct seq *)sh->seq;
+    uint32_t base = sh->n_token - sh->n_draft, n_right = 0;
+    enum finish_reason why;
+    struct error e;
+    bool ended = false, right = true;
+    if (!sh->closes) {
+        sched_computed(&en->sched, &s->q, sh->n_token);
+        return;
+    }
+    if (s->kids) {
+        sched_computed(&en->sched, &s->q, base);
+        base = 0;
+        begin_kids(en, s, logits, now);
+    }
+    for (uint32_t i = 0; i <= sh->n_draft && !ended && right; i++) {
+        uint32_t at = s->q.n_known;
+        int32_t guess = i < sh->n_draft ? s->token[at] : -1;
+        ended = draw(en, s, logits + (size_t)i * en->m->cfg.n_vocab, now, &why, &e);
+        right = s->q.n_known > at && s->token[at] == guess;
+        n_right += right;
+    }
+    s->n_draft += sh->n_draft;
+    s->n_draft_right += n_right;
+    en->metrics.n_draft_tokens += sh->n_draft;
+    en->metrics.n_draft_right += n_right;
+    if (base + n_right) sched_computed(&en->sched, &s->q, base + n_right);
+    draft_learn(&s->draft, sh->n_draft, n_right);
+    s->q.n_draft = 0;
+    if (ended)
+        finish(en, s, why, why == FINISH_ERROR ? &e : NULL);
+    else
+        propose(en, s);
+}
+
+/* What the sequences of this step have computed is not to be trusted. */
+static void fail_share(struct engine *en, struct sched_seq *q, const struct error *e)
+{
+    struct seq *s = (struct seq *)q;
+    q->n_computed = 0;
+    end_all_kids(en, s, FINISH_ERROR, e);
+    finish(en, s, FINISH_ERROR, e);
+}
+
+/* ---- the step ---------------------------------------------------------------------------------------- */
+
+/* The copies the pool asked for. Without them nothing that runs can go on. */
+static status make_copies(struct engine *en, struct error *e)
+{
+    uint32_t n;
+    const struct kv_copy_op *op = kv_copies(en->kv, &n);
+    status r = OK;
+    for (uint32_t i = 0; i < n && r == OK; i++) {
+        struct kv_copy c = {.from = op[i].from, .to = op[i].to};
+        r = en->api->kv_copy(en->kv_mem, &c, 1, e);
+    }
+    kv_copies_done(en->kv);
+    if (r == OK) return OK;
+    LOG(ERROR, "engine", "copy", "%s", e->msg);
+    while (en->sched.n_running) fail_share(en, en->sched.running[0], e);
+    kv_clear(en->kv);
+    return r;
+}
+
+static void fill_batch(struct engine *en, struct batch *b, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        const struct sched_share *sh = &en->share[i];
+        const struct seq *s = (const struct seq *)sh->seq;
+        en->part[i] = (struct batch_seq){.token = s->token + s->q.n_computed,
+                                         .n_token = sh->n_token,
+                                         .pos = s->q.n_computed,
+                                         .block = s->q.table.block,
+                                         .n_block = s->q.table.n_block,
+                                         .n_logits = sh->closes ? sh->n_draft + 1 : 0};
+    }
+    *b = (struct batch){.seq = en->part, .n_seq = n};
+}
+
+/* Prompts that are computed for the first time in this step, before and beside the rest. */
+static void count_shares(struct engine *en, uint32_t n)
+{
+    struct engine_metrics *m = &en->metrics;
+    m->n_steps++;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct sched_seq *q = en->share[i].seq;
+        uint32_t end_at = q->n_computed + en->share[i].n_token;
+        m->n_prompt_tokens += q->n_computed < q->n_prompt ? MIN(end_at, q->n_prompt) - q->n_computed : 0;
+        if (q->n_preempted || q->n_known > q->n_prompt || q->n_computed != q->n_cached) continue;
+        m->n_cached_tokens += q->n_cached;
+        histogram_add(&m->queue_s, (double)(q->admit_ns - q->arrival_ns) * 1e-9);
+    }
+}
+
+static void run_step(struct engine *en, uint32_t n)
+{
+    struct step_result r;
+    struct error e = {0};
+    struct batch b;
+    uint64_t ticket;
+    const float *row;
+    int64_t start = clock_ns();
+    if (make_copies(en, &e) != OK) return;
+    fill_batch(en, &b, n);
+    count_shares(en, n);
+    status s = en->api->step(en->model, en->kv_mem, &b, &ticket, &e);
+    if (s == OK) s = en->api->wait(en->model, ticket, &r, &e);
+    int64_t now = clock_ns();
+    histogram_add(&en->metrics.step_s, (double)(now - start) * 1e-9);
+    if (s != OK) {
+        LOG(ERROR, "engine", "step", "%s", e.msg);
+        for (uint32_t i = 0; i < n; i++) fail_share(en, en->share[i].seq, &e);
+        return;
+    }
+    row = r.logits;
+    for (uint32_t i = 0; i < n; i++) {
+        take_result(en, &en->share[i], row, now);
+        row += (size_t)b.seq[i].n_logits * en->m->cfg.n_vocab;
+    }
+}
+
+void *engine_main(void *arg)
+{
+    struct engine *en = arg;
+    while (take_in(en)) {
+        end_late_ones(en);
+        if (!(en->sched.n_queue + en->sched.n_running)) continue;
+        run_step(en, sched_plan(&en->sched, clock_ns(), en->share));
+        DEBUG_ASSERT(sched_valid(&en->sched));
+    }
+    while (en->sched.n_queue + en->sched.n_running) {
+        struct seq *s = running_at(en, 0);
+        end_all_kids(en, s, FINISH_CANCELLED, NULL);
+        finish(en, s, FINISH_CANCELLED, NULL);
+    }
+    return NULL;
+}
