@@ -133,7 +133,7 @@ static status convert_lines(const struct tokenizer *t, converter *convert, struc
         if (code == OK && out->failed) code = fail(e, ERR_MEMORY, "out of memory");
         if (code == OK) fwrite(out->data, 1, out->n, stdout);
         fflush(stdout); /* whoever sends lines one by one gets each answer at once */
-        if (code != OK) fail_in(e, "line %llu", number);
+        if (code != OK) code = fail_in(e, "line %llu", number);
     }
     free(line);
     return code;
@@ -158,7 +158,7 @@ static status convert_input(converter *whole, converter *line, struct error *e)
     char path[MODEL_PATH_MAX];
     struct gguf_options open = {.set = o.set.item, .n_set = o.set.n, .meta_only = true};
     status code = model_file_open(&g, path, o.model, &open, e);
-    if (code == OK && (code = tokenizer_new(&t, g, e)) != OK) fail_in(e, "%s", path);
+    if (code == OK && tokenizer_new(&t, g, e) != OK) code = fail_in(e, "%s", path);
     if (code == OK) code = o.jsonl ? convert_lines(t, line, &out, e) : convert_all(t, whole, &out, e);
     tokenizer_free(t);
     gguf_close(g);

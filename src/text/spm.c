@@ -9,7 +9,7 @@
 #include "format/gguf.h"
 #include "text/tok_int.h"
 
-static const char space_mark[] = "\xE2\x96\x81"; /* U+2581 stands for a space */
+static const char space_mark[3] = {(char)0xE2, (char)0x96, (char)0x81}; /* U+2581 stands for a space */
 
 /* Smaller for a better score; -0 and 0 are the same. */
 static uint32_t order_of(float score)
@@ -46,16 +46,16 @@ static size_t escape_spaces(char *out, const char *text, size_t n, bool prefix)
 {
     size_t k = 0;
     if (prefix) {
-        memcpy(out, space_mark, 3);
-        k = 3;
+        memcpy(out, space_mark, sizeof space_mark);
+        k = sizeof space_mark;
     }
     for (size_t i = 0; i < n; i++) {
         if (text[i] != ' ') {
             out[k++] = text[i];
             continue;
         }
-        memcpy(out + k, space_mark, 3);
-        k += 3;
+        memcpy(out + k, space_mark, sizeof space_mark);
+        k += sizeof space_mark;
     }
     return k;
 }

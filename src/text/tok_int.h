@@ -163,12 +163,12 @@ void bpe_word(struct tok_run *run, const char *word, size_t n);
 /* The bytes that a token's text stands for in the byte-level alphabet of GPT-2. Writes at most n bytes. */
 size_t bpe_decode_text(const char *text, size_t n, char *out);
 
-/* split.c: pre-tokenizers. */
+/* split_table.c: pre-tokenizers. */
 const struct pre_rules *pre_find(const char *name);
 bool pre_ignores_merges(const struct pre_rules *p);
 bool pre_adds_bos(const struct pre_rules *p);
 const char *pre_name_at(size_t i); /* the names of the table's rows, separated by spaces; NULL ends them */
-/* Call word for every word of text, in order. */
+/* split.c: call word for every word of text, in order. */
 void pre_split(const struct pre_rules *p, const char *text, size_t n, struct tok_run *run, tok_word *word);
 
 #endif

@@ -187,25 +187,39 @@ static int hex_digit(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* What each token stands for; behind the texts in the blob. */
+/* The byte that "<0xHH>" names; -1: it does not. */
+static int named_byte(const char *s, size_t n)
+{
+    if (n != 6 || memcmp(s, "<0x", 3) != 0 || s[5] != '>') return -1;
+    int high = hex_digit(s[3]), low = hex_digit(s[4]);
+    return high < 0 || low < 0 ? -1 : high * 16 + low;
+}
+
+/* Write what token id stands for; its number of bytes. */
+static size_t make_piece(const struct tokenizer *t, uint32_t id, char *out)
+{
+    const char *s = t->blob + t->text[id].off;
+    size_t n = t->text[id].n;
+    int byte = t->attr[id] == TOK_BYTE ? named_byte(s, n) : -1;
+    if (byte >= 0) {
+        *out = (char)byte;
+        return 1;
+    }
+    if (t->attr[id] == TOK_USER_DEFINED) {
+        memcpy(out, s, n);
+        return n;
+    }
+    if (t->attr[id] != TOK_NORMAL && t->attr[id] != TOK_BYTE) return 0;
+    return t->model == TOK_SPM ? spm_piece(s, n, out) : bpe_decode_text(s, n, out);
+}
+
+/* Behind the texts in the blob. */
 static void make_pieces(struct tokenizer *t)
 {
     uint32_t off = t->text[t->n_vocab - 1].off + t->text[t->n_vocab - 1].n;
     for (uint32_t i = 0; i < t->n_vocab; i++) {
-        const char *s = t->blob + t->text[i].off;
-        size_t n = t->text[i].n, k = 0;
-        char *out = t->blob + off;
-        if (t->attr[i] == TOK_USER_DEFINED) {
-            memcpy(out, s, n);
-            k = n;
-        } else if (t->attr[i] == TOK_BYTE && n == 6 && memcmp(s, "<0x", 3) == 0 && s[5] == '>' &&
-                   hex_digit(s[3]) >= 0 && hex_digit(s[4]) >= 0) {
-            out[k++] = (char)(hex_digit(s[3]) << 4 | hex_digit(s[4]));
-        } else if (t->attr[i] == TOK_NORMAL || t->attr[i] == TOK_BYTE) {
-            k = t->model == TOK_SPM ? spm_piece(s, n, out) : bpe_decode_text(s, n, out);
-        }
-        t->piece[i] = (struct tok_span){off, (uint32_t)k};
-        off += (uint32_t)k;
+        t->piece[i] = (struct tok_span){off, (uint32_t)make_piece(t, i, t->blob + off)};
+        off += t->piece[i].n;
     }
 }
 
