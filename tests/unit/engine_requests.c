@@ -1,9 +1,10 @@
 /* Requests through a real engine on the cpu backend: the same tokens alone, together, preempted and cancelled
  * beside each other; ends, limits and errors. */
-#include <pthread.h>
 #include <stdatomic.h>
 
 #include "engine/engine.h"
+#include "engine/metrics.h"
+#include "support/answers.h"
 #include "tiny_model.h"
 
 #include <setjmp.h>
@@ -22,55 +23,6 @@ static const struct tiny_shape shape = {.arch = "llama",
                                         .head_dim = 8,
                                         .n_ff = 48};
 static struct tiny_model model;
-
-enum { MAX_OUT = 256 };
-struct answer {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    int32_t token[MAX_OUT];
-    uint32_t n, n_end;
-    enum finish_reason why;
-    struct engine_timing timing;
-    char error[248];
-};
-
-static void answer_init(struct answer *a)
-{
-    memset(a, 0, sizeof *a);
-    pthread_mutex_init(&a->lock, NULL);
-    pthread_cond_init(&a->changed, NULL);
-}
-
-static void on_event(void *user, const struct engine_event *ev)
-{
-    struct answer *a = user;
-    pthread_mutex_lock(&a->lock);
-    if (ev->kind == EV_TOKEN) {
-        if (a->n < MAX_OUT) a->token[a->n] = ev->token->token;
-        a->n++;
-    } else {
-        a->n_end++;
-        a->why = ev->finish;
-        a->timing = ev->timing;
-        if (ev->error) memcpy(a->error, ev->error->msg, sizeof a->error);
-    }
-    pthread_cond_broadcast(&a->changed);
-    pthread_mutex_unlock(&a->lock);
-}
-
-static void wait_end(struct answer *a)
-{
-    pthread_mutex_lock(&a->lock);
-    while (!a->n_end) pthread_cond_wait(&a->changed, &a->lock);
-    pthread_mutex_unlock(&a->lock);
-}
-
-static void wait_tokens(struct answer *a, uint32_t n)
-{
-    pthread_mutex_lock(&a->lock);
-    while (a->n < n && !a->n_end) pthread_cond_wait(&a->changed, &a->lock);
-    pthread_mutex_unlock(&a->lock);
-}
 
 static struct engine *start(uint32_t max_seqs, uint32_t context, uint32_t kv_blocks, uint32_t max_queue)
 {
@@ -99,8 +51,11 @@ static struct engine *start(uint32_t max_seqs, uint32_t context, uint32_t kv_blo
 /* Request number i: prompts and settings differ. */
 static struct engine_request request(uint32_t i, int32_t *prompt, struct answer *a)
 {
-    struct engine_request r = {
-        .prompt = prompt, .n_prompt = 3 + 11 * i % 50, .max_tokens = 20 + i, .on_event = on_event, .user = a};
+    struct engine_request r = {.prompt = prompt,
+                               .n_prompt = 3 + 11 * i % 50,
+                               .max_tokens = 20 + i,
+                               .on_event = answer_on_event,
+                               .user = a};
     for (uint32_t j = 0; j < r.n_prompt; j++) prompt[j] = (int32_t)((7 * j + 13 * i) % shape.n_vocab);
     sample_params_default(&r.params);
     r.params.seed = 1000 + i;
@@ -165,7 +120,7 @@ static void same_tokens_in_any_company(void **state)
     run_alone();
     run_together(4, 0);
     run_together(N_REQ, 0);
-    run_together(N_REQ, 8); /* one sequence of full length: constant preemption */
+    run_together(N_REQ, 8); /* room for one sequence of full length */
     run_together(3, 11);
 }
 
@@ -206,7 +161,7 @@ static void ends_and_errors(void **state)
     int32_t prompt[80] = {1, 2, 3};
     uint64_t id;
     answer_init(&a);
-    struct engine_request r = {.prompt = prompt, .n_prompt = 3, .on_event = on_event, .user = &a};
+    struct engine_request r = {.prompt = prompt, .n_prompt = 3, .on_event = answer_on_event, .user = &a};
     sample_params_default(&r.params);
     r.params.temperature = 0;
 
@@ -240,6 +195,10 @@ static void ends_and_errors(void **state)
     r.params.top_p = 7;
     assert_int_equal(engine_submit(en, &r, &id, &e), ERR_ARG);
     assert_non_null(strstr(e.msg, "top_p"));
+    r.params.top_p = 1;
+    r.priority = 8;
+    assert_int_equal(engine_submit(en, &r, &id, &e), ERR_ARG);
+    assert_non_null(strstr(e.msg, "priority 8"));
     engine_cancel(en, 123456); /* nobody's: ignored */
     engine_free(en);
 }
@@ -281,6 +240,174 @@ static void contexts_that_do_not_fit(void **state)
     assert_int_equal(engine_new(&en, model_desc(model.model), &o, &e), ERR_UNSUPPORTED);
 }
 
+/* One prompt, several answers; some of them cancelled, also before the prompt is computed. */
+static void choices_end_one_by_one(void **state)
+{
+    enum { N = 6 };
+    struct engine *en = start(3, 128, 0, 0);
+    struct error e = {0};
+    for (uint32_t round = 0; round < 20; round++) {
+        struct answer a[N];
+        int32_t prompt[64];
+        uint64_t id;
+        for (uint32_t i = 0; i < N; i++) answer_init(&a[i]);
+        struct engine_request r = request(round % N_REQ, prompt, NULL);
+        r.n = N;
+        r.on_event = answers_on_event;
+        r.user = a;
+        r.params.temperature = 1;
+        assert_int_equal(engine_submit(en, &r, &id, &e), OK);
+        if (round % 4 == 1) engine_cancel(en, id); /* the one that computes for all */
+        if (round % 4 == 2) engine_cancel(en, id + 3);
+        if (round % 4 == 3) wait_tokens(&a[0], 3);
+        if (round % 4 == 3) engine_cancel(en, id);
+        for (uint32_t i = 0; i < N; i++) {
+            wait_end(&a[i]);
+            bool cancelled = (i == 0 && round % 2 == 1) || (i == 3 && round % 4 == 2);
+            assert_true(a[i].why == FINISH_LENGTH || (cancelled && a[i].why == FINISH_CANCELLED));
+        }
+    }
+    engine_free(en);
+}
+
+static void limits_of_time(void **state)
+{
+    static const struct {
+        int64_t queue, first, total;
+        const char *says;
+    } row[] = {{1, 0, 0, "did not start"},
+               {0, 1, 0, "no token"},
+               {0, 0, 1, "did not end"},
+               {1, 1, 1, "did not end"}};
+    struct engine *en = start(1, 128, 0, 0);
+    for (size_t i = 0; i < COUNT_OF(row); i++) {
+        struct answer a;
+        int32_t prompt[64];
+        struct error e = {0};
+        uint64_t id;
+        answer_init(&a);
+        struct engine_request r = request(3, prompt, &a);
+        r.queue_timeout_ns = row[i].queue;
+        r.first_timeout_ns = row[i].first;
+        r.total_timeout_ns = row[i].total;
+        assert_int_equal(engine_submit(en, &r, &id, &e), OK);
+        wait_end(&a);
+        assert_int_equal(a.why, FINISH_TIMEOUT);
+        assert_int_equal(a.n, 0);
+        if (!strstr(a.error, row[i].says)) fail_msg("row %zu: %s", i, a.error);
+    }
+    engine_free(en);
+}
+
+/* A cpu backend that fails when told. */
+static struct backend_api faulty;
+static atomic_int steps_left, copies_fail;
+
+static status faulty_step(struct backend_model *m, struct backend_kv *kv, const struct batch *b,
+                          uint64_t *ticket, struct error *e)
+{
+    if (atomic_fetch_sub(&steps_left, 1) == 0) return (fail)(e, ERR_DEVICE, "the device has caught fire");
+    return backend_cpu.step(m, kv, b, ticket, e);
+}
+
+static status faulty_copy(struct backend_kv *kv, const struct kv_copy *list, uint32_t n, struct error *e)
+{
+    if (copies_fail) return (fail)(e, ERR_DEVICE, "a copy was lost");
+    return backend_cpu.kv_copy(kv, list, n, e);
+}
+
+static void a_failing_device(void **state)
+{
+    struct error e = {0};
+    struct engine *en;
+    faulty = backend_cpu;
+    faulty.step = faulty_step;
+    faulty.kv_copy = faulty_copy;
+    struct engine_options o = {
+        .api = &faulty, .n_thread = 1, .max_context = 128, .max_seqs = 4, .kv_type = DT_F32};
+    atomic_store(&steps_left, INT32_MAX);
+    assert_int_equal(engine_new(&en, model_desc(model.model), &o, &e), OK);
+    for (int at = 0; at < 6; at++) {
+        struct answer a[3];
+        int32_t prompt[64];
+        uint64_t id;
+        uint32_t n_failed = 0;
+        atomic_store(&steps_left, at);
+        for (uint32_t i = 0; i < 3; i++) {
+            answer_init(&a[i]);
+            struct engine_request r = request(i, prompt, &a[i]);
+            assert_int_equal(engine_submit(en, &r, &id, &e), OK);
+        }
+        for (uint32_t i = 0; i < 3; i++) {
+            wait_end(&a[i]);
+            n_failed += a[i].why == FINISH_ERROR;
+            if (a[i].why == FINISH_ERROR)
+                assert_non_null(strstr(a[i].error, "fire"));
+            else
+                assert_memory_equal(a[i].token, alone[i], n_alone[i] * sizeof alone[0][0]);
+        }
+        assert_true(n_failed > 0);
+    }
+    /* The beginning of a block is used through a copy. */
+    struct answer a;
+    int32_t prompt[64];
+    uint64_t id;
+    for (int times = 0; times < 3; times++) {
+        copies_fail = times == 1;
+        answer_init(&a);
+        struct engine_request r = request(4, prompt, &a);
+        assert_int_equal(engine_submit(en, &r, &id, &e), OK);
+        wait_end(&a);
+        assert_int_equal(a.why, times == 1 ? FINISH_ERROR : FINISH_LENGTH);
+        if (times != 1) assert_memory_equal(a.token, alone[4], n_alone[4] * sizeof alone[0][0]);
+        if (times == 2) assert_int_equal(a.timing.n_cached, 0); /* nothing is trusted after that */
+    }
+    engine_free(en);
+}
+
+static void what_is_counted(void **state)
+{
+    struct engine *en = start(2, 128, 0, 0);
+    struct engine_metrics m;
+    struct answer a;
+    struct buf json = {0};
+    uint64_t id;
+    for (uint32_t i = 0; i < 3; i++) {
+        int32_t prompt[64];
+        struct error e = {0};
+        answer_init(&a);
+        struct engine_request r = request(3, prompt, &a); /* 36 tokens, 23 more */
+        r.cache_salt = i == 1 ? 5 : 0;
+        assert_int_equal(engine_submit(en, &r, &id, &e), OK);
+        wait_end(&a);
+        assert_int_equal(a.timing.n_cached, i == 2 ? 35 : 0);
+        assert_string_equal(a.timing.cache_miss, i == 2 ? "none" : "new");
+    }
+    do {
+        usleep(200);
+        engine_metrics(en, &m);
+    } while (m.n_ended[FINISH_LENGTH] < 3);
+    assert_int_equal(m.n_submitted, 3);
+    assert_int_equal(m.n_prompt_tokens, 36 + 36 + 1);
+    assert_int_equal(m.n_cached_tokens, 35);
+    assert_int_equal(m.kv.hit_tokens, 35);
+    assert_int_equal(m.n_decode_tokens, 3 * 23);
+    assert_int_equal(m.ttft_s.n, 3);
+    assert_int_equal(m.queue_s.n, 3);
+    assert_int_equal(m.e2e_s.n, 3);
+    assert_int_equal(m.inter_token_s.n, 3 * 22);
+    assert_int_equal(m.step_s.n, m.n_steps);
+    assert_true(m.prompt_tokens.sum == 3 * 36 && m.output_tokens.sum == 3 * 23);
+    assert_true(histogram_quantile(&m.prompt_tokens, 0.5) > 20 &&
+                histogram_quantile(&m.prompt_tokens, 0.5) <= 50);
+    assert_int_equal(m.kv.n_private + m.kv.n_live, 0);
+    engine_timing_json(&json, &a.timing);
+    assert_non_null(strstr(json.data, "{\"cache_n\":35,\"prompt_n\":1,\"prompt_ms\":"));
+    assert_non_null(strstr(json.data, "\"predicted_n\":23,"));
+    buf_deinit(&json);
+    engine_free(en);
+}
+
 static int open_model(void **state)
 {
     tiny_open(&model, &shape, 42);
@@ -301,6 +428,10 @@ int main(void)
         cmocka_unit_test(ends_and_errors),
         cmocka_unit_test(a_full_queue_says_so),
         cmocka_unit_test(contexts_that_do_not_fit),
+        cmocka_unit_test(choices_end_one_by_one),
+        cmocka_unit_test(limits_of_time),
+        cmocka_unit_test(a_failing_device),
+        cmocka_unit_test(what_is_counted),
     };
     return cmocka_run_group_tests(tests, open_model, close_model);
 }

@@ -1,0 +1,281 @@
+/* The same request answers bit for bit the same: alone, among sixteen, with its prompt cut into pieces, after
+ * a cache hit, after preemption, with guesses tried along the way, as one of several choices. Tokens and the
+ * log-probabilities of the whole vocabulary at each are compared. */
+#include <semaphore.h>
+#include <stdlib.h>
+
+#include "engine/engine.h"
+#include "engine/metrics.h"
+#include "support/answers.h"
+#include "tiny_model.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+enum { N_REQ = 16, N_OUT = 40, CONTEXT = 192 };
+
+/* Prompts: half of them begin alike, some repeat themselves. */
+static struct engine_request request(uint32_t i, uint32_t n_vocab, int32_t *prompt, struct answer *a)
+{
+    struct engine_request r = {.prompt = prompt,
+                               .n_prompt = 5 + 23 * i % 100,
+                               .max_tokens = N_OUT - i % 7,
+                               .on_event = answer_on_event,
+                               .user = a};
+    for (uint32_t j = 0; j < r.n_prompt; j++) {
+        uint32_t k = i % 4 == 3 ? j % 9 : j;
+        prompt[j] = (int32_t)((7 * k + (j < 40 && i % 2 ? 13 : 13 + i)) % n_vocab);
+    }
+    sample_params_default(&r.params);
+    r.params.seed = 1000 + i;
+    r.params.temperature = i % 3 ? 0.8f : 0;
+    r.params.repeat_penalty = i % 5 ? 1 : 1.1f;
+    r.params.repeat_last_n = 32;
+    r.params.n_logprobs = n_vocab;
+    return r;
+}
+
+static struct answer truth[N_REQ];
+
+struct scene {
+    const char *name;
+    uint32_t max_seqs, step_tokens, kv_blocks, max_draft, rounds;
+    bool no_cache;
+};
+
+static size_t block_bytes(const struct model_desc *m)
+{
+    struct error e = {0};
+    struct backend *b;
+    struct backend_plan plan;
+    struct backend_options bo = {.n_thread = 1};
+    struct backend_limits l = {
+        .max_tokens = 8, .max_seqs = 1, .max_logits = 1, .max_context = 16, .kv_type = DT_F16};
+    assert_int_equal(backend_cpu.open(&b, &bo, &e), OK);
+    assert_int_equal(backend_cpu.plan(b, m, &l, &plan, &e), OK);
+    backend_cpu.close(b);
+    return plan.kv_block_bytes;
+}
+
+static struct engine *start(const struct model_desc *m, const struct scene *s)
+{
+    struct error e = {0};
+    struct engine *en;
+    struct engine_options o = {.api = &backend_cpu,
+                               .n_thread = 2,
+                               .max_context = CONTEXT,
+                               .max_seqs = s->max_seqs,
+                               .step_tokens = s->step_tokens,
+                               .kv_bytes = s->kv_blocks * block_bytes(m),
+                               .kv_type = DT_F16,
+                               .no_prefix_cache = s->no_cache,
+                               .max_draft = s->max_draft};
+    if (engine_new(&en, m, &o, &e) != OK) fail_msg("%s", e.msg);
+    return en;
+}
+
+static void compare(const char *scene, uint32_t i, const struct answer *got, const struct answer *want)
+{
+    assert_int_equal(got->n_end, 1);
+    for (uint32_t t = 0; t < want->n; t++) {
+        if (t >= got->n || got->token[t] != want->token[t])
+            fail_msg("%s, request %u: token %u is not the one it gets alone", scene, i, t);
+        if (got->print[t] != want->print[t])
+            fail_msg("%s, request %u: other log-probabilities at token %u", scene, i, t);
+    }
+    assert_int_equal(got->n, want->n);
+}
+
+static void submit(struct engine *en, uint32_t i, uint32_t n_vocab, struct answer *a)
+{
+    int32_t prompt[CONTEXT];
+    struct error e = {0};
+    uint64_t id;
+    answer_init(a);
+    struct engine_request r = request(i, n_vocab, prompt, a);
+    if (engine_submit(en, &r, &id, &e) != OK) fail_msg("%s", e.msg);
+}
+
+static void run_alone(const struct model_desc *m)
+{
+    struct engine *en = start(m, &(struct scene){"alone", 1, 256, 0, 0, 1, true});
+    for (uint32_t i = 0; i < N_REQ; i++) {
+        submit(en, i, m->cfg.n_vocab, &truth[i]);
+        wait_end(&truth[i]);
+        assert_true(truth[i].n > 0 && truth[i].print[0] != 0);
+        assert_string_equal(truth[i].timing.cache_miss, "off");
+    }
+    engine_free(en);
+}
+
+/* An END is sent before it shows in the metrics. */
+static void settled_metrics(const struct engine *en, struct engine_metrics *mt)
+{
+    uint64_t n_ended;
+    do {
+        n_ended = 0;
+        usleep(200);
+        engine_metrics(en, mt);
+        for (int i = 0; i < N_FINISH_REASON; i++) n_ended += mt->n_ended[i];
+    } while (n_ended < mt->n_submitted);
+}
+
+/* Holds the engine thread until all requests are in, so that what is preempted does not depend on how fast we
+ * are. */
+static sem_t gate;
+
+static void on_gate(void *user, const struct engine_event *ev)
+{
+    if (ev->kind == EV_TOKEN)
+        while (sem_wait(&gate) != 0) {}
+}
+
+static void close_gate(struct engine *en)
+{
+    struct error e = {0};
+    uint64_t id;
+    struct engine_request r = {
+        .prompt = (int32_t[]){1}, .n_prompt = 1, .max_tokens = 1, .on_event = on_gate, .no_cache = true};
+    sample_params_default(&r.params);
+    sem_init(&gate, 0, 0);
+    if (engine_submit(en, &r, &id, &e) != OK) fail_msg("%s", e.msg);
+}
+
+static void run_scene(const struct model_desc *m, const struct scene *s)
+{
+    static struct answer a[N_REQ];
+    struct engine_metrics mt;
+    struct engine *en = start(m, s);
+    for (uint32_t round = 0; round < s->rounds; round++) {
+        close_gate(en);
+        for (uint32_t i = 0; i < N_REQ; i++) submit(en, i, m->cfg.n_vocab, &a[i]);
+        sem_post(&gate);
+        for (uint32_t i = 0; i < N_REQ; i++) {
+            wait_end(&a[i]);
+            compare(s->name, i, &a[i], &truth[i]);
+            if (round && s->max_seqs == N_REQ && !s->kv_blocks)
+                assert_int_equal(a[i].timing.n_cached, a[i].timing.n_prompt - 1);
+        }
+    }
+    settled_metrics(en, &mt);
+    engine_free(en);
+    printf("  %s: %llu tokens computed for %llu of prompts, %llu cached, %llu preemptions, %llu of %llu "
+           "guesses right\n",
+           s->name, (unsigned long long)mt.n_prompt_tokens, (unsigned long long)(mt.prompt_tokens.sum),
+           (unsigned long long)mt.n_cached_tokens, (unsigned long long)mt.n_preempted,
+           (unsigned long long)mt.n_draft_right, (unsigned long long)mt.n_draft_tokens);
+    if (s->kv_blocks) assert_true(mt.n_preempted > 0);
+    if (s->max_draft) assert_true(mt.n_draft_right > 0 && mt.n_draft_right < mt.n_draft_tokens);
+    if (s->rounds > 1) assert_true(mt.n_cached_tokens > 0);
+    assert_int_equal(mt.n_ended[FINISH_LENGTH] + mt.n_ended[FINISH_STOP], mt.n_submitted);
+}
+
+static void run_choices(const struct model_desc *m)
+{
+    enum { N = 5 };
+    struct answer one[N], all[N];
+    struct error e = {0};
+    int32_t prompt[CONTEXT];
+    uint64_t id;
+    struct engine *en = start(m, &(struct scene){"choices", 3, 256, 0, 0, 1, false}); /* not all at once */
+    struct engine_request r = request(10, m->cfg.n_vocab, prompt, NULL);
+    for (uint32_t i = 0; i < N; i++) {
+        struct engine_request q = r;
+        answer_init(&one[i]);
+        answer_init(&all[i]);
+        q.params.choice = i;
+        q.no_cache = true;
+        q.user = &one[i];
+        assert_int_equal(engine_submit(en, &q, &id, &e), OK);
+        wait_end(&one[i]);
+    }
+    r.n = N;
+    r.on_event = answers_on_event;
+    r.user = all;
+    assert_int_equal(engine_submit(en, &r, &id, &e), OK);
+    for (uint32_t i = 0; i < N; i++) {
+        wait_end(&all[i]);
+        compare("choices", i, &all[i], &one[i]);
+        if (i) assert_memory_not_equal(all[i].token, all[0].token, all[0].n * sizeof all[0].token[0]);
+    }
+    struct engine_metrics mt;
+    settled_metrics(en, &mt);
+    assert_true(mt.n_prompt_tokens <= (N + 1) * r.n_prompt + N);
+    engine_free(en);
+}
+
+static const struct scene scenes[] = {
+    {"among sixteen", 16, 256, 0, 0, 1, true},
+    {"in pieces", 4, 20, 0, 0, 1, true},
+    {"after a cache hit", 16, 64, 0, 0, 3, false},
+    {"after preemption", 16, 64, 14, 0, 2, false},
+    {"after preemption, more at once", 16, 64, 28, 0, 1, false},
+    {"after preemption, computed again", 16, 48, 40, 0, 1, true},
+    {"with guesses", 2, 64, 0, 6, 2, false},
+    {"with guesses, among sixteen, preempted", 16, 40, 16, 4, 1, true},
+};
+
+static void all_scenes(const struct model_desc *m)
+{
+    run_alone(m);
+    for (size_t i = 0; i < COUNT_OF(scenes); i++) run_scene(m, &scenes[i]);
+    run_choices(m);
+}
+
+static void tiny_models(void **state)
+{
+    static const struct tiny_shape shape[] = {
+        {.arch = "llama",
+         .type = DT_F32,
+         .n_vocab = 90,
+         .n_embd = 32,
+         .n_layer = 2,
+         .n_head = 4,
+         .n_head_kv = 2,
+         .head_dim = 8,
+         .n_ff = 48},
+        {.arch = "qwen2",
+         .type = DT_Q8_0,
+         .n_vocab = 70,
+         .n_embd = 64,
+         .n_layer = 2,
+         .n_head = 4,
+         .n_head_kv = 2,
+         .head_dim = 16,
+         .n_ff = 96,
+         .bias = true},
+    };
+    for (size_t i = 0; i < COUNT_OF(shape); i++) {
+        struct tiny_model t;
+        tiny_open(&t, &shape[i], 42 + i);
+        all_scenes(model_desc(t.model));
+        tiny_close(&t);
+    }
+}
+
+static void a_trained_model(void **state)
+{
+    const char *shared = getenv("CORRAL_SHARED");
+    char path[512];
+    struct error e = {0};
+    struct gguf *g;
+    struct model *m;
+    snprintf(path, sizeof path, "%s/models/stories260K.gguf", shared ? shared : ".");
+    if (!shared || gguf_open(&g, path, NULL, &e) != OK) {
+        print_message("skipped: no models/stories260K.gguf under CORRAL_SHARED\n");
+        skip();
+    }
+    assert_int_equal(model_new(&m, g, NULL, &e), OK);
+    all_scenes(model_desc(m));
+    model_free(m);
+    gguf_close(g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(tiny_models), cmocka_unit_test(a_trained_model)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
