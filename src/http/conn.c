@@ -153,8 +153,10 @@ void conn_run(struct http_conn *c)
     c->running = false;
 
     if (!c->dead && conn_in_len(c) > c->loop->server->o.max_pipelined_bytes) {
-        if (c->x && c->x->state != X_BODY)
+        if (c->x && c->x->state != X_BODY && !c->x->tunnel)
             c->dead = true; /* sends on and on while an answer is pending */
+        else if (c->x && c->x->tunnel)
+            pause_reading(c, true); /* it does not read; its write deadline runs */
         else if (!c->x)
             pause_reading(c, true); /* only waits for its own reading */
     } else if (!c->dead && c->paused) {

@@ -14,6 +14,12 @@ static bool allowed(const struct http_options *o, const char *origin, bool *any)
     return false;
 }
 
+bool cors_allows(const struct http_exchange *x, const char *origin)
+{
+    bool any;
+    return allowed(&x->conn->loop->server->o, origin, &any);
+}
+
 void cors_headers(struct http_exchange *x, const char *methods)
 {
     const struct http_options *o = &x->conn->loop->server->o;

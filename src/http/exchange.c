@@ -217,7 +217,8 @@ const char *http_reason(int code)
     static const struct {
         int status;
         const char *text;
-    } known[] = {{200, "OK"},
+    } known[] = {{101, "Switching Protocols"},
+                 {200, "OK"},
                  {202, "Accepted"},
                  {204, "No Content"},
                  {304, "Not Modified"},
@@ -233,6 +234,7 @@ const char *http_reason(int code)
                  {415, "Unsupported Media Type"},
                  {417, "Expectation Failed"},
                  {422, "Unprocessable Content"},
+                 {426, "Upgrade Required"},
                  {429, "Too Many Requests"},
                  {431, "Request Header Fields Too Large"},
                  {500, "Internal Server Error"},

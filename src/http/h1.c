@@ -170,8 +170,7 @@ static bool parse_length(struct http_str s, uint64_t *out)
     return s.n > 0;
 }
 
-/* Does the comma-separated list hold this word? */
-static bool list_has(struct http_str s, const char *lower)
+bool h1_list_has(struct http_str s, const char *lower)
 {
     size_t i = 0;
     while (i < s.n) {
@@ -202,8 +201,8 @@ static enum h1_result interpret(struct h1_head *h, struct h1_fault *f)
             n_te++;
             if (!h1_str_is(v, "chunked")) return bad(f, 400, "a Transfer-Encoding other than chunked");
         } else if (h1_str_is(name, "connection")) {
-            close = close || list_has(v, "close");
-            keep = keep || list_has(v, "keep-alive");
+            close = close || h1_list_has(v, "close");
+            keep = keep || h1_list_has(v, "keep-alive");
         } else if (h1_str_is(name, "expect")) {
             if (!h1_str_is(v, "100-continue")) return bad(f, 417, "an expectation other than 100-continue");
             h->expect_continue = h->minor == 1;

@@ -31,6 +31,7 @@ struct h1_head { /* every view points into the parsed bytes */
  * call again with more. H1_BAD: f says what to answer, and the connection cannot go on. */
 enum h1_result h1_parse_head(struct h1_head *h, const char *p, size_t n, const struct h1_limits *l, size_t *used,
                              struct h1_fault *f);
+bool h1_list_has(struct http_str s, const char *lower); /* does a comma-separated list hold this word? */
 const struct http_str *h1_find(const struct h1_head *h, const char *name); /* first field of that name or NULL */
 
 struct h1_chunks { /* zeroed is ready */

@@ -24,12 +24,13 @@ static void h1_head(struct http_exchange *x, int code, const char *type, int64_t
     bool stream = length < 0;
 
     if (atomic_load(&c->loop->server->draining)) x->head.keep_alive = false;
-    x->chunked = stream && x->head.minor == 1;
-    if (stream && !x->chunked)
+    x->chunked = stream && x->head.minor == 1 && !x->tunnel;
+    if (stream && !x->chunked && !x->tunnel)
         x->head.keep_alive = false; /* HTTP/1.0: the end of the connection ends the body */
 
     buf_reset(b);
-    start_line(b, c->loop, code, !x->head.keep_alive);
+    start_line(b, c->loop, code, !x->head.keep_alive && !x->tunnel);
+    if (x->tunnel) x->head.keep_alive = false; /* nothing can come after it */
     if (x->head.keep_alive && x->head.minor == 0) buf_adds(b, "Connection: keep-alive\r\n");
     if (type) buf_addf(b, "Content-Type: %s\r\n", type);
     if (x->chunked) buf_adds(b, "Transfer-Encoding: chunked\r\n");
@@ -183,6 +184,7 @@ static void finish_exchange(struct http_conn *c)
     bool keep = x->head.keep_alive && x->complete && !atomic_load(&c->loop->server->draining);
     /* A body cut short must not look whole: no orderly end, but a reset. */
     bool cut = x->status && !x->complete;
+    if (x->tunnel) c->linger = true; /* so that its goodbye arrives */
     c->x = NULL;
     exchange_end(x, x->complete);
     if (cut) {
@@ -196,6 +198,18 @@ static void finish_exchange(struct http_conn *c)
     }
 }
 
+/* What the client sends after the switch of protocols. */
+static bool feed(struct http_conn *c)
+{
+    struct evbuffer *in = bufferevent_get_input(c->bev);
+    struct evbuffer_iovec v;
+    if (conn_out_len(c) >= OUT_HIGH_BYTES || !c->x->tunnel->room(c->x)) return false;
+    if (evbuffer_peek(in, -1, NULL, &v, 1) < 1 || v.iov_len == 0) return false;
+    c->x->tunnel->input(c->x, v.iov_base, v.iov_len);
+    evbuffer_drain(in, v.iov_len);
+    return true;
+}
+
 static bool h1_advance(struct http_conn *c)
 {
     struct http_exchange *x = c->x;
@@ -205,6 +219,7 @@ static bool h1_advance(struct http_conn *c)
     case X_BODY: return read_body(c);
     case X_HANDLED: return false;
     case X_STREAM:
+        if (x->tunnel && feed(c)) return true;
         if (!x->pull_ready || conn_out_len(c) >= OUT_HIGH_BYTES) return false;
         exchange_pull(x);
         return true;
@@ -238,6 +253,7 @@ static void h1_eof(struct http_conn *c)
 static void h1_stop(struct http_conn *c)
 {
     if (!c->x && conn_in_len(c) == 0) c->closing = true;
+    if (c->x && c->x->tunnel) c->x->tunnel->stop(c->x);
 }
 
 static void h1_free(struct http_conn *c)

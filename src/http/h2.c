@@ -33,7 +33,7 @@ struct stream {
     struct stream *prev, *next;
     int32_t id;
     struct http_exchange *x; /* NULL: before its head is complete, and when that was refused */
-    char *method, *path, *authority;
+    char *method, *path, *authority, *protocol;
     struct buf fields; /* of the request, as HTTP/1.1 writes them */
     bool too_large, head_done;
     bool request_done; /* the client's END_STREAM */
@@ -87,7 +87,8 @@ static void stream_free_head(struct stream *st)
     free(st->method);
     free(st->path);
     free(st->authority);
-    st->method = st->path = st->authority = NULL;
+    free(st->protocol);
+    st->method = st->path = st->authority = st->protocol = NULL;
     buf_deinit(&st->fields);
 }
 
@@ -247,6 +248,7 @@ static int on_header(nghttp2_session *s, const nghttp2_frame *f, const uint8_t *
     char **pseudo = is(name, n_name, ":method")      ? &st->method
                     : is(name, n_name, ":path")      ? &st->path
                     : is(name, n_name, ":authority") ? &st->authority
+                    : is(name, n_name, ":protocol")  ? &st->protocol
                                                      : NULL;
     if (pseudo) {
         free(*pseudo);
@@ -261,10 +263,21 @@ static int on_header(nghttp2_session *s, const nghttp2_frame *f, const uint8_t *
     return 0;
 }
 
+/* A WebSocket over a stream (RFC 8441): CONNECT here, a GET there. */
+static bool is_extended_connect(const struct stream *st)
+{
+    return st->protocol && st->method && !strcmp(st->method, "CONNECT") &&
+           !strcmp(st->protocol, "websocket") && !st->request_done;
+}
+
 /* The head as HTTP/1.1 has it. */
 static void write_head(const struct stream *st, struct buf *out)
 {
-    buf_addf(out, "%s %s HTTP/1.1\r\n", st->method ? st->method : "", st->path ? st->path : "");
+    buf_addf(out, "%s %s HTTP/1.1\r\n",
+             is_extended_connect(st) ? "GET"
+             : st->method            ? st->method
+                                     : "",
+             st->path ? st->path : "");
     if (st->authority) buf_addf(out, "Host: %s\r\n", st->authority);
     if (st->fields.data) buf_add(out, st->fields.data, st->fields.n);
     buf_adds(out, "\r\n");
@@ -296,9 +309,10 @@ static void begin_exchange(struct h2 *h, struct stream *st)
     }
     struct http_exchange *x = st->x = exchange_new(c, &head, text.data, text.n);
     x->stream = st;
+    x->extended_connect = is_extended_connect(st);
     buf_deinit(&text);
     stream_free_head(st);
-    if (st->request_done || x->refusal) {
+    if (x->extended_connect || st->request_done || x->refusal) {
         st->deadline_us = 0;
         exchange_handle(x);
     } else if (x->head.framing == H1_LENGTH && x->head.length > x->max_body) {
@@ -316,7 +330,11 @@ static int on_data(nghttp2_session *s, uint8_t flags, int32_t id, const uint8_t 
 {
     struct stream *st = nghttp2_session_get_stream_user_data(s, id);
     struct http_exchange *x = st ? st->x : NULL;
-    if (x && x->state == X_BODY && !exchange_take_body(x, (const char *)p, n))
+    if (x && x->tunnel && x->state == X_STREAM && x->tunnel->room(x))
+        x->tunnel->input(x, (const char *)p, n);
+    else if (x && x->tunnel)
+        stream_reset(user, st, NGHTTP2_ENHANCE_YOUR_CALM); /* asks for answers that it does not take */
+    else if (x && x->state == X_BODY && !exchange_take_body(x, (const char *)p, n))
         refuse_exchange(st, 413, "the request's body is too large");
     return 0;
 }
@@ -345,6 +363,8 @@ static int on_frame(nghttp2_session *s, const nghttp2_frame *f, void *user)
     else if (st->request_done && st->x && st->x->state == X_BODY) {
         st->deadline_us = 0;
         exchange_handle(st->x);
+    } else if (st->request_done && st->x && st->x->tunnel) {
+        stream_reset(h, st, NGHTTP2_CANCEL); /* it just went */
     }
     return 0;
 }
@@ -463,6 +483,8 @@ static void h2_stop(struct http_conn *c)
     h->stopping = true;
     nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(h->session),
                           NGHTTP2_NO_ERROR, NULL, 0);
+    for (struct stream *st = h->streams; st; st = st->next)
+        if (st->x && st->x->tunnel && st->x->state == X_STREAM) st->x->tunnel->stop(st->x);
 }
 
 static void h2_free(struct http_conn *c)
@@ -520,6 +542,7 @@ void h2_begin(struct http_conn *c)
     const nghttp2_settings_entry settings[] = {
         {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, options(h)->max_streams},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, WINDOW_STREAM},
+        {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)options(h)->max_head_bytes},
     };
     h->noise = NOISE_BURST;

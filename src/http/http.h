@@ -70,6 +70,8 @@ struct http_options {
     /* 0: 10, 10, 60, 30, 75 s */
     const char *const *cors_origin; /* pages of these origins may use the server; "*": of any. Borrowed */
     size_t   n_cors_origin;
+    size_t   max_message_bytes; /* of WebSocket; 0: 1 MiB */
+    uint32_t ws_ping_ms;        /* silence after which a client is asked whether it lives; 0: 30 s */
     bool     half_close_answers; /* a client that shut its sending side still gets its answer (default: it has gone) */
 
     /* May this request use a route of that role? 0, or the status to answer (401, 403) with *why. Asked when the
@@ -147,6 +149,26 @@ void http_set_timer(struct http_exchange *x, uint32_t ms); /* one shot; 0 clears
 struct http_waker *http_waker_new(struct http_exchange *x);
 void http_waker_fire(struct http_waker *w);
 void http_waker_free(struct http_waker *w); /* any thread */
+
+/* ---- WebSocket --------------------------------------------------------------------------------------- */
+
+struct http_ws;
+struct http_ws_ops { /* on the loop's thread; every member but end may be NULL */
+    /* A whole message; text is valid UTF-8. It may call the functions below. */
+    void (*message)(struct http_ws *w, void *user, bool text, const char *p, size_t n);
+    void (*wake)(struct http_ws *w, void *user); /* after http_waker_fire */
+    void (*room)(struct http_ws *w, void *user); /* all that was sent has left: time for more */
+    /* Exactly once; w is gone afterwards. The client's close code, 1005: it gave none, 1006: it just went. */
+    void (*end)(struct http_ws *w, void *user, int code);
+};
+/* In the handler of a GET route, whose caller may have asked over HTTP/1.1 or HTTP/2. NULL: it did not ask for
+ * this, and was answered so. protocol: the subprotocol that was chosen, or NULL. */
+struct http_ws *http_ws_accept(struct http_exchange *x, const char *protocol, const struct http_ws_ops *ops, void *user);
+/* Queue a message, copied. False: it cannot be sent any more, or text is no UTF-8. */
+bool   http_ws_send(struct http_ws *w, bool text, const void *p, size_t n);
+size_t http_ws_pending(const struct http_ws *w); /* bytes queued: whoever sends on and on waits for room */
+void   http_ws_close(struct http_ws *w, int code, const char *reason);
+struct http_exchange *http_ws_exchange(struct http_ws *w); /* for a waker, headers, ... */
 
 /* ---- server-sent events ------------------------------------------------------------------------------ */
 

@@ -94,6 +94,13 @@ enum exchange_state {
     X_DONE     /* everything was given to the connection */
 };
 
+/* An exchange whose two sides go on talking: WebSocket. */
+struct tunnel {
+    bool (*room)(struct http_exchange *x); /* may more be fed to it? */
+    void (*input)(struct http_exchange *x, const char *p, size_t n);
+    void (*stop)(struct http_exchange *x); /* draining */
+};
+
 struct http_exchange {
     struct http_conn   *conn;
     void               *stream; /* of HTTP/2 */
@@ -118,6 +125,8 @@ struct http_exchange {
     int64_t     start_us, first_byte_us;
 
     const struct http_responder *ops;
+    const struct tunnel         *tunnel; /* NULL: request, response, end */
+    bool                         extended_connect; /* RFC 8441 */
     void                        *user;
     struct http_waker           *waker;
     struct event                *timer;
@@ -190,6 +199,7 @@ void exchange_log_refusal(struct http_conn *c, int code, size_t bytes_out);
 
 /* cors.c: headers of the coming response; methods are those of the path */
 void cors_headers(struct http_exchange *x, const char *methods);
+bool cors_allows(const struct http_exchange *x, const char *origin);
 
 /* loop.c */
 status      loop_init(struct http_loop *l, struct http_server *s, struct error *e);

@@ -64,6 +64,8 @@ static void fill_defaults(struct http_options *o)
     if (!o->max_target_bytes) o->max_target_bytes = 8 * 1024;
     if (!o->max_body_bytes) o->max_body_bytes = 16u << 20;
     if (!o->max_pipelined_bytes) o->max_pipelined_bytes = 64 * 1024;
+    if (!o->max_message_bytes) o->max_message_bytes = 1 << 20;
+    if (!o->ws_ping_ms) o->ws_ping_ms = 30 * 1000;
     if (!o->max_connections) o->max_connections = 1024;
     if (!o->max_streams) o->max_streams = 128;
     if (!o->handshake_timeout_ms) o->handshake_timeout_ms = 10 * 1000;

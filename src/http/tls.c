@@ -1,5 +1,7 @@
 /* TLS 1.2 and 1.3 by OpenSSL. The certificate can change while connections run: each takes the context that
  * is current when it begins and keeps it. */
+#include "http/tls.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +12,6 @@
 #include <openssl/ssl.h>
 
 #include "base/log.h"
-#include "http/http_int.h"
-#include "http/tls.h"
 
 struct tls {
     char *cert, *key, *client_ca;

@@ -222,7 +222,7 @@ def test_a_full_queue_is_answered_429():
         clients = [s.connect() for _ in range(3)]
         for c in clients:
             c.sendall(request("/v1/completions", generation(n=900)))
-            time.sleep(0.1)
+        until(lambda: (lambda h: h["running"] + h["queued"])(s.health()) == 3)
         code, headers, body = s.post("/v1/completions", generation(n=5))
         assert code == 429 and headers["Retry-After"] and body["error"]["code"] == "queue_full"
         assert s.health()["running"] == 1
