@@ -82,6 +82,7 @@ status engine_new(struct engine **out, const struct model_desc *m, const struct 
     en->lim.max_seqs = o->max_seqs ? o->max_seqs : 16;
     en->max_draft = o->max_draft;
     en->no_prefix_cache = o->no_prefix_cache;
+    en->target_ns = o->target_ns < 0 ? 0 : o->target_ns ? o->target_ns : 250000000;
     engine_metrics_init(&en->metrics);
     en->seen = en->metrics;
     /* Room for a piece of a prompt, however many sequences decode. */

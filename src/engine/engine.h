@@ -27,6 +27,8 @@ struct engine_options {
     void      *progress_user;
     bool       no_prefix_cache; /* no request uses or feeds the prefixes of others */
     uint32_t   max_draft;   /* speculation by prompt lookup: guesses per step and sequence; 0: off */
+    int64_t    target_ns;   /* between the tokens of an answer: prompts computed beside it are cut accordingly; 0: 250 ms,
+                               < 0: no matter */
     int64_t    age_ns;      /* a request rises by one priority after waiting this long; 0: 10 s, < 0: never */
 };
 

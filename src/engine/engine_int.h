@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include "engine/budget.h"
 #include "engine/engine.h"
 #include "engine/metrics.h"
 #include "engine/sched.h"
@@ -36,6 +37,8 @@ struct engine {
     /* The engine thread's own. */
     struct sched sched;
     struct kv *kv;
+    struct budget budget;
+    int64_t target_ns; /* between tokens; 0: no matter */
     struct engine_metrics metrics;
     uint32_t n_kids; /* choices that wait for their prompt to be computed */
     struct sched_share *share;

@@ -303,6 +303,13 @@ static void count_shares(struct engine *en, uint32_t n)
     }
 }
 
+static uint32_t n_tokens_of(const struct batch *b)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < b->n_seq; i++) n += b->seq[i].n_token;
+    return n;
+}
+
 static void run_step(struct engine *en, uint32_t n)
 {
     struct step_result r;
@@ -318,6 +325,7 @@ static void run_step(struct engine *en, uint32_t n)
     if (s == OK) s = en->api->wait(en->model, ticket, &r, &e);
     int64_t now = clock_ns();
     histogram_add(&en->metrics.step_s, (double)(now - start) * 1e-9);
+    budget_learn(&en->budget, n_tokens_of(&b), now - start);
     if (s != OK) {
         LOG(ERROR, "engine", "step", "%s", e.msg);
         for (uint32_t i = 0; i < n; i++) fail_share(en, en->share[i].seq, &e);
@@ -336,6 +344,9 @@ void *engine_main(void *arg)
     while (take_in(en)) {
         end_late_ones(en);
         if (!(en->sched.n_queue + en->sched.n_running)) continue;
+        if (en->target_ns)
+            en->sched.budget =
+                budget_tokens(&en->budget, en->target_ns, en->sched.o.grid, en->lim.max_tokens);
         run_step(en, sched_plan(&en->sched, clock_ns(), en->share));
         DEBUG_ASSERT(sched_valid(&en->sched));
     }

@@ -184,6 +184,8 @@ static void share_decodes(struct sched *s, struct step *st)
         n_left += sched_gap(s->running[i]) == 1;
         n_prefill += sched_gap(s->running[i]) > 1;
     }
+    /* They wait for their next token, so the step is not to take long; yet prompts get on. */
+    if (n_left && s->budget) st->budget = MIN(st->budget, MAX(s->budget, n_left + s->o.grid));
     uint32_t spare = (st->budget - n_left) / (n_prefill ? 2 : 1),
              spare_rows = st->rows - MIN(st->rows, s->n_running);
     for (uint32_t i = 0; i < s->n_running;) {

@@ -68,6 +68,7 @@ struct sched {
     struct sched_tenant *tenant;
     uint32_t n_tenant, cap_tenant;
     uint64_t step;
+    uint32_t budget;             /* tokens of a step while sequences decode; 0: as many as otherwise */
     int64_t  next_deadline_ns;   /* no earlier one */
     double   output_ratio;       /* what share of max_known requests use, learned */
     uint64_t n_preempted, n_admitted;

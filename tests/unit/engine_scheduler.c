@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/rng.h"
+#include "engine/budget.h"
 #include "engine/sched.h"
 
 #include <setjmp.h>
@@ -495,6 +496,43 @@ static void a_short_prompt_beside_a_long_one(void **state)
     world_close();
 }
 
+/* Prompts beside an answer are cut so that its tokens come in time, on devices of any speed. */
+static void steps_are_as_long_as_they_may(void **state)
+{
+    enum { MS = 1000000 };
+    static const struct {
+        int64_t fixed_ns, per_token_ns, target_ns;
+        uint32_t at_least, at_most;
+    } row[] = {
+        {5 * MS, MS, 100 * MS, 85, 97},
+        {50 * MS, 10 * MS, 100 * MS, 17, 24}, /* never below a piece of the grid */
+        {1000, 1000, 100 * MS, 256, 256},     /* as much as there may be */
+        {0, 2 * MS, 100 * MS, 45, 52},
+        {80 * MS, 0, 100 * MS, 256, 256},
+    };
+    for (size_t i = 0; i < COUNT_OF(row); i++) {
+        struct budget b = {0};
+        uint32_t largest = 0;
+        world_open(1000,
+                   (struct sched_options){.max_seqs = 8, .max_tokens = 256, .max_logits = 8, .grid = 16});
+        sched_add(&w.s, &new_job(1, 5, 200)->q);
+        for (uint32_t step = 0; step < 150; step++) {
+            if (w.s.n_running < 6) sched_add(&w.s, &new_job((int32_t)step + 10, 310, 1)->q);
+            w.s.budget = budget_tokens(&b, row[i].target_ns, w.o.grid, w.o.max_tokens);
+            uint64_t before = w.n_computed_tokens;
+            run_step(false);
+            uint32_t n = (uint32_t)(w.n_computed_tokens - before);
+            double noise = 0.95 + 0.1 * pick(100) / 100;
+            budget_learn(&b, n, (int64_t)((double)(row[i].fixed_ns + n * row[i].per_token_ns) * noise));
+            if (step >= 40) largest = MAX(largest, n);
+        }
+        if (largest < row[i].at_least || largest > row[i].at_most)
+            fail_msg("row %zu: up to %u tokens", i, largest);
+        run_until_idle();
+        world_close();
+    }
+}
+
 static void siblings_wait_for_a_prefix(void **state)
 {
     enum { N = 4, LEN = 256 };
@@ -555,6 +593,7 @@ int main(void)
         cmocka_unit_test(nobody_starves),
         cmocka_unit_test(the_urgent_one_takes_a_place),
         cmocka_unit_test(a_short_prompt_beside_a_long_one),
+        cmocka_unit_test(steps_are_as_long_as_they_may),
         cmocka_unit_test(siblings_wait_for_a_prefix),
         cmocka_unit_test(a_step_is_planned_fast),
         cmocka_unit_test(random_operations),
