@@ -74,10 +74,20 @@ def person(rng, held=False):
     return rng.choice(NAMES) if rng.random() < 0.25 else made_up_word(rng, 1, 3).capitalize()
 
 
+def spliced_word(rng):
+    """The head of one word and the tail of another: its tokens look like those of words nobody listed here."""
+    while True:
+        a, b = rng.choice(WORDS), rng.choice(WORDS)
+        word = a[:rng.randint(2, 4)] + b[-rng.randint(2, 5):]
+        if word not in _HELD:
+            return word
+
+
 def word(rng, held=False):
     if held:
         return rng.choice(HELD_WORDS)
-    return rng.choice(WORDS) if rng.random() < 0.5 else made_up_word(rng)
+    roll = rng.random()
+    return rng.choice(WORDS) if roll < 0.35 else spliced_word(rng) if roll < 0.7 else made_up_word(rng)
 
 
 def pick(rng, pattern):
