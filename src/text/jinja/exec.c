@@ -158,7 +158,10 @@ static enum jj_flow exec_filter(struct jj *r, const struct jj_node *x)
     size_t begin = jj_text_begin(r);
     enum jj_flow flow = exec_scoped(r, &x->body[0], jj_scope_new(r, r->scope));
     struct jj_value v = jj_text_end(r, begin);
-    if (flow == JJ_GO_ON) jj_write_str(r, jj_eval_filters(r, x->kid[0], v));
+    if (flow != JJ_GO_ON) return flow;
+    v = jj_eval_filters(r, x->kid[0], v);
+    if (v.type != JJ_STR) jj_fail(r, "expected str instance, %s found", jj_type_name(v));
+    jj_write(r, v.s, v.n);
     return flow;
 }
 

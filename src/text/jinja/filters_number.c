@@ -188,7 +188,7 @@ static struct jj_value filter_filesizeformat(struct jj *r, const struct jj_call 
     bytes = filter_float(r, &to_float).f;
     if (bytes == 1) return jj_strz("1 Byte");
     if (bytes < base) {
-        snprintf(text, sizeof text, "%.0f Bytes", trunc(bytes));
+        snprintf(text, sizeof text, "%.0f Bytes", trunc(bytes) + 0.0); /* + 0: no "-0" */
         return jj_str_copy(r, text, strlen(text));
     }
     size_t i = 0;

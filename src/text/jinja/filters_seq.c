@@ -133,7 +133,9 @@ static struct jj_value filter_default(struct jj *r, const struct jj_call *c)
 static struct jj_value filter_attr(struct jj *r, const struct jj_call *c)
 {
     if (c->self.type == JJ_UNDEF) jj_fail_undef(r, c->self);
-    struct jj_value name = jj_to_str(r, c->a[0]), v = jj_real_attr(r, c->self, name);
+    struct jj_value name = c->a[0], v;
+    if (name.type != JJ_STR) jj_fail(r, "attribute name must be string, not '%s'", jj_type_name(name));
+    v = jj_real_attr(r, c->self, name);
     return v.type == JJ_MISSING ? jj_undef_attr(r, c->self, name) : v;
 }
 
@@ -175,7 +177,7 @@ static struct jj_value filter_sort(struct jj *r, const struct jj_call *c)
     struct jj_value *key = jj_alloc(&r->arena, l->n, sizeof *key);
     bool case_sensitive = jj_want_bool(r, c->a[1], false);
     for (size_t i = 0; i < l->n; i++) key[i] = sort_key(r, l->item[i], c->a[2], case_sensitive);
-    jj_sort(r, l->item, key, l->n, jj_want_bool(r, c->a[0], false));
+    jj_sort(r, l->item, key, l->n, jj_want_int(r, c->a[0], 0) != 0);
     return list_value(l);
 }
 
@@ -238,22 +240,22 @@ static struct jj_value filter_dictsort(struct jj *r, const struct jj_call *c)
     struct jj_list *l = pairs_of(r, c->self.dict);
     struct jj_value *key = jj_alloc(&r->arena, l->n, sizeof *key);
     for (size_t i = 0; i < l->n; i++) key[i] = fold(r, l->item[i].list->item[by_value], case_sensitive);
-    jj_sort(r, l->item, key, l->n, jj_want_bool(r, c->a[2], false));
+    jj_sort(r, l->item, key, l->n, jj_want_int(r, c->a[2], 0) != 0);
     return list_value(l);
 }
 
 static struct jj_value filter_batch(struct jj *r, const struct jj_call *c)
 {
     int64_t n = jj_want_int(r, c->a[0], 0);
-    struct jj_value out = jj_list_new(r, 0), row = jj_missing(), v;
+    struct jj_value out = jj_list_new(r, 0), row = jj_list_new(r, 0), v;
     for (struct jj_iter it = jj_iter(r, c->self); jj_next(r, &it, &v);) {
-        if (row.type == JJ_MISSING || (int64_t)row.list->n == n) {
-            if (row.type != JJ_MISSING) jj_list_add(r, out.list, row);
+        if ((int64_t)row.list->n == n) {
+            jj_list_add(r, out.list, row);
             row = jj_list_new(r, 0);
         }
         jj_list_add(r, row.list, v);
     }
-    if (row.type == JJ_MISSING) return generator(out);
+    if (row.list->n == 0) return generator(out);
     for (; c->a[1].type > JJ_NONE && (int64_t)row.list->n < n; jj_charge(r, 1))
         jj_list_add(r, row.list, c->a[1]);
     jj_list_add(r, out.list, row);

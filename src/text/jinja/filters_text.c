@@ -57,7 +57,7 @@ static struct jj_value filter_trim(struct jj *r, const struct jj_call *c)
 {
     struct jj_value s = jj_to_str(r, c->self), chars;
     jj_charge_bytes(r, s.n);
-    if (c->a[0].type <= JJ_UNDEF || c->a[0].type == JJ_NONE) return jj_strip(s, NULL, true, true);
+    if (c->a[0].type == JJ_MISSING || c->a[0].type == JJ_NONE) return jj_strip(s, NULL, true, true);
     chars = jj_want_str(r, c->a[0], NULL);
     return jj_strip(s, &chars, true, true);
 }

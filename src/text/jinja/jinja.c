@@ -89,7 +89,7 @@ void jinja_free(struct jinja *t)
 static void set_limits(struct jj *r, const struct jinja_limits *l)
 {
     r->out_max = l->output_bytes ? MIN(l->output_bytes, (size_t)UINT32_MAX) : (size_t)64 << 20;
-    r->arena.max = l->memory_bytes ? l->memory_bytes : (size_t)256 << 20;
+    r->arena.max = l->memory_bytes ? MIN(l->memory_bytes, (size_t)UINT32_MAX) : (size_t)256 << 20;
     r->steps = l->steps ? l->steps : 50000000;
     r->max_depth = l->depth ? l->depth : 1000;
 }

@@ -22,7 +22,8 @@ static void write_text(struct jj *r, struct jj_value s, bool ensure_ascii)
         uint32_t cp = (uint8_t)s.s[i];
         n = 1;
         if (cp >= 0x80 && !ensure_ascii) continue;
-        if (cp >= 0x20 && cp < 0x80 && cp != '"' && cp != '\\') continue;
+        if (cp >= 0x20 && cp < 0x7f && cp != '"' && cp != '\\') continue;
+        if (cp == 0x7f && !ensure_ascii) continue;
         jj_write(r, s.s + from, i - from);
         n = utf8_decode(s.s + i, s.n - i, &cp);
         from = i + n;

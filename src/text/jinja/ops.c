@@ -147,27 +147,29 @@ static struct jj_value add_lists(struct jj *r, struct jj_value a, struct jj_valu
     return v;
 }
 
-static struct jj_value repeat(struct jj *r, struct jj_value a, int64_t n)
+static struct jj_value repeat_text(struct jj *r, struct jj_value a, size_t n)
 {
-    struct jj_value v;
-    if (n < 0) n = 0;
-    if (a.type == JJ_STR) {
-        size_t begin = jj_text_begin(r);
-        if (a.n)
-            for (int64_t i = 0; i < n; i++) {
-                jj_charge(r, 1);
-                jj_write(r, a.s, a.n);
-            }
-        v = jj_text_end(r, begin);
-        v.flags |= a.flags & JJ_SAFE;
-        return v;
-    }
-    v = jj_list_new(r, 0);
-    for (int64_t i = 0; i < n && a.list->n; i++)
-        for (size_t k = 0; k < a.list->n; k++) {
-            jj_charge(r, 1);
-            jj_list_add(r, v.list, a.list->item[k]);
-        }
+    size_t total, have = a.n;
+    if (a.n == 0 || n == 0) return jj_sub(a, 0, 0);
+    if (!checked_mul((size_t)a.n, n, &total)) total = SIZE_MAX; /* refused as too large */
+    char *to = jj_alloc_text(&r->arena, total);
+    jj_charge_bytes(r, total);
+    memcpy(to, a.s, a.n);
+    for (; have < total; have += MIN(have, total - have)) memcpy(to + have, to, MIN(have, total - have));
+    struct jj_value v = jj_str(to, total);
+    v.flags |= a.flags & JJ_SAFE;
+    return v;
+}
+
+static struct jj_value repeat(struct jj *r, struct jj_value a, int64_t times)
+{
+    size_t n = times < 0 ? 0 : (size_t)times, total;
+    if (a.type == JJ_STR) return repeat_text(r, a, n);
+    if (!checked_mul(a.list->n, n, &total)) total = SIZE_MAX;
+    struct jj_value v = jj_list_new(r, total);
+    jj_charge(r, total / 8);
+    for (size_t i = 0; i < total; i++) v.list->item[i] = a.list->item[i % a.list->n];
+    v.list->n = total;
     v.type = a.type;
     return v;
 }

@@ -278,9 +278,9 @@ static struct jj_node *parse_subscript(struct jj_parser *p, const struct jj_node
         jj_expect(p, JJ_T_RBRACKET);
         return x;
     }
-    if (!first) jj_unexpected(p, NULL);
-    if (p->tok.type == JJ_T_COMMA) { /* o[a, b]: the key is a tuple */
-        jj_nodes_add(p, &l, first);
+    if (!first && p->tok.type != JJ_T_RBRACKET) jj_unexpected(p, NULL);
+    if (!first || p->tok.type == JJ_T_COMMA) { /* o[a, b] or o[]: the key is a tuple */
+        if (first) jj_nodes_add(p, &l, first);
         while (jj_skip(p, JJ_T_COMMA)) jj_nodes_add(p, &l, jj_parse_expr(p, true));
         first = node_of_list(p, JJ_X_TUPLE, at, &l);
     }
@@ -645,6 +645,8 @@ static const struct jj_node *parse_one_target(struct jj_parser *p, bool namespac
         x->name2 = jj_intern(p, jj_expect(p, JJ_T_NAME).value);
     } else if (constant_name(t.value, &v)) {
         jj_syntax_error(p->arena->trap, t.at, "can't assign to '%.*s'", (int)t.value.n, t.value.s);
+    } else if (p->loops && x->name == p->tmpl->n_loop) {
+        jj_syntax_error(p->arena->trap, t.at, "Can't assign to special loop variable in for-loop");
     }
     return x;
 }

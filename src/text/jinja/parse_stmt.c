@@ -76,6 +76,7 @@ static struct jj_node *parse_if(struct jj_parser *p, uint32_t at)
 static struct jj_node *parse_for(struct jj_parser *p, uint32_t at)
 {
     struct jj_node *x = jj_node_new(p, JJ_S_FOR, at, 3);
+    p->loops++;
     x->kid[0] = jj_parse_target(p, "in", false);
     if (!jj_skip_name(p, "in")) jj_unexpected(p, "'in'");
     x->kid[1] = jj_parse_tuple(p, false, "recursive");
@@ -84,7 +85,6 @@ static struct jj_node *parse_for(struct jj_parser *p, uint32_t at)
     jj_expect(p, JJ_T_BLOCK_END);
     size_t unknown = p->n_unknown;
     open_bodies(p, x, 2);
-    p->loops++;
     x->body[0] = parse_body(p, "endfor else", at);
     p->loops--;
     if (jj_at_name(p, "else")) {

@@ -166,7 +166,8 @@ static void convert(struct percent *p)
     }
     if (peek(p) == '.') {
         p->at++;
-        s.precision = MAX(number(p, JJ_MAX_PRECISION), (int64_t)0);
+        s.precision = number(p, JJ_MAX_PRECISION);
+        if (s.precision < 0) s.precision = 0;
     }
     while (peek(p) == 'h' || peek(p) == 'l' || peek(p) == 'L') p->at++;
     s.type = peek(p);

@@ -459,7 +459,7 @@ bool jj_next(struct jj *r, struct jj_iter *it, struct jj_value *out)
         if (it->at >= v.n) return false;
         size_t from = it->at;
         it->at += v.flags & JJ_ASCII ? 1 : MAX(utf8_valid_len(v.s + from, v.n - from), (size_t)1);
-        *out = jj_sub(v, from, it->at);
+        *out = jj_plain(jj_sub(v, from, it->at));
         return true;
     case JJ_LIST:
     case JJ_TUPLE:
@@ -555,7 +555,10 @@ struct jj_value jj_from_json(struct jj *r, const json_t *j)
     struct jj_value v = jj_none();
     jj_charge(r, 1);
     switch (json_typeof(j)) {
-    case JSON_STRING: return jj_str(json_string_value(j), json_string_length(j));
+    case JSON_STRING:
+        if (json_string_length(j) > UINT32_MAX)
+            jj_throw(r->trap, ERR_LIMIT, JINJA_LIMIT, "a text of more than 4 GiB");
+        return jj_str(json_string_value(j), json_string_length(j));
     case JSON_INTEGER: return jj_int(json_integer_value(j));
     case JSON_REAL: return jj_float(json_real_value(j));
     case JSON_TRUE: return jj_bool(true);
