@@ -44,7 +44,9 @@ static void on_message(struct http_ws *w, void *user, bool text, const char *p, 
     if (text && n == 5 && !memcmp(p, "close", 5)) {
         http_ws_close(w, 4000, "as you wish");
     } else if (text && n > 6 && !memcmp(p, "flood ", 6)) {
-        t->flood = atoi(p + 6);
+        char count[16] = "";
+        memcpy(count, p + 6, MIN(n - 6, sizeof count - 1));
+        t->flood = atoi(count);
         on_room(w, t);
     } else {
         http_ws_send(w, text, p, n);

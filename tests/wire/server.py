@@ -50,6 +50,8 @@ class Server:
         return self
 
     def __exit__(self, *exc):
+        if exc[0]:
+            self.proc.kill()
         if self.proc.poll() is None:
             self.proc.terminate()
             try:

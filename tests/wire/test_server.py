@@ -220,9 +220,9 @@ def test_request_ids_and_odd_methods(srv):
 def test_a_full_queue_is_answered_429():
     with Server("--parallel", "1", "--queue", "2", "--quiet") as s:
         clients = [s.connect() for _ in range(3)]
-        for c in clients:
+        for i, c in enumerate(clients):  # one runs, two wait
             c.sendall(request("/v1/completions", generation(n=900)))
-        until(lambda: (lambda h: h["running"] + h["queued"])(s.health()) == 3)
+            until(lambda i=i: (s.health()["running"], s.health()["queued"]) == (1, i))
         code, headers, body = s.post("/v1/completions", generation(n=5))
         assert code == 429 and headers["Retry-After"] and body["error"]["code"] == "queue_full"
         assert s.health()["running"] == 1
