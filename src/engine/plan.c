@@ -28,9 +28,9 @@ static void preempt(struct sched *s, struct sched_seq *q)
     sched_enqueue(s, q);
 }
 
-/* Whom to send away for q: of those that come after it and have no share yet the least urgent; among these
- * one that was not sent away twice already, with the least to compute again, the youngest. As only later ones
- * go, the first of all always gets on. */
+/* Whom to send away for q: of those that come after it, which have no share yet, the least urgent; among
+ * these one that was not sent away twice already, with the least to compute again, the youngest. As only
+ * later ones go, the first of all always gets on. */
 static struct sched_seq *choose_victim(const struct sched *s, const struct sched_seq *q)
 {
     enum { OFTEN = 2 };
@@ -38,7 +38,6 @@ static struct sched_seq *choose_victim(const struct sched *s, const struct sched
     uint32_t best_loss = 0;
     for (uint32_t i = s->n_running; i-- && s->running[i] != q;) {
         struct sched_seq *v = s->running[i];
-        if (v->mark == s->step) continue;
         if (best && v->run_level != best->run_level) break; /* sorted: the rest is more urgent */
         uint32_t loss = loss_of(s, v);
         bool spared = v->n_preempted >= OFTEN, best_spared = best && best->n_preempted >= OFTEN;
