@@ -18,7 +18,7 @@ enum { MAX_SIZES = 16, MAX_BATCH = 256, MAX_ROUNDS = 1000, STEP_TOKENS = 512 };
 
 static struct {
     struct session_options model;
-    int64_t n_prompt, n_gen, rounds;
+    int64_t n_prompt, n_gen, depth, rounds;
     const char *batch;
     bool json;
 } o;
@@ -41,6 +41,15 @@ static const struct opt opts[] = {
      .max = 1 << 20,
      .def = "128",
      .help = "decoding steps after it"},
+    {.name = "depth",
+     .letter = 'd',
+     .type = OPT_INT,
+     .at = &o.depth,
+     .min = 0,
+     .max = 1 << 20,
+     .def = "0",
+     .unit = "tokens",
+     .help = "context behind the prompt; its keys and values are not computed, only read"},
     {.name = "batch",
      .letter = 'b',
      .type = OPT_STR,
@@ -163,7 +172,7 @@ static double step_weight_bytes(const struct model_desc *m, uint32_t batch)
 /* The keys and values that a step reads, at the middle of the decoding. */
 static double step_kv_bytes(const struct bench *b, uint32_t batch)
 {
-    double length = (double)o.n_prompt + (double)o.n_gen / 2;
+    double length = (double)(o.depth + o.n_prompt) + (double)o.n_gen / 2;
     return (double)b->plan.kv_block_bytes / KV_BLOCK_TOKENS * length * batch;
 }
 
@@ -171,11 +180,12 @@ static status set_up(struct bench *b, const char *word, struct error *e)
 {
     TRY(parse_sizes(b, o.batch, e));
     if (o.n_prompt + o.n_gen == 0) return fail(e, ERR_ARG, "nothing to do: -p 0 and -n 0");
-    int64_t length = o.n_prompt + o.n_gen;
+    int64_t length = o.depth + o.n_prompt + o.n_gen;
     if (!o.model.ctx) o.model.ctx = length;
     if (length > o.model.ctx)
-        return fail(e, ERR_ARG, "%lld prompt and %lld generated tokens do not fit --ctx %lld",
-                    (long long)o.n_prompt, (long long)o.n_gen, (long long)o.model.ctx);
+        return fail(e, ERR_ARG,
+                    "%lld tokens behind, %lld prompt and %lld generated tokens do not fit --ctx %lld",
+                    (long long)o.depth, (long long)o.n_prompt, (long long)o.n_gen, (long long)o.model.ctx);
     TRY(session_open_model(&b->s, &o.model, word, e));
     b->m = model_desc(b->s.model);
     const struct backend_api *api = b->s.api;
@@ -243,7 +253,7 @@ static status prefill(struct bench *b, double *seconds, struct error *e)
         uint32_t n = MIN((uint32_t)STEP_TOKENS, (uint32_t)o.n_prompt - at);
         b->seq[0] = (struct batch_seq){.token = b->token + at,
                                        .n_token = n,
-                                       .pos = at,
+                                       .pos = (uint32_t)o.depth + at,
                                        .block = b->block,
                                        .n_block = b->n_block,
                                        .n_logits = at + n == o.n_prompt};
@@ -256,7 +266,7 @@ static status prefill(struct bench *b, double *seconds, struct error *e)
 
 static status copy_prompt(struct bench *b, uint32_t batch, struct error *e)
 {
-    uint32_t used = (uint32_t)((o.n_prompt + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS);
+    uint32_t used = (uint32_t)((o.depth + o.n_prompt + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS);
     if (!used || batch == 1) return OK;
     struct kv_copy *list = mem_zalloc((size_t)used * (batch - 1), sizeof *list);
     uint32_t n = 0;
@@ -277,7 +287,7 @@ static status decode(struct bench *b, uint32_t batch, double *seconds, struct er
         for (uint32_t s = 0; s < batch; s++)
             b->seq[s] = (struct batch_seq){.token = token + s,
                                            .n_token = 1,
-                                           .pos = (uint32_t)o.n_prompt + i,
+                                           .pos = (uint32_t)(o.depth + o.n_prompt) + i,
                                            .block = b->block + (size_t)s * b->n_block,
                                            .n_block = b->n_block,
                                            .n_logits = 1};
@@ -326,10 +336,11 @@ static void print_json(struct bench *b)
     buf_json_str(&out, b->s.name, strlen(b->s.name));
     buf_addf(&out, ", \"arch\": \"%s\", \"backend\": \"%s\", \"device\": ", b->m->cfg.arch, b->s.api->name);
     buf_json_str(&out, b->device.name, strlen(b->device.name));
-    buf_addf(
-        &out,
-        ", \"threads\": %u, \"kv_type\": \"%s\", \"n_prompt\": %lld, \"n_gen\": %lld, \"rounds\": %lld, ",
-        b->n_thread, o.model.kv_type, (long long)o.n_prompt, (long long)o.n_gen, (long long)o.rounds);
+    buf_addf(&out,
+             ", \"threads\": %u, \"kv_type\": \"%s\", \"n_prompt\": %lld, \"n_gen\": %lld, \"depth\": %lld, "
+             "\"rounds\": %lld, ",
+             b->n_thread, o.model.kv_type, (long long)o.n_prompt, (long long)o.n_gen, (long long)o.depth,
+             (long long)o.rounds);
     json_spread(&out, "prefill_tok_s", &b->prefill_rate, 1);
     buf_adds(&out, ", ");
     json_spread(&out, "decode_tok_s", &b->decode_rate[0], 1);
@@ -392,7 +403,7 @@ static int bench_main(int argc, char **argv)
 
 const struct command cmd_bench = {
     .name = "bench",
-    .args = "[MODEL | -m MODEL] [-p 512] [-n 128] [-b 1,4,16] [-r 5] [-t N] [--json]",
+    .args = "[MODEL | -m MODEL] [-p 512] [-n 128] [-d 0] [-b 1,4,16] [-r 5] [-t N] [--json]",
     .summary = "measure prefill and decode speed against memory bandwidth",
     .help =
         "Examples:\n"
