@@ -33,7 +33,7 @@ want 0 '"error": "line 1, column 14: .int. object is not iterable"' \
 want 1 'bad.jinja: line 1, column 7: ' "$CORRAL" template --template "$work/bad.jinja"
 want 1 'input line 1: not a JSON object' sh -c "echo nonsense | '$CORRAL' template --template '$work/t.jinja'"
 want 2 'want a time as' "$CORRAL" template --template "$work/t.jinja" --now tomorrow
-want 2 'not supported' "$CORRAL" schema
+
 want 0 'general.license .*apache-2.0' env -i "$CORRAL" inspect demo
 want 0 'in the program' env -i "$CORRAL" doctor
 want 1 'no model file' "$CORRAL" run "$work/none.gguf" -p x
@@ -43,6 +43,10 @@ want 2 'none of f16|f32|q8_0' "$CORRAL" run -p x --kv-type q3
 want 1 'known:' "$CORRAL" run "$CORRAL_SOURCE/models/demo.gguf" -p x --backend none
 want 2 'exclude each other' "$CORRAL" run --raw --chat -p x
 want 2 "CORRAL_TEMP: 'hot'" env CORRAL_TEMP=hot "$CORRAL" run -p x
+want 0 '^Hello, world!$' sh -c "printf 'Hello, world!' | '$CORRAL' tokenize --bos off | '$CORRAL' detokenize"
+want 0 '^"café"$' sh -c "echo '\"café\"' | '$CORRAL' tokenize --jsonl | '$CORRAL' detokenize --jsonl"
+want 1 'line 1: not JSON' sh -c "echo '\"open' | '$CORRAL' tokenize --jsonl"
+want 1 'token id -1 is out of range' sh -c "echo '[-1]' | '$CORRAL' detokenize"
 printf 'not a model' >"$work/bad.gguf"
 want 1 'bad.gguf' "$CORRAL" run "$work/bad.gguf" -p x
 want 1 'cannot write' sh -c "'$CORRAL' --help >/dev/full"
