@@ -293,7 +293,10 @@ static status read_keys(struct api_keys *keys, struct error *e)
 
 static status bind_server(struct http_server **out, struct api_keys *keys, struct error *e)
 {
+    int passed;
+    TRY(http_passed_socket(&passed, e));
     const struct http_options ho = {
+        .listen_fd = passed,
         .host = o.host,
         .port = (uint16_t)o.port,
         .unix_path = o.socket,
@@ -344,6 +347,7 @@ static status serve(struct session *s, struct http_server *server, struct api **
     catch_signals(server);
     TRY(http_server_listen(server, e));
     print_ready(s, server, name, s->engine);
+    http_notify("READY=1");
     return http_server_run(server, e);
 }
 

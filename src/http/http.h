@@ -105,6 +105,11 @@ void     http_server_reload(struct http_server *s);
 bool     http_server_draining(const struct http_server *s);
 uint32_t http_server_connections(const struct http_server *s);
 
+/* ---- the service manager: systemd's protocols, without effect elsewhere -------------------------------- */
+
+status http_passed_socket(int *out, struct error *e); /* for http_options.listen_fd; 0: none was passed */
+void   http_notify(const char *state);                /* "READY=1", ... */
+
 /* ---- request; strings are NUL-terminated too and live as long as the exchange ------------------------ */
 
 const char     *http_method(const struct http_exchange *x);

@@ -63,8 +63,10 @@ static void drain_begin(struct http_loop *l)
     if (l->listener) evconnlistener_free(l->listener); /* closes the socket */
     l->listener = NULL;
     l->listen_fd = -1;
-    if (l == l->server->loop)
+    if (l == l->server->loop) {
+        http_notify("STOPPING=1");
         LOG(INFO, "http", "drain", "connections=%u deadline_ms=%u", atomic_load(&l->server->n_conn), ms);
+    }
     for (struct http_conn *c = l->conns, *next; c; c = next) {
         next = c->next;
         conn_stop(c);

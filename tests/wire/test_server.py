@@ -336,6 +336,25 @@ def test_a_unix_socket():
         assert not os.path.exists(path)
 
 
+def test_a_passed_socket_and_notifications(tmp_path):
+    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notify.bind(str(tmp_path / "notify"))
+    notify.settimeout(20)
+    listener = socket.create_server(("127.0.0.1", 0))
+    early = socket.create_connection(listener.getsockname())  # before the server is there
+    early.sendall(request("/health", method="GET", headers=["Connection: close"]))
+    start = ("import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1');"
+             "os.execv(sys.argv[2], sys.argv[2:])")
+    p = subprocess.Popen([sys.executable, "-c", start, str(listener.fileno()), wire.CORRAL, "serve", wire.DEMO, "--quiet"],
+                         pass_fds=[listener.fileno()], env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")},
+                         stdout=subprocess.PIPE, text=True)
+    assert notify.recv(100) == b"READY=1"
+    assert f":{listener.getsockname()[1]} serves" in p.stdout.readline()
+    assert status(drain(early)) == 200
+    p.terminate()
+    assert notify.recv(100) == b"STOPPING=1" and p.wait(10) == 0
+
+
 def test_the_log_in_json():
     with Server("--log-json") as s:
         s.raw(request("/health?secret", method="GET", headers=["Connection: close", "X-Request-Id: id-7"]))
