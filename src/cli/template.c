@@ -70,8 +70,8 @@ static status read_model(struct source *s, struct error *e)
     struct tokenizer *t = NULL;
     char path[MODEL_PATH_MAX];
     status code = model_file_open(&g, path, o.model, &(struct gguf_options){.meta_only = true}, e);
-    if (code == OK && !o.template && (code = read_template(s, g, e)) != OK) fail_in(e, "%s", path);
-    if (code == OK && !o.show && (code = tokenizer_new(&t, g, e)) != OK) fail_in(e, "%s", path);
+    if (code == OK && !o.template && (code = read_template(s, g, e)) != OK) code = fail_in(e, "%s", path);
+    if (code == OK && !o.show && (code = tokenizer_new(&t, g, e)) != OK) code = fail_in(e, "%s", path);
     if (t) {
         s->bos = token_text(t, tokenizer_bos(t));
         s->eos = token_text(t, tokenizer_eos(t));
@@ -187,7 +187,7 @@ static status render_lines(const struct jinja *t, const struct source *s, const 
         buf_reset(&out);
         if (render_line(t, s, options, line, (size_t)n, &out, e) != OK && first.code == OK) {
             first = *e;
-            fail_in(&first, "input line %llu", number);
+            first.code = fail_in(&first, "input line %llu", number);
         }
         if (out.n) fwrite(out.data, 1, out.n, stdout);
         fflush(stdout);
@@ -216,7 +216,7 @@ static status run_template(struct error *e)
         goto out;
     }
     if ((code = jinja_parse(&t, s.text.data ? s.text.data : "", s.text.n, NULL, e)) != OK) {
-        if (o.template) fail_in(e, "%s", o.template);
+        if (o.template) code = fail_in(e, "%s", o.template);
         goto out;
     }
     code = render_lines(t, &s, &options, e);

@@ -132,7 +132,7 @@ status jinja_render(const struct jinja *t, const json_t *context, const struct j
     if (setjmp(trap.jump) == 0) render(r, context);
     if (trap.code != OK) {
         trap.at = r->node ? r->node->at : 0;
-        report(&trap, t->src, t->n_src, fault, e);
+        trap.code = report(&trap, t->src, t->n_src, fault, e);
         out->n = before;
         out->failed = false;
         if (out->data) out->data[before] = 0;
