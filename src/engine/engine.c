@@ -96,6 +96,7 @@ status engine_new(struct engine **out, const struct model_desc *m, const struct 
     status s = open_backend(en, o, e);
     if (s == OK) {
         en->share = mem_zalloc(en->lim.max_seqs, sizeof *en->share);
+        en->mask = mem_zalloc((m->cfg.n_vocab + 31) / 32, sizeof *en->mask);
         en->part = mem_zalloc(en->lim.max_seqs, sizeof *en->part);
         en->started = pthread_create(&en->thread, NULL, engine_main, en) == 0;
         if (!en->started) s = fail(e, ERR_IO, "cannot start the engine thread");
@@ -143,6 +144,7 @@ void engine_free(struct engine *en)
     free(en->scratch_cancel);
     free(en->share);
     free(en->part);
+    free(en->mask);
     free(en);
 }
 

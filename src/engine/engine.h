@@ -56,6 +56,15 @@ struct engine_event {
 };
 typedef void (*engine_on_event)(void *user, const struct engine_event *ev);
 
+/* What may come next: the state of a grammar, say. Called on the engine thread, but for clone, which engine_submit calls. */
+struct engine_constraint {
+    const void *state;                             /* at the beginning of the answer; stays the caller's */
+    void *(*clone)(const void *state);             /* one for each choice */
+    void  (*free)(void *state);
+    void  (*mask)(void *state, uint32_t *bits);    /* set the bit of each token that may come, ends of generation too */
+    bool  (*accept)(void *state, int32_t token);   /* it was drawn; false ends the request with an error */
+};
+
 struct engine_request {
     const int32_t *prompt; /* copied; n_prompt >= 1 */
     uint32_t       n_prompt;
@@ -71,6 +80,7 @@ struct engine_request {
     uint8_t        cache_class; /* enum kv_class: what stays longest in the cache */
     bool           no_cache;
     bool           no_draft;
+    const struct engine_constraint *constraint; /* NULL, or copied */
     int64_t        queue_timeout_ns, first_timeout_ns, total_timeout_ns; /* from submission until it starts, has its first
                                  token, ends; 0: no limit */
 };

@@ -43,6 +43,7 @@ struct engine {
     uint32_t n_kids; /* choices that wait for their prompt to be computed */
     struct sched_share *share;
     struct batch_seq *part; /* the same as the backend wants it */
+    uint32_t *mask;         /* a bit per token: what a constraint allows */
     uint64_t *scratch_cancel;
     uint32_t cap_scratch;
 };

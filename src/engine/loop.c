@@ -168,17 +168,31 @@ static void count_token(struct engine *en, struct seq *s, int64_t now)
     en->metrics.n_decode_tokens++;
 }
 
+static const uint32_t *mask_of(struct engine *en, struct seq *s)
+{
+    if (!s->constraint.mask) return NULL;
+    memset(en->mask, 0, (en->m->cfg.n_vocab + 31) / 32 * sizeof *en->mask);
+    s->constraint.mask(s->allowed, en->mask);
+    return en->mask;
+}
+
 /* Draw the next token of s. True: it has come to an end, for the reason given. */
 static bool draw(struct engine *en, struct seq *s, const float *logits, int64_t now, enum finish_reason *why,
                  struct error *e)
 {
     struct sample_result r;
     *why = FINISH_ERROR;
-    if (sampler_draw(s->sampler, logits, NULL, s->q.n_known, &r, e) != OK) return true;
+    if (sampler_draw(s->sampler, logits, mask_of(en, s), s->q.n_known, &r, e) != OK) return true;
     count_token(en, s, now);
     sampler_accept(s->sampler, r.token, false);
     *why = FINISH_STOP;
     if (!s->ignore_eos && seq_is_eog(s, r.token)) return true;
+    *why = FINISH_ERROR;
+    if (s->constraint.accept && !s->constraint.accept(s->allowed, r.token)) {
+        (void)fail(e, ERR_LIMIT,
+                   "the constraint cannot take the token it allowed: a limit of its memory or depth");
+        return true;
+    }
     seq_append(s, r.token);
     seq_send_token(s, &r);
     *why = s->q.n_known >= en->lim.max_context ? FINISH_CONTEXT : FINISH_LENGTH;

@@ -63,6 +63,10 @@ status seq_new(struct seq **out, const struct engine_request *r, uint32_t choice
                       .on_event = r->on_event,
                       .user = r->user};
     set_schedule(s, r, max_context);
+    if (r->constraint) {
+        s->constraint = *r->constraint;
+        s->allowed = r->constraint->clone(r->constraint->state);
+    }
     s->token = mem_zalloc(s->cap, sizeof *s->token);
     s->q.token = s->token;
     memcpy(s->token, r->prompt, r->n_prompt * sizeof *s->token);
@@ -78,6 +82,7 @@ void seq_free(struct seq *s)
     if (!s) return;
     ASSERT(s->q.table.n_block == 0);
     free(s->q.table.block);
+    if (s->constraint.free) s->constraint.free(s->allowed);
     sampler_free(s->sampler);
     draft_deinit(&s->draft);
     free(s->token);

@@ -14,6 +14,8 @@ struct seq {
     int32_t        *eog;
     uint32_t        n_eog;
     bool            ignore_eos;
+    struct engine_constraint constraint; /* its functions; none: anything goes */
+    void           *allowed;             /* our state of it */
     engine_on_event on_event;
     void           *user;
     int64_t         first_ns, last_ns; /* when the first and the last token were chosen */

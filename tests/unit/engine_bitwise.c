@@ -207,6 +207,56 @@ static void run_choices(const struct model_desc *m)
     engine_free(en);
 }
 
+/* A constraint that counts: the n-th token must be n modulo 3, or 7 more. */
+static void *count_clone(const void *state)
+{
+    uint32_t *n = mem_alloc(sizeof *n);
+    *n = *(const uint32_t *)state;
+    return n;
+}
+
+static void count_mask(void *state, uint32_t *bits)
+{
+    uint32_t n = *(uint32_t *)state;
+    for (uint32_t id = 0; id < 60; id++)
+        if (id % 3 == n % 3 || id % 10 == 7) bits[id / 32] |= 1u << id % 32;
+}
+
+static bool count_accept(void *state, int32_t token)
+{
+    ++*(uint32_t *)state;
+    return true;
+}
+
+static void run_constrained(const struct model_desc *m)
+{
+    static struct answer a[3][4];
+    static const uint32_t zero;
+    const struct engine_constraint c = {&zero, count_clone, free, count_mask, count_accept};
+    for (uint32_t k = 0; k < 3; k++) { /* alone; with guesses; four choices with guesses */
+        struct error e = {0};
+        int32_t prompt[CONTEXT];
+        uint64_t id;
+        struct engine *en = start(m, &(struct scene){"constrained", 4, 64, 0, k ? 6 : 0, 1, false});
+        struct engine_request r = request(3, m->cfg.n_vocab, prompt, a[k]);
+        for (uint32_t i = 0; i < 4; i++) answer_init(&a[k][i]);
+        r.params.temperature = 0;
+        r.constraint = &c;
+        r.on_event = answers_on_event;
+        r.n = k == 2 ? 4 : 1;
+        if (engine_submit(en, &r, &id, &e) != OK) fail_msg("%s", e.msg);
+        for (uint32_t i = 0; i < MAX(r.n, 1u); i++) {
+            wait_end(&a[k][i]);
+            compare("constrained", k * 10 + i, &a[k][i], &a[0][0]);
+        }
+        engine_free(en);
+    }
+    for (uint32_t i = 0; i < a[0][0].n; i++) {
+        uint32_t t = (uint32_t)a[0][0].token[i];
+        assert_true(t < 60 && (t % 3 == i % 3 || t % 10 == 7));
+    }
+}
+
 static const struct scene scenes[] = {
     {"among sixteen", 16, 256, 0, 0, 1, true},
     {"in pieces", 4, 20, 0, 0, 1, true},
@@ -223,6 +273,7 @@ static void all_scenes(const struct model_desc *m)
     run_alone(m);
     for (size_t i = 0; i < COUNT_OF(scenes); i++) run_scene(m, &scenes[i]);
     run_choices(m);
+    run_constrained(m);
 }
 
 static void tiny_models(void **state)
@@ -261,7 +312,7 @@ static void a_trained_model(void **state)
     const char *shared = getenv("CORRAL_SHARED");
     char path[512];
     struct error e = {0};
-    struct gguf *g;
+    struct gguf *g = NULL;
     struct model *m;
     snprintf(path, sizeof path, "%s/models/stories260K.gguf", shared ? shared : ".");
     if (!shared || gguf_open(&g, path, NULL, &e) != OK) {
