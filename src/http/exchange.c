@@ -116,6 +116,7 @@ bool exchange_take_body(struct http_exchange *x, const char *p, size_t n)
 void exchange_handle(struct http_exchange *x)
 {
     x->state = X_HANDLED;
+    if (!x->refusal && x->route->body == HTTP_BODY_WHOLE) x->refusal = encoding_unpack(x, &x->refusal_why);
     if (x->refusal == 204) {
         http_reply(x, 204, NULL, NULL, 0);
     } else if (x->refusal) {
@@ -270,10 +271,18 @@ static void send_body(struct http_exchange *x, struct buf *b)
 void http_reply(struct http_exchange *x, int code, const char *type, const void *body, size_t n)
 {
     struct buf view = {.data = (char *)body, .n = n, .cap = n}; /* a whole body is written as it is */
+    struct buf packed = {0};
     ASSERT(x->state <= X_HANDLED);
+    const char *coding = encoding_pack(x, type, body, n, &packed);
+    if (coding) {
+        http_set_header(x, "Content-Encoding", coding);
+        view = packed;
+        n = packed.n;
+    }
     send_head(x, code, type, (int64_t)n);
     send_body(x, &view);
     x->conn->proto->end(x);
+    buf_deinit(&packed);
     x->state = X_DONE;
     x->complete = true;
 }

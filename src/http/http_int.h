@@ -197,6 +197,11 @@ const char *exchange_error_body(struct http_server *s, int code, const char *why
 /* An answer to what was not understood was sent: to the log. */
 void exchange_log_refusal(struct http_conn *c, int code, size_t bytes_out);
 
+/* encoding.c: the request's body unpacked in place: 0, or the status to answer and why. */
+int encoding_unpack(struct http_exchange *x, const char **why);
+/* The answer's body packed into out, as the client accepts it: the coding's name, or NULL: send it as it is. */
+const char *encoding_pack(struct http_exchange *x, const char *type, const void *p, size_t n, struct buf *out);
+
 /* cors.c: headers of the coming response; methods are those of the path */
 void cors_headers(struct http_exchange *x, const char *methods);
 bool cors_allows(const struct http_exchange *x, const char *origin);

@@ -1,4 +1,5 @@
 """corral serve from below: bytes on sockets, deadlines, clients that go, signals."""
+import gzip
 import json
 import os
 import re
@@ -334,6 +335,58 @@ def test_a_unix_socket():
                 c.sendall(request("/health", method="GET", headers=["Connection: close"]))
                 assert b'"status":"ok"' in drain(c)
         assert not os.path.exists(path)
+
+
+def zstd_frame(data):
+    """Stored: one raw block."""
+    block = len(data) << 3 | 1
+    return b"\x28\xb5\x2f\xfd\xa0" + len(data).to_bytes(4, "little") + block.to_bytes(3, "little") + data
+
+
+BOMB_BLOCKS = [(131072 << 3 | 1 << 1 | last).to_bytes(3, "little") + b" " for last in (0, 1)]
+BOMB = b"\x28\xb5\x2f\xfd\x00\x38" + BOMB_BLOCKS[0] * 20000 + BOMB_BLOCKS[1]  # 80 kB of 2.6 GB
+
+
+@pytest.mark.parametrize("coding, body, code", [
+    ("gzip", gzip.compress(generation(False, 2)), 200),
+    ("x-gzip", gzip.compress(generation(False, 2)), 200),
+    ("zstd", zstd_frame(generation(False, 2)), 200),
+    ("identity", generation(False, 2), 200),
+    ("gzip", gzip.compress(generation(False, 2, user="x" * 99000)), 200),
+    ("gzip", gzip.compress(b"{" + b" " * 50_000_000), 413),
+    ("zstd", BOMB, 413),
+    ("gzip", gzip.compress(generation(False, 2))[:-6], 400),
+    ("gzip", gzip.compress(generation(False, 2)) + b"more", 400),
+    ("gzip", b"no gzip at all", 400),
+    ("zstd", zstd_frame(generation(False, 2))[:-3], 400),
+    ("zstd", zstd_frame(b"{}") + b"more", 400),
+    ("zstd", b"\x28\xb5\x2f\xfd\xe0" + (1 << 40).to_bytes(8, "little") + b"\0\0\0", 400),
+    ("br", b"{}", 415),
+    ("gzip, gzip", b"{}", 415),
+])
+def test_packed_requests(srv, coding, body, code):
+    memory = srv.memory_kib()
+    answer = srv.raw(request("/v1/completions", body, headers=[f"Content-Encoding: {coding}", "Connection: close"]))
+    assert status(answer) == code and srv.memory_kib() - memory < 4096
+
+
+def test_packed_answers():
+    with Server("--quiet", *(x for i in range(30) for x in ("--alias", f"name-{i}"))) as s:
+        def get(accept, path="/v1/models"):
+            headers = ["Connection: close"] + ([f"Accept-Encoding: {accept}"] if accept else [])
+            head, body = s.raw(request(path, method="GET", headers=headers)).split(b"\r\n\r\n", 1)
+            assert f"\r\nContent-Length: {len(body)}\r\n".encode() in head
+            return head, body
+        head, plain = get(None)
+        assert b"Vary: Accept-Encoding" in head and b"Content-Encoding" not in head and len(json.loads(plain)["data"]) == 31
+        for accept in ("gzip", "br, gzip;q=0.5", "deflate , GZIP ; q=1.0"):
+            head, body = get(accept)
+            assert b"\r\nContent-Encoding: gzip" in head and gzip.decompress(body) == plain and len(body) < len(plain) / 3
+        head, body = get("gzip, zstd")
+        assert b"\r\nContent-Encoding: zstd" in head and body.startswith(b"\x28\xb5\x2f\xfd")
+        for accept in ("gzip;q=0", "gzip; q=0.000", "br", "gzippy", "identity"):
+            assert get(accept)[1] == plain
+        assert b"Content-Encoding" not in get("gzip", "/health")[0]  # too small to gain
 
 
 def test_a_passed_socket_and_notifications(tmp_path):
