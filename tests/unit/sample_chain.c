@@ -517,12 +517,51 @@ static void test_adaptive_target(void **state)
     }
 }
 
+/* Penalties that stand in the chain as often as they may, on logits as far out as a request can put them:
+ * once they became infinite, and the cut-offs after them read past the candidates. */
+static void test_stacked_penalties(void **state)
+{
+    static const struct {
+        float repeat_penalty, bias;
+        int32_t want;
+    } cases[] = {{.01f, 1e9f, 5}, {100, 1e9f, 16}, {100, -1e9f, 16}, {.01f, -1e9f, 16}};
+    static const char *const last[] = {"top_p", "typ_p", "min_p", "top_n_sigma", "xtc", "temperature", "dry"};
+    for (size_t i = 0; i < COUNT_OF(cases) * COUNT_OF(last); i++) {
+        struct sample_params p;
+        struct sampler *s;
+        struct sample_result r;
+        struct error e = {0};
+        const struct sample_bias bias = {5, cases[i / COUNT_OF(last)].bias};
+        float logit[100];
+        char chain[400] = "";
+        for (int k = 0; k < 100; k++) logit[k] = k == 16 ? 20 : 0;
+        for (int k = 1; k < SAMPLE_MAX_CHAIN; k++) strcat(chain, "penalties;");
+        strcat(chain, last[i % COUNT_OF(last)]);
+        sample_params_default(&p);
+        p.bias = &bias;
+        p.n_bias = 1;
+        p.repeat_penalty = cases[i / COUNT_OF(last)].repeat_penalty;
+        p.top_p = p.typical_p = .9f;
+        p.min_p = .1f;
+        p.top_n_sigma = 1;
+        p.temperature = .01f;
+        assert_int_equal(sample_chain_parse(&p, chain, &e), OK);
+        assert_int_equal(sampler_new(&s, &p, COUNT_OF(logit), &e), OK);
+        sampler_accept(s, 5, true);
+        assert_int_equal(sampler_draw(s, logit, NULL, 1, &r, &e), OK);
+        if (r.token != cases[i / COUNT_OF(last)].want)
+            fail_msg("case %zu, then %s: token %d", i / COUNT_OF(last), last[i % COUNT_OF(last)], r.token);
+        sampler_free(s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_by_hand),        cmocka_unit_test(test_against_reference),
-        cmocka_unit_test(test_dry_reference),  cmocka_unit_test(test_mirostat_1),
-        cmocka_unit_test(test_adaptive_state), cmocka_unit_test(test_adaptive_target),
+        cmocka_unit_test(test_by_hand),           cmocka_unit_test(test_against_reference),
+        cmocka_unit_test(test_dry_reference),     cmocka_unit_test(test_mirostat_1),
+        cmocka_unit_test(test_adaptive_state),    cmocka_unit_test(test_adaptive_target),
+        cmocka_unit_test(test_stacked_penalties),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
