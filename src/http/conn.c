@@ -153,9 +153,9 @@ void conn_run(struct http_conn *c)
     c->running = false;
 
     if (!c->dead && conn_in_len(c) > c->loop->server->o.max_pipelined_bytes) {
-        if (c->x && c->x->state != X_BODY && !c->x->tunnel)
+        if (c->x && !exchange_wants_body(c->x) && !c->x->tunnel)
             c->dead = true; /* sends on and on while an answer is pending */
-        else if (c->x && c->x->tunnel)
+        else if (c->x && (c->x->tunnel || c->x->body_paused))
             pause_reading(c, true); /* it does not read; its write deadline runs */
         else if (!c->x)
             pause_reading(c, true); /* only waits for its own reading */

@@ -79,9 +79,12 @@ struct http_exchange *exchange_new(struct http_conn *c, const struct h1_head *h,
     struct route_match m;
     route_find(&m, s->route, s->n_route, x->head.method, x->head.path);
     x->route = m.route;
-    x->max_body = m.route && m.route->body == HTTP_BODY_WHOLE ? s->o.max_body_bytes : SMALL_BODY_BYTES;
+    x->max_body = !m.route                            ? SMALL_BODY_BYTES
+                  : m.route->body == HTTP_BODY_WHOLE  ? s->o.max_body_bytes
+                  : m.route->body == HTTP_BODY_STREAM ? s->o.max_upload_bytes
+                                                      : SMALL_BODY_BYTES;
     buf_init(&x->fields, 16 * 1024);
-    buf_init(&x->body, x->max_body);
+    buf_init(&x->body, s->o.max_body_bytes);
     if (!m.route) {
         x->refusal = m.status;
         x->refusal_why = m.status == 404 ? "no such path" : "this path does not take this method";
@@ -105,15 +108,29 @@ struct http_exchange *exchange_new(struct http_conn *c, const struct h1_head *h,
     return x;
 }
 
+static bool streams_body(const struct http_exchange *x)
+{
+    return x->route && x->route->body == HTTP_BODY_STREAM && !x->refusal;
+}
+
 bool exchange_take_body(struct http_exchange *x, const char *p, size_t n)
 {
     if (n > x->max_body - x->body_got) return false;
     x->body_got += n;
-    if (x->route && x->route->body == HTTP_BODY_WHOLE) buf_add(&x->body, p, n);
+    if (streams_body(x)) {
+        if (n && x->state != X_DONE && x->ops && x->ops->body) x->ops->body(x, x->user, p, n, false);
+    } else if (x->route && x->route->body == HTTP_BODY_WHOLE) {
+        buf_add(&x->body, p, n);
+    }
     return !x->body.failed;
 }
 
-void exchange_handle(struct http_exchange *x)
+bool exchange_wants_body(const struct http_exchange *x)
+{
+    return x->state == X_BODY || (x->body_open && x->state != X_DONE);
+}
+
+static void handle(struct http_exchange *x)
 {
     x->state = X_HANDLED;
     if (!x->refusal && x->route->body == HTTP_BODY_WHOLE) x->refusal = encoding_unpack(x, &x->refusal_why);
@@ -125,6 +142,31 @@ void exchange_handle(struct http_exchange *x)
         x->route->handle(x, x->route->user);
         if (x->state == X_HANDLED && !x->ops) http_reply_error(x, 500, "the handler did not answer");
     }
+}
+
+void exchange_head_done(struct http_exchange *x)
+{
+    if (!streams_body(x)) return;
+    x->body_open = true;
+    handle(x);
+}
+
+void exchange_body_done(struct http_exchange *x)
+{
+    if (!x->body_open) {
+        if (streams_body(x)) exchange_head_done(x); /* there is none */
+        if (x->state == X_BODY) handle(x);
+    }
+    if (!x->body_open) return;
+    x->body_open = false;
+    if (x->state != X_DONE && x->ops && x->ops->body) x->ops->body(x, x->user, NULL, 0, true);
+}
+
+void http_pause_body(struct http_exchange *x, bool pause)
+{
+    if (x->body_paused == pause) return;
+    x->body_paused = pause;
+    if (x->conn->proto->pause) x->conn->proto->pause(x);
 }
 
 /* ---- end --------------------------------------------------------------------------------------------- */

@@ -8,6 +8,8 @@
 
 #include "http/http_int.h"
 
+enum { RENEW_BYTES = 64 * 1024 }; /* of a streamed body, for which its deadline begins anew */
+
 /* ---- writing ----------------------------------------------------------------------------------------- */
 
 static void start_line(struct buf *b, struct http_loop *l, int code, bool close)
@@ -79,6 +81,7 @@ static void refuse_now(struct http_conn *c, int code, const char *why)
 {
     struct http_exchange *x = c->x;
     x->head.keep_alive = false;
+    x->body_open = false;
     http_reply_error(x, code, why);
     c->linger = true;
 }
@@ -125,7 +128,7 @@ static bool read_head(struct http_conn *c)
     evbuffer_drain(in, used);
     if (x->head.framing == H1_NO_BODY) {
         conn_phase(c, PH_BUSY);
-        exchange_handle(x);
+        exchange_body_done(x);
         return true;
     }
     conn_phase(c, PH_BODY);
@@ -138,6 +141,7 @@ static bool read_head(struct http_conn *c)
         else if (evbuffer_get_length(in) == 0)
             conn_write(c, "HTTP/1.1 100 Continue\r\n\r\n", 25);
     }
+    if (x->state == X_BODY) exchange_head_done(x);
     return true;
 }
 
@@ -145,8 +149,9 @@ static bool read_body(struct http_conn *c)
 {
     struct http_exchange *x = c->x;
     struct evbuffer *in = bufferevent_get_input(c->bev);
+    uint64_t before = x->body_got;
     bool any = false, done = x->head.framing == H1_LENGTH && x->body_got == x->head.length;
-    while (!done && evbuffer_get_length(in) > 0) {
+    while (!done && !x->body_paused && exchange_wants_body(x) && evbuffer_get_length(in) > 0) {
         struct evbuffer_iovec v;
         struct h1_fault fault = {413, "the request's body is too large"};
         size_t used = 0;
@@ -163,15 +168,22 @@ static bool read_body(struct http_conn *c)
             done = r == H1_OK;
         }
         if (!ok) {
-            refuse_now(c, fault.status, fault.why);
+            if (x->state <= X_HANDLED)
+                refuse_now(c, fault.status, fault.why);
+            else
+                c->dead = true; /* the answer has begun */
             return true;
         }
         evbuffer_drain(in, used);
         any = true;
     }
-    if (!done) return any;
+    if (!done && any && x->body_open && x->body_got / RENEW_BYTES != before / RENEW_BYTES) {
+        conn_phase(c, PH_BUSY); /* it comes fast enough: a new deadline */
+        conn_phase(c, PH_BODY);
+    }
+    if (!done || x->state == X_DONE) return any;
     conn_phase(c, PH_BUSY);
-    exchange_handle(x);
+    exchange_body_done(x);
     return true;
 }
 
@@ -184,7 +196,8 @@ static void finish_exchange(struct http_conn *c)
     bool keep = x->head.keep_alive && x->complete && !atomic_load(&c->loop->server->draining);
     /* A body cut short must not look whole: no orderly end, but a reset. */
     bool cut = x->status && !x->complete;
-    if (x->tunnel) c->linger = true; /* so that its goodbye arrives */
+    if (x->body_open) keep = false, c->linger = true; /* it answered without reading all */
+    if (x->tunnel) c->linger = true;                  /* so that its goodbye arrives */
     c->x = NULL;
     exchange_end(x, x->complete);
     if (cut) {
@@ -215,6 +228,7 @@ static bool h1_advance(struct http_conn *c)
     struct http_exchange *x = c->x;
     if (!x && c->closing) return conn_close_gently(c);
     if (!x) return conn_out_len(c) < OUT_HIGH_BYTES && read_head(c);
+    if (x->body_open && x->state != X_DONE && read_body(c)) return true;
     switch (x->state) {
     case X_BODY: return read_body(c);
     case X_HANDLED: return false;
@@ -233,6 +247,8 @@ static void h1_deadline(struct http_conn *c)
     bool asked = c->phase == PH_BODY || (c->phase == PH_HEAD && conn_in_len(c) > 0);
     if (!asked)
         c->dead = true;
+    else if (c->x && c->x->state > X_HANDLED)
+        c->dead = true;
     else if (c->x)
         refuse_now(c, 408, "the request's body did not arrive in time");
     else
@@ -241,13 +257,19 @@ static void h1_deadline(struct http_conn *c)
 
 static void h1_eof(struct http_conn *c)
 {
-    bool answering = c->x && c->x->state != X_BODY && c->loop->server->o.half_close_answers;
+    bool answering = c->x && !exchange_wants_body(c->x) && c->loop->server->o.half_close_answers;
     if (answering)
         c->x->head.keep_alive = false;
     else if (c->x || c->phase == PH_LINGER)
         c->dead = true;
     else
         c->closing = true; /* what was answered goes out first */
+}
+
+/* While the handler waits, so does the deadline. */
+static void h1_pause(struct http_exchange *x)
+{
+    if (x->body_open) conn_phase(x->conn, x->body_paused ? PH_BUSY : PH_BODY);
 }
 
 static void h1_stop(struct http_conn *c)
@@ -269,4 +291,5 @@ const struct proto proto_h1 = {.name = "HTTP/1.1",
                                .free = h1_free,
                                .head = h1_head,
                                .body = h1_body,
-                               .end = h1_end};
+                               .end = h1_end,
+                               .pause = h1_pause};

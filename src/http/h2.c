@@ -16,6 +16,7 @@
 #include "http/http_int.h"
 
 enum {
+    RENEW_BYTES = 64 * 1024, /* of a streamed body, for which its deadline begins anew */
     STREAM_HIGH = 16 * 1024, /* of a response, waiting for windows */
     WINDOW_STREAM = 256 * 1024,
     WINDOW_CONNECTION = 1 << 20,
@@ -42,6 +43,7 @@ struct stream {
     size_t out_at;
     bool out_end; /* nothing follows out */
     int64_t deadline_us;
+    size_t held; /* bytes of the request's body whose window was not given back yet */
 };
 
 struct h2 {
@@ -314,7 +316,7 @@ static void begin_exchange(struct h2 *h, struct stream *st)
     stream_free_head(st);
     if (x->extended_connect || st->request_done || x->refusal) {
         st->deadline_us = 0;
-        exchange_handle(x);
+        exchange_body_done(x);
     } else if (x->head.framing == H1_LENGTH && x->head.length > x->max_body) {
         refuse_exchange(st, 413, "the request's body is too large");
     } else {
@@ -323,19 +325,51 @@ static void begin_exchange(struct h2 *h, struct stream *st)
             nghttp2_nv go_on = {(uint8_t *)":status", (uint8_t *)"100", 7, 3, NGHTTP2_NV_FLAG_NONE};
             nghttp2_submit_headers(h->session, NGHTTP2_FLAG_NONE, st->id, NULL, &go_on, 1, NULL);
         }
+        exchange_head_done(x);
     }
+}
+
+static void take_body(struct h2 *h, struct stream *st, const char *p, size_t n)
+{
+    struct http_exchange *x = st->x;
+    uint64_t before = x->body_got;
+    if (!exchange_take_body(x, p, n)) {
+        if (x->state <= X_HANDLED)
+            refuse_exchange(st, 413, "the request's body is too large");
+        else
+            stream_reset(h, st, NGHTTP2_INTERNAL_ERROR); /* the answer has begun */
+    } else if (x->body_open && x->state <= X_HANDLED && x->body_got / RENEW_BYTES != before / RENEW_BYTES) {
+        st->deadline_us = after(options(h)->body_timeout_ms);
+    }
+}
+
+static void h2_pause(struct http_exchange *x)
+{
+    struct h2 *h = x->conn->state;
+    struct stream *st = x->stream;
+    if (x->body_open && x->state <= X_HANDLED)
+        st->deadline_us = x->body_paused ? 0 : after(options(h)->body_timeout_ms);
+    if (x->body_paused || !st->held) return;
+    nghttp2_session_consume_stream(h->session, st->id, st->held);
+    st->held = 0;
 }
 
 static int on_data(nghttp2_session *s, uint8_t flags, int32_t id, const uint8_t *p, size_t n, void *user)
 {
     struct stream *st = nghttp2_session_get_stream_user_data(s, id);
     struct http_exchange *x = st ? st->x : NULL;
+    struct h2 *h = user;
+    nghttp2_session_consume_connection(s, n); /* a stream that waits does not stop the others */
     if (x && x->tunnel && x->state == X_STREAM && x->tunnel->room(x))
         x->tunnel->input(x, (const char *)p, n);
     else if (x && x->tunnel)
-        stream_reset(user, st, NGHTTP2_ENHANCE_YOUR_CALM); /* asks for answers that it does not take */
-    else if (x && x->state == X_BODY && !exchange_take_body(x, (const char *)p, n))
-        refuse_exchange(st, 413, "the request's body is too large");
+        stream_reset(h, st, NGHTTP2_ENHANCE_YOUR_CALM); /* asks for answers that it does not take */
+    else if (x && exchange_wants_body(x))
+        take_body(h, st, (const char *)p, n);
+    if (x && x->body_paused && x->state != X_DONE)
+        st->held += n;
+    else
+        nghttp2_session_consume_stream(s, id, n);
     return 0;
 }
 
@@ -360,9 +394,9 @@ static int on_frame(nghttp2_session *s, const nghttp2_frame *f, void *user)
     if (f->hd.flags & NGHTTP2_FLAG_END_STREAM) st->request_done = true;
     if (f->hd.type == NGHTTP2_HEADERS && !st->head_done)
         begin_exchange(h, st);
-    else if (st->request_done && st->x && st->x->state == X_BODY) {
+    else if (st->request_done && st->x && exchange_wants_body(st->x)) {
         st->deadline_us = 0;
-        exchange_handle(st->x);
+        exchange_body_done(st->x);
     } else if (st->request_done && st->x && st->x->tunnel) {
         stream_reset(h, st, NGHTTP2_CANCEL); /* it just went */
     }
@@ -465,7 +499,7 @@ static void h2_deadline(struct http_conn *c)
         st->deadline_us = 0;
         if (!st->head_done) /* in the middle of a header block nothing else can be said */
             nghttp2_session_terminate_session(h->session, NGHTTP2_ENHANCE_YOUR_CALM);
-        else if (st->x && st->x->state == X_BODY)
+        else if (st->x && st->x->state <= X_HANDLED && exchange_wants_body(st->x))
             refuse_exchange(st, 408, "the request's body did not arrive in time");
         else
             stream_reset(h, st, NGHTTP2_CANCEL); /* the client's windows stay closed */
@@ -503,7 +537,8 @@ static const struct proto proto_h2 = {.name = "HTTP/2",
                                       .free = h2_free,
                                       .head = h2_head,
                                       .body = h2_body,
-                                      .end = h2_end};
+                                      .end = h2_end,
+                                      .pause = h2_pause};
 
 static nghttp2_session *session_new(struct h2 *h)
 {
@@ -523,6 +558,7 @@ static nghttp2_session *session_new(struct h2 *h)
     nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
     nghttp2_option_set_stream_reset_rate_limit(opt, RESET_BURST, RESET_RATE);
     nghttp2_option_set_no_closed_streams(opt, 1);
+    nghttp2_option_set_no_auto_window_update(opt, 1);
     if (nghttp2_session_server_new2(&s, cb, h, opt) != 0) s = NULL;
     nghttp2_option_del(opt);
     nghttp2_session_callbacks_del(cb);

@@ -24,7 +24,8 @@ typedef void (*http_handler)(struct http_exchange *x, void *user);
 
 enum http_body {
     HTTP_BODY_NONE, /* a small body is read and dropped */
-    HTTP_BODY_WHOLE /* the handler is called when all of it is there */
+    HTTP_BODY_WHOLE, /* the handler is called when all of it is there */
+    HTTP_BODY_STREAM /* it is called when the head is there, and attaches a responder that takes the pieces */
 };
 
 enum http_role { /* who may use a route; zero, so that a row which says nothing is not open to all */
@@ -63,7 +64,8 @@ struct http_options {
     const char *tls_client_ca;      /* clients must show a certificate of these authorities */
 
     size_t   max_head_bytes, max_target_bytes, max_body_bytes; /* 0: 32 KiB, 8 KiB, 16 MiB */
-    size_t   max_pipelined_bytes;                              /* input kept while a response is pending; 0: 64 KiB */
+    uint64_t max_upload_bytes; /* of a streamed body; 0: 4 GiB. Every 64 KiB of it must come within body_timeout_ms */
+    size_t   max_pipelined_bytes; /* input kept while a response is pending; 0: 64 KiB */
     uint32_t max_connections, max_per_address;                 /* 0: 1024, no limit */
     uint32_t max_streams;                                      /* of one HTTP/2 connection at once; 0: 128 */
     uint32_t handshake_timeout_ms, head_timeout_ms, body_timeout_ms, write_timeout_ms, idle_timeout_ms;
@@ -140,11 +142,15 @@ enum http_pull {
 struct http_responder { /* all on the loop's thread; every member but end may be NULL */
     void (*wake)(struct http_exchange *x, void *user);  /* after http_waker_fire */
     void (*timer)(struct http_exchange *x, void *user); /* after http_set_timer */
+    /* HTTP_BODY_STREAM: the next bytes, unpacked of chunks and frames; last: there are no more (n may be 0). */
+    void (*body)(struct http_exchange *x, void *user, const char *p, size_t n, bool last);
     enum http_pull (*pull)(struct http_exchange *x, void *user, struct buf *out); /* once http_stream was called */
     void (*end)(struct http_exchange *x, void *user, bool complete); /* exactly once; x is gone afterwards */
 };
 /* The answer comes later. ops stays valid; user is passed to it. */
 void http_attach(struct http_exchange *x, const struct http_responder *ops, void *user);
+/* HTTP_BODY_STREAM: ask the client to wait, and to go on. What is under way may still come (HTTP/2: 256 KiB). */
+void http_pause_body(struct http_exchange *x, bool pause);
 /* Send the head of a response whose body comes from pull. */
 void http_stream(struct http_exchange *x, int code, const char *type);
 void http_set_timer(struct http_exchange *x, uint32_t ms); /* one shot; 0 clears */

@@ -115,7 +115,8 @@ struct http_exchange {
     char                id[65];
 
     struct h1_chunks chunks;
-    size_t           max_body, body_got;
+    uint64_t         max_body, body_got;
+    bool             body_open, body_paused; /* streamed: more is to come; the handler asked to wait */
     struct buf       body;
 
     struct buf  fields; /* of the response */
@@ -145,6 +146,7 @@ struct proto {
     void (*head)(struct http_exchange *x, int code, const char *type, int64_t length); /* length < 0: not known */
     void (*body)(struct http_exchange *x, struct buf *b); /* may be consumed */
     void (*end)(struct http_exchange *x);  /* of the response's body */
+    void (*pause)(struct http_exchange *x); /* body_paused has changed */
 };
 extern const struct proto proto_tls, proto_h1;
 
@@ -187,9 +189,11 @@ void h2_begin(struct http_conn *c);
 /* exchange.c */
 struct http_exchange *exchange_new(struct http_conn *c, const struct h1_head *h, const char *bytes, size_t n);
 void exchange_end(struct http_exchange *x, bool complete); /* tells the responder, logs, frees */
-void exchange_handle(struct http_exchange *x);             /* the request is complete */
 void exchange_pull(struct http_exchange *x);
+void exchange_head_done(struct http_exchange *x); /* before its body: a streamed one's handler is called */
 bool exchange_take_body(struct http_exchange *x, const char *p, size_t n); /* false: larger than allowed */
+void exchange_body_done(struct http_exchange *x);
+bool exchange_wants_body(const struct http_exchange *x); /* is the request's body still being read? */
 void wakers_run(struct http_loop *l);
 const char *http_reason(int code);
 /* The body of an error of this module's own; returns its type. */

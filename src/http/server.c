@@ -63,6 +63,7 @@ static void fill_defaults(struct http_options *o)
     if (!o->max_head_bytes) o->max_head_bytes = 32 * 1024;
     if (!o->max_target_bytes) o->max_target_bytes = 8 * 1024;
     if (!o->max_body_bytes) o->max_body_bytes = 16u << 20;
+    if (!o->max_upload_bytes) o->max_upload_bytes = 4ull << 30;
     if (!o->max_pipelined_bytes) o->max_pipelined_bytes = 64 * 1024;
     if (!o->max_message_bytes) o->max_message_bytes = 1 << 20;
     if (!o->ws_ping_ms) o->ws_ping_ms = 30 * 1000;

@@ -72,8 +72,55 @@ static void health(struct http_exchange *x, void *user)
     http_reply(x, 200, "text/plain", "ok\n", 3);
 }
 
-static const struct http_route routes[] = {{"GET", "/ws", talk, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER},
-                                           {"GET", "/health", health, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER}};
+/* /upload counts bytes and sums them; ?pause: it stops for a moment after each 100 kB; ?early: it answers at
+ * once. */
+struct upload {
+    uint64_t n, sum, paused_at;
+    bool pause;
+};
+
+static void upload_body(struct http_exchange *x, void *user, const char *p, size_t n, bool last)
+{
+    struct upload *u = user;
+    char text[64];
+    for (size_t i = 0; i < n; i++) u->sum = u->sum * 31 + (unsigned char)p[i];
+    u->n += n;
+    if (u->pause && !last && u->n - u->paused_at > 100000) {
+        u->paused_at = u->n;
+        http_pause_body(x, true);
+        http_set_timer(x, 5);
+    }
+    if (!last) return;
+    int len =
+        snprintf(text, sizeof text, "%llu %llu\n", (unsigned long long)u->n, (unsigned long long)u->sum);
+    http_reply(x, 200, "text/plain", text, (size_t)len);
+}
+
+static void upload_resume(struct http_exchange *x, void *user)
+{
+    http_pause_body(x, false);
+}
+static void upload_end(struct http_exchange *x, void *user, bool complete)
+{
+    printf("upload %d\n", complete);
+    fflush(stdout);
+    free(user);
+}
+static const struct http_responder uploading = {
+    .body = upload_body, .timer = upload_resume, .end = upload_end};
+
+static void upload(struct http_exchange *x, void *user)
+{
+    struct upload *u = mem_zalloc(1, sizeof *u);
+    u->pause = !strcmp(http_query(x), "pause");
+    http_attach(x, &uploading, u);
+    if (!strcmp(http_query(x), "early")) http_reply(x, 200, "text/plain", "early\n", 6);
+}
+
+static const struct http_route routes[] = {
+    {"GET", "/ws", talk, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER},
+    {"POST", "/upload", upload, NULL, HTTP_BODY_STREAM, HTTP_ROLE_USER},
+    {"GET", "/health", health, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER}};
 
 static void *run(void *arg)
 {
@@ -89,6 +136,7 @@ static void open_server(void)
     const struct http_options o = {.body_timeout_ms = 1000,
                                    .write_timeout_ms = 1500,
                                    .ws_ping_ms = 1000,
+                                   .max_upload_bytes = 150u << 20,
                                    .max_message_bytes = 300000,
                                    .cors_origin = origins,
                                    .n_cors_origin = 1};
