@@ -36,9 +36,31 @@ void jj_fail_undef(struct jj *r, struct jj_value v)
     jj_fail(r, "%s%s has no element %.*s", of, object, (int)MIN(name.n, 100u), name.s);
 }
 
-void jj_out_of_steps(struct jj *r)
+enum { STEPS_BETWEEN_LOOKS = 10000 };
+
+static int64_t cpu_ns(void)
 {
-    jj_throw(r->trap, ERR_LIMIT, JINJA_LIMIT, "the template takes too many steps");
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+void jj_start_clock(struct jj *r, uint64_t steps, uint32_t cpu_ms)
+{
+    r->steps = 0;
+    r->steps_later = steps;
+    r->deadline_ns = cpu_ns() + (int64_t)cpu_ms * 1000000;
+}
+
+void jj_charge_more(struct jj *r, uint64_t n)
+{
+    n -= r->steps;
+    r->steps = 0;
+    if (n > r->steps_later) jj_throw(r->trap, ERR_LIMIT, JINJA_LIMIT, "the template takes too many steps");
+    if (cpu_ns() > r->deadline_ns) jj_throw(r->trap, ERR_LIMIT, JINJA_LIMIT, "the template takes too long");
+    r->steps_later -= n;
+    r->steps = MIN(r->steps_later, (uint64_t)STEPS_BETWEEN_LOOKS);
+    r->steps_later -= r->steps;
 }
 
 void jj_too_deep(struct jj *r)

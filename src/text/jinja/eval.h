@@ -20,14 +20,16 @@ struct jj_scope {
 
 struct jj {
     struct jj_trap *trap;
+    struct jj_trap own_trap; /* not on the stack: C leaves changed locals uncertain after longjmp */
     struct jj_arena arena;
     const struct jinja *tmpl;
     const struct jj_dict *context;
     struct jj_scope *root, *scope;
     struct buf *out;
-    size_t out_from, out_max;   /* this render's part of out begins there */
-    const struct jj_node *node; /* being evaluated: where an error is */
-    uint64_t steps;             /* left */
+    size_t out_from, out_max;    /* this render's part of out begins there */
+    const struct jj_node *node;  /* being evaluated: where an error is */
+    uint64_t steps, steps_later; /* left until the next look at the clock, and after it */
+    int64_t deadline_ns;         /* of the thread's CPU time */
     uint32_t depth, max_depth;
     bool lenient;
     struct tm now;
@@ -38,14 +40,18 @@ struct jj {
 /* An error that Python would raise as an exception. */
 _Noreturn void jj_fail(struct jj *r, const char *fmt, ...) PRINTF_LIKE(2, 3);
 _Noreturn void jj_fail_undef(struct jj *r, struct jj_value v);
-_Noreturn void jj_out_of_steps(struct jj *r);
+void jj_start_clock(struct jj *r, uint64_t steps, uint32_t cpu_ms);
+/* What jj_charge does once in a while: look at the clock, then allow some more steps. */
+void jj_charge_more(struct jj *r, uint64_t n);
 _Noreturn void jj_too_deep(struct jj *r);
 
 /* Account for work: one step is one evaluated node, or about 32 bytes of text looked at. */
 static inline void jj_charge(struct jj *r, uint64_t n)
 {
-    if (n > r->steps) jj_out_of_steps(r);
-    r->steps -= n;
+    if (n > r->steps)
+        jj_charge_more(r, n);
+    else
+        r->steps -= n;
 }
 static inline void jj_charge_bytes(struct jj *r, uint64_t n)
 {

@@ -1,5 +1,6 @@
 #include "text/jinja/format.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,25 @@
 #include "text/jinja/builtin.h"
 #include "text/jinja/unicode.h"
 
+/* "1.500e+00" to "1.5e+00"; returns where the e is. */
+static char *drop_zeros(char *digits)
+{
+    char *e = strchr(digits, 'e'), *end = e;
+    while (end[-1] == '0') end--;
+    if (end[-1] == '.') end--;
+    memmove(end, e, strlen(e) + 1);
+    return end;
+}
+
+/* A power of two lies closer to its neighbour below than above: the next decimal up may still mean it. */
+static bool next_decimal(char *digits, double f)
+{
+    char *last = strchr(digits, 'e') - 1;
+    if (*last == '9') return false; /* then a shorter one would have done */
+    ++*last;
+    return strtod(digits, NULL) == f;
+}
+
 /* The fewest digits that read back as the same number, laid out as Python does: with an exponent when it
  * would be below -4 or above 15, else with at least one digit after the point. */
 size_t jj_float_repr(char out[40], double f)
@@ -17,11 +37,13 @@ size_t jj_float_repr(char out[40], double f)
     size_t n = 0;
     if (isnan(f)) return (size_t)snprintf(out, 40, "nan");
     if (isinf(f)) return (size_t)snprintf(out, 40, f < 0 ? "-inf" : "inf");
-    for (int p = 0; p < 17; p++) {
+    /* 15 digits are always told apart, so what is shorter only ends in zeros; not so below the normal
+     * numbers. */
+    for (int p = fabs(f) < DBL_MIN ? 0 : 14; p < 17; p++) {
         snprintf(digits, sizeof digits, "%.*e", p, f);
-        if (strtod(digits, NULL) == f) break;
+        if (strtod(digits, NULL) == f || (p == 15 && next_decimal(digits, f))) break;
     }
-    e = strchr(digits, 'e');
+    e = drop_zeros(digits);
     int exp = atoi(e + 1);
     if (exp < -4 || exp >= 16) {
         *e = 0;
@@ -55,6 +77,7 @@ static void write_int(struct jj *r, int64_t i)
 static void write_float(struct jj *r, double f)
 {
     char text[40];
+    jj_charge(r, 10);
     jj_write(r, text, jj_float_repr(text, f));
 }
 

@@ -90,7 +90,7 @@ static void set_limits(struct jj *r, const struct jinja_limits *l)
 {
     r->out_max = l->output_bytes ? MIN(l->output_bytes, (size_t)UINT32_MAX) : (size_t)64 << 20;
     r->arena.max = l->memory_bytes ? MIN(l->memory_bytes, (size_t)UINT32_MAX) : (size_t)256 << 20;
-    r->steps = l->steps ? l->steps : 50000000;
+    jj_start_clock(r, l->steps ? l->steps : 50000000, l->cpu_ms ? l->cpu_ms : 3000);
     r->max_depth = l->depth ? l->depth : 1000;
 }
 
@@ -110,18 +110,26 @@ static void render(struct jj *r, const json_t *context)
     jj_exec(r, &r->tmpl->body);
 }
 
+/* What there is to say, and out as it was before. */
+static status render_failed(struct jj *r, size_t before, struct jinja_fault *fault, struct error *e)
+{
+    r->own_trap.at = r->node ? r->node->at : 0;
+    r->out->n = before;
+    r->out->failed = false;
+    if (r->out->data) r->out->data[before] = 0;
+    return report(&r->own_trap, r->tmpl->src, r->tmpl->n_src, fault, e);
+}
+
 status jinja_render(const struct jinja *t, const json_t *context, const struct jinja_options *options,
                     struct buf *out, struct jinja_fault *fault, struct error *e)
 {
     static const struct jinja_options defaults;
     const struct jinja_options *o = options ? options : &defaults;
-    struct jj_trap trap = {.code = OK};
-    struct jj *r;
     size_t before = out->n;
     if (!json_is_object(context))
         return fail(e, ERR_ARG, "the variables of a template must be a JSON object");
-    r = mem_zalloc(1, sizeof *r); /* not on the stack: longjmp would leave its fields uncertain */
-    r->trap = r->arena.trap = &trap;
+    struct jj *r = mem_zalloc(1, sizeof *r);
+    r->trap = r->arena.trap = &r->own_trap;
     r->tmpl = t;
     r->out = out;
     r->out_from = before;
@@ -129,16 +137,13 @@ status jinja_render(const struct jinja *t, const json_t *context, const struct j
     r->hash_seed = (uintptr_t)r * 0x9e3779b97f4a7c15u; /* nobody outside can prepare colliding keys */
     set_limits(r, &o->limits);
     set_now(r, o->now);
-    if (setjmp(trap.jump) == 0) render(r, context);
-    if (trap.code != OK) {
-        trap.at = r->node ? r->node->at : 0;
-        trap.code = report(&trap, t->src, t->n_src, fault, e);
-        out->n = before;
-        out->failed = false;
-        if (out->data) out->data[before] = 0;
-    }
+    status code = OK;
+    if (setjmp(r->own_trap.jump) == 0)
+        render(r, context);
+    else
+        code = render_failed(r, before, fault, e);
     json_decref(r->parsed);
     jj_arena_deinit(&r->arena);
     free(r);
-    return trap.code;
+    return code;
 }

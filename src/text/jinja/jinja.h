@@ -5,7 +5,7 @@
  * byte for byte. docs/chat-templates.md says what is supported and where the two may differ.
  *
  * A template is parsed once and never changes after that: any number of threads may render it at once. Both
- * template and context may be hostile: a render is bounded in steps, memory, output and depth. */
+ * template and context may be hostile: a render is bounded in steps, time, memory, output and depth. */
 #ifndef CORRAL_JINJA_H
 #define CORRAL_JINJA_H
 
@@ -33,8 +33,9 @@ struct jinja_fault {
 struct jinja_limits {    /* 0: the default */
     size_t output_bytes; /* 64 MiB; captured text counts until it is a value */
     size_t memory_bytes; /* 256 MiB of values */
-    uint64_t steps;      /* 50 million: about as many nanoseconds times 20 */
-    uint32_t depth;      /* 400 nested evaluations */
+    uint64_t steps;      /* 50 million */
+    uint32_t cpu_ms;     /* 3000 of this thread's time: however busy the machine is, the same work fits */
+    uint32_t depth;      /* 1000 nested evaluations */
 };
 
 struct jinja_options {
