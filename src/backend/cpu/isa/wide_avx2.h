@@ -4,6 +4,8 @@
 #define CORRAL_WIDE_H
 
 enum { W_LANES = 8, W_COLUMNS = 4, W_COLUMNS_FLOAT = 6 };
+#define W_PRAGMA(text) _Pragma(#text)
+#define W_UNROLL(n) W_PRAGMA(GCC unroll n)
 
 typedef vf wf;
 typedef vi wi;

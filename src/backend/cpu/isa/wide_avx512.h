@@ -3,6 +3,8 @@
 #define CORRAL_WIDE_H
 
 enum { W_LANES = 16, W_COLUMNS = 8, W_COLUMNS_FLOAT = 12 };
+#define W_PRAGMA(text) _Pragma(#text)
+#define W_UNROLL(n) W_PRAGMA(GCC unroll n)
 #define W_DEPTH(d, quads) (quads)
 
 typedef __m512  wf;
@@ -17,7 +19,7 @@ SIMD wf wf_mul(wf a, wf b) { return _mm512_mul_ps(a, b); }
 SIMD wf wf_fma(wf a, wf b, wf c) { return _mm512_fmadd_ps(a, b, c); }
 SIMD wf wf_from_i(wi a) { return _mm512_cvtepi32_ps(a); }
 SIMD wi wi_zero(void) { return _mm512_setzero_si512(); }
-SIMD wi wi_set_shifted(const int32_t *a, int shift) { return _mm512_slli_epi32(_mm512_set1_epi32(*a), (unsigned)shift); }
+SIMD wi wi_set_shifted(const int32_t *a, int shift) { return _mm512_sll_epi32(_mm512_set1_epi32(*a), _mm_cvtsi32_si128(shift)); }
 SIMD wi wi_four_bytes(const void *p)
 {
     int32_t four;

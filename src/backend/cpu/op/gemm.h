@@ -50,7 +50,7 @@ SIMD void bytes_tile(float *const *y, const struct act_row *x, const void *panel
                     i[r][c] = ZERO ? wi_set_shifted(&x[c].byte.minus[sum_at], __builtin_ctz(ZERO | 256)) : wi_zero();
             for (int j = 0; j < quads; j += depth) {
                 wt t[W_ROWS][W_COLUMNS];
-#pragma GCC unroll 8
+                W_UNROLL(8)
                 for (int d = 0; d < depth; d++, w += PANEL_STEP) {
                     for (int r = 0; r < W_ROWS; r++) {
                         wb wr = wb_load(w + 4 * W_LANES * r);
@@ -89,7 +89,7 @@ SIMD void pairs_tile(float *const *y, const struct act_row *x, const void *panel
             wi i[W_ROWS][W_COLUMNS];
             for (int c = 0; c < NC; c++)
                 for (int r = 0; r < W_ROWS; r++) i[r][c] = wi_zero();
-#pragma GCC unroll 16
+            W_UNROLL(16)
             for (int j = 0; j < GROUP / 2; j++, w += PANEL_STEP / 2) {
                 for (int c = 0; c < NC; c++) {
                     const int16_t *a = x[c].pair.q + 32 * g + (size_t)(h * GROUP + 2 * j);
