@@ -149,10 +149,10 @@ static void fork_of(struct seq *to, const struct seq *from)
 
 static void truncate_some(struct seq *s)
 {
-    s->computed = pick(s->computed + 1);
+    s->computed = pick(s->computed); /* there is always a next token */
     s->n = s->computed + 1;
     kv_truncate(kv, &s->t, s->computed);
-    if (s->n > s->computed) s->token[s->computed] = (int32_t)(60000 + pick(3));
+    s->token[s->computed] = (int32_t)(60000 + pick(3));
 }
 
 static void check_counts(void)
