@@ -5,7 +5,7 @@
 #ifndef CORRAL_WIDE_H
 #define CORRAL_WIDE_H
 
-enum { W_LANES = 8, W_COLUMNS = 2, W_COLUMNS_FLOAT = 2 };
+enum { W_LANES = 8, W_COLUMNS = 2, W_COLUMNS_FLOAT = 4 };
 #define W_UNROLL(n) /* not here: it would only make compiling slow */
 #define W_DEPTH(d, quads) (quads)
 
