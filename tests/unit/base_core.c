@@ -30,6 +30,18 @@ static status fails_within(struct error *e)
 
 #include <cmocka.h> /* last: it defines fail, so ours is (fail) from here on */
 
+/* A sanitizer shall answer what is too large with NULL, as malloc does. */
+const char *__asan_default_options(void);
+const char *__tsan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
+const char *__tsan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
+
 static void errors_say_what_and_where(void **state)
 {
     struct error e = {0};
