@@ -34,7 +34,7 @@ status api_keys_read(struct api_keys *k, const char *path, struct error *e)
         for (size_t n = strlen(line); n && strchr(" \t\r", line[n - 1]); n--) line[n - 1] = 0;
         if (*line == 0 || *line == '#') continue;
         s = api_keys_add(k, line, e);
-        if (s != OK) fail_in(e, "%s, line %zu", path, number);
+        if (s != OK) s = fail_in(e, "%s, line %zu", path, number);
     }
     if (s == OK && k->n == before) s = fail(e, ERR_FORMAT, "%s holds no API key", path);
     buf_deinit(&b);
