@@ -127,6 +127,11 @@ struct schema {
         struct shape shape;
         struct num_shape *next;
     } * numbers;
+    struct denied {
+        const json_t *value;
+        const struct dfa *dfa;
+        struct denied *next;
+    } * denied; /* strings that enum denies */
     struct object *any_object;
 };
 
@@ -144,6 +149,7 @@ json_t *schema_own(struct schema *s, json_t *j); /* keeps a synthetic schema ali
 
 /* schema_disjoint.c: no value can be valid under both, as far as a quick look can tell */
 bool schema_disjoint(struct schema *s, const json_t *a, const json_t *b, int depth);
+bool schema_disjoint_objects(struct schema *s, const json_t *a, const json_t *b); /* no object can */
 
 /* schema_emit.c: the alternatives of a conjunction that has no choices left */
 void schema_emit(struct schema *s, struct schema_node *n, const struct conj *c);

@@ -129,3 +129,18 @@ bool schema_disjoint(struct schema *s, const json_t *a, const json_t *b, int dep
         if (schema_disjoint(s, a, json_array_get(all, i), depth + 1)) return true;
     return false;
 }
+
+static const json_t *behind_ref(struct schema *s, const json_t *j)
+{
+    const json_t *ref;
+    for (int hops = 0; hops < MAX_DEPTH && json_is_string(ref = json_object_get(j, "$ref")); hops++)
+        j = schema_resolve(s, j, json_string_value(ref));
+    return j;
+}
+
+bool schema_disjoint_objects(struct schema *s, const json_t *a, const json_t *b)
+{
+    a = behind_ref(s, a);
+    b = behind_ref(s, b);
+    return members_differ(s, a, b, 0) || members_differ(s, b, a, 0);
+}

@@ -33,7 +33,7 @@ json_t *schema_own(struct schema *s, json_t *j)
     return j;
 }
 
-/* Lists that conjunctions share: an element before what was there. */
+/* Lists that conjunctions share: an element before what was there. list is named twice. */
 #define PREPEND(s, list, ...)                                                                                \
     do {                                                                                                     \
         const __typeof__(*(list)) x_ = {.next = (list), __VA_ARGS__};                                        \
@@ -188,19 +188,37 @@ static void allow_values(struct schema *s, struct conj *c, const json_t *values)
 
 static void forbid_value(struct schema *s, struct conj *c, const json_t *v)
 {
-    const char *text = json_string_value(v);
-    size_t n = json_string_length(v);
     switch (json_typeof(v)) {
     case JSON_NULL: c->types &= ~(unsigned)T_NULL; break;
     case JSON_TRUE: c->types &= ~(unsigned)T_TRUE; break;
     case JSON_FALSE: c->types &= ~(unsigned)T_FALSE; break;
-    case JSON_STRING:
-        PREPEND(s, c->langs, .dfa = lang_texts(s->b, &text, &n, 1, false), .negative = true);
-        break;
+    case JSON_STRING: break; /* see forbid_strings */
     case JSON_INTEGER:
     case JSON_REAL: PREPEND(s, c->none_of, .value = v); break;
     default: require_one(s, c, schema_of_value(s, v), true); break;
     }
+}
+
+/* The strings of a value, or of an array of values, are none of them allowed. */
+static void forbid_strings(struct schema *s, struct conj *c, const json_t *v)
+{
+    struct denied *known = s->denied;
+    while (known && known->value != v) known = known->next;
+    if (!known) {
+        size_t n = json_is_array(v) ? json_array_size(v) : 1, k = 0;
+        const char **text = build_alloc(s->b, n + 1, sizeof *text);
+        size_t *len = build_alloc(s->b, n + 1, sizeof *len);
+        for (size_t i = 0; i < n; i++) {
+            const json_t *x = json_is_array(v) ? json_array_get(v, i) : v;
+            if (!json_is_string(x)) continue;
+            text[k] = json_string_value(x);
+            len[k++] = json_string_length(x);
+        }
+        known = build_alloc(s->b, 1, sizeof *known);
+        *known = (struct denied){v, k ? lang_texts(s->b, text, len, k, false) : NULL, s->denied};
+        s->denied = known;
+    }
+    if (known->dfa) PREPEND(s, c->langs, .dfa = known->dfa, .negative = true);
 }
 
 static void assert_enum(struct schema *s, struct conj *c, const json_t *j, const json_t *v)
@@ -212,6 +230,7 @@ static void deny_enum(struct schema *s, struct conj *c, const json_t *j, const j
 {
     if (!json_is_array(v)) schema_invalid(s, j, "enum is not an array");
     for (size_t i = 0; i < json_array_size(v); i++) forbid_value(s, c, json_array_get(v, i));
+    if (c->types & T_STRING) forbid_strings(s, c, v);
 }
 static void assert_const(struct schema *s, struct conj *c, const json_t *j, const json_t *v)
 {
@@ -222,6 +241,7 @@ static void assert_const(struct schema *s, struct conj *c, const json_t *j, cons
 static void deny_const(struct schema *s, struct conj *c, const json_t *j, const json_t *v)
 {
     forbid_value(s, c, v);
+    if (json_is_string(v) && c->types & T_STRING) forbid_strings(s, c, v);
 }
 
 /* Numbers */
@@ -711,6 +731,17 @@ static void deny_any_of(struct schema *s, struct conj *c, const json_t *j, const
     check_list(s, j, v);
     all_of(s, c, v, true);
 }
+/* Not other, beside a. Where no object can be both, that is said of other types only. */
+static void deny_other(struct schema *s, struct branch *b, const json_t *a, const json_t *other)
+{
+    if (!schema_disjoint_objects(s, a, other)) {
+        branch_add(s, b, other, true);
+        return;
+    }
+    json_t *either = json_pack("{s:[{s:s},{s:O}]}", "anyOf", "type", "object", "not", other);
+    branch_add(s, b, schema_own(s, either), false);
+}
+
 static void assert_one_of(struct schema *s, struct conj *c, const json_t *j, const json_t *v)
 {
     struct choice *x = new_choice(s, c);
@@ -722,7 +753,7 @@ static void assert_one_of(struct schema *s, struct conj *c, const json_t *j, con
         struct branch *b = new_branch(s, x);
         for (size_t k = n; k-- > 0;)
             if (k != i && !schema_disjoint(s, a, json_array_get(v, k), 0))
-                branch_add(s, b, json_array_get(v, k), true);
+                deny_other(s, b, a, json_array_get(v, k));
         branch_add(s, b, a, false);
     }
 }
@@ -903,10 +934,12 @@ static void apply_whole(struct schema *s, struct conj *c, const json_t *j, bool 
         const json_t *v = json_object_get(j, k->name);
         if (!v || (only_ref && k != &ref_keyword)) continue;
         if (k != &ref_keyword && spoken_for(j, i, negative)) continue;
-        if (negative)
-            PREPEND(s, new_branch(s, x)->lits, .lit = {.schema = j, .keyword = k, .negative = true});
-        else
+        if (negative) {
+            struct branch *b = new_branch(s, x);
+            PREPEND(s, b->lits, .lit = {.schema = j, .keyword = k, .negative = true});
+        } else {
             k->assert_(s, c, j, v);
+        }
     }
 }
 
@@ -936,31 +969,117 @@ static void apply(struct schema *s, struct conj *c, const struct lit *lit)
     }
 }
 
-/* Multiply the choices of c out. */
-static void settle(struct schema *s, struct schema_node *n, struct conj c)
+static void apply_all(struct schema *s, struct conj *c, const struct lits *lits)
 {
-    /* What is no choice first: it may rule out branches of the others. */
-    for (bool more = true; more && c.types;) {
-        const struct choice *open = NULL, *all = c.choices;
+    build_work(s->b, 10);
+    for (; c->types && lits; lits = lits->next) apply(s, c, &lits->lit);
+}
+
+/* Whether b says no more of values of its one type than a does. */
+static bool adds_nothing(const struct conj *a, const struct conj *b)
+{
+    if (a->one_of != b->one_of || a->choices != b->choices || a->types != b->types) return false;
+    switch (b->types) {
+    case T_NUMBER: return memcmp(&a->num, &b->num, sizeof a->num) == 0 && a->none_of == b->none_of;
+    case T_STRING: return a->langs == b->langs && a->len_min == b->len_min && a->len_max == b->len_max;
+    case T_ARRAY:
+        return a->arrays == b->arrays && a->items == b->items && a->items_min == b->items_min &&
+               a->items_max == b->items_max;
+    case T_OBJECT:
+        return a->objects == b->objects && a->required == b->required && a->dependent == b->dependent &&
+               a->names == b->names && a->members == b->members && a->members_min == b->members_min &&
+               a->members_max == b->members_max;
+    default: return true;
+    }
+}
+
+enum outcome { OPEN, SETTLED, IMPOSSIBLE };
+
+/* Drop the branches of a choice that c rules out; a choice of which one branch holds anyway is settled. */
+static enum outcome simplify(struct schema *s, const struct conj *c, struct choice *choice)
+{
+    const struct branch *kept = NULL;
+    for (const struct branch *b = choice->first; b; b = b->next) {
+        struct conj own = *c;
+        own.choices = NULL;
+        apply_all(s, &own, b->lits);
+        if (!own.types) continue;
+        own.choices = own.choices ? own.choices : c->choices;
+        if (adds_nothing(c, &own)) return SETTLED;
+        struct branch *copy = build_alloc(s->b, 1, sizeof *copy);
+        *copy = (struct branch){b->lits, kept};
+        kept = copy;
+    }
+    choice->first = NULL; /* back in order */
+    for (; kept; kept = kept->next) {
+        struct branch *copy = build_alloc(s->b, 1, sizeof *copy);
+        *copy = (struct branch){kept->lits, choice->first};
+        choice->first = copy;
+    }
+    return choice->first ? OPEN : IMPOSSIBLE;
+}
+
+/* Apply what is no choice, drop what is settled, until nothing changes. false: no value is left. */
+static bool propagate(struct schema *s, struct conj *c, bool one_type)
+{
+    for (bool more = true; more;) {
+        const struct choice *all = c->choices, *open = NULL;
         more = false;
-        c.choices = NULL;
+        c->choices = NULL;
         for (; all; all = all->next) {
-            if (all->first && !all->first->next) {
+            struct choice *x = build_alloc(s->b, 1, sizeof *x);
+            enum outcome o = all->first ? OPEN : IMPOSSIBLE;
+            x->first = all->first;
+            if (one_type && x->first && x->first->next) o = simplify(s, c, x);
+            if (o == IMPOSSIBLE) return false;
+            if (o == SETTLED) continue;
+            if (!x->first->next) {
                 more = true;
-                for (const struct lits *l = all->first->lits; l; l = l->next) apply(s, &c, &l->lit);
+                apply_all(s, c, x->first->lits);
+                if (!c->types) return false;
                 continue;
             }
-            struct choice *kept = build_alloc(s->b, 1, sizeof *kept);
-            *kept = (struct choice){all->first, open};
-            open = kept;
+            x->next = open;
+            open = x;
         }
         for (; open; open = open->next) {
-            struct choice *kept = build_alloc(s->b, 1, sizeof *kept);
-            *kept = (struct choice){open->first, c.choices};
-            c.choices = kept;
+            struct choice *x = build_alloc(s->b, 1, sizeof *x);
+            *x = (struct choice){open->first, c->choices};
+            c->choices = x;
         }
     }
-    if (!c.types) return;
+    return true;
+}
+
+/* The choice of the fewest branches, taken out of c. */
+static const struct branch *take_smallest(struct schema *s, struct conj *c)
+{
+    const struct choice *best = NULL, *rest = NULL;
+    size_t best_n = SIZE_MAX;
+    for (const struct choice *x = c->choices; x; x = x->next) {
+        size_t n = 0;
+        for (const struct branch *b = x->first; b; b = b->next) n++;
+        if (n < best_n) {
+            best_n = n;
+            best = x;
+        }
+    }
+    for (const struct choice *x = c->choices; x; x = x->next) {
+        if (x == best) continue;
+        struct choice *copy = build_alloc(s->b, 1, sizeof *copy);
+        *copy = (struct choice){x->first, rest};
+        rest = copy;
+    }
+    c->choices = rest;
+    return best->first;
+}
+
+/* Multiply the choices of c out, one type at a time: most of what is denied of other types then falls away.
+ */
+static void settle(struct schema *s, struct schema_node *n, struct conj c)
+{
+    bool one_type = (c.types & (c.types - 1)) == 0;
+    if (!c.types || !propagate(s, &c, one_type)) return;
     if (!c.choices) {
         if (n->node.n_alt > MAX_ALTERNATIVES)
             build_fail(s->b, ERR_LIMIT, "too complex: more than %d alternatives in one place",
@@ -968,12 +1087,17 @@ static void settle(struct schema *s, struct schema_node *n, struct conj c)
         schema_emit(s, n, &c);
         return;
     }
-    const struct choice *first = c.choices;
-    c.choices = first->next;
-    for (const struct branch *b = first->first; b; b = b->next) {
+    if (c.types & (c.types - 1)) {
+        for (unsigned type = 1; type < T_ALL; type <<= 1) {
+            struct conj own = c;
+            own.types &= type;
+            settle(s, n, own);
+        }
+        return;
+    }
+    for (const struct branch *b = take_smallest(s, &c); b; b = b->next) {
         struct conj own = c;
-        build_work(s->b, 30);
-        for (const struct lits *l = b->lits; own.types && l; l = l->next) apply(s, &own, &l->lit);
+        apply_all(s, &own, b->lits);
         settle(s, n, own);
     }
 }
