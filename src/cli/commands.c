@@ -19,7 +19,7 @@ const struct command_row command_table[] = {
     {LOOK, &cmd_schema},
     {MEASURE, &cmd_bench},
     {MEASURE, &cmd_eval},
-    /* {MEASURE, &cmd_quantize}, */
+    {MEASURE, &cmd_quantize},
     {AROUND, &cmd_doctor},
     {AROUND, &cmd_completion},
     {NULL, NULL},
