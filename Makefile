@@ -71,14 +71,14 @@ release-tests: venv
 
 asan-tests: venv
 	@$(CONFIGURE) asan
-	@cmake --build --preset asan
-	@cd build-asan && $(CTEST) -L 'unit|golden'
+	@cmake --build --preset asan --target unit_tests
+	@cd build-asan && $(CTEST) -L unit
 
 # The modules with threads in them.
 tsan-tests: test-packages
 	@$(CONFIGURE) tsan
-	@cmake --build --preset tsan
-	@cd build-tsan && $(CTEST) -L unit -R '^(base|backend|kv|engine|http|api)_'
+	@cmake --build --preset tsan --target thread_tests
+	@cd build-tsan && $(CTEST) -L threads
 
 fuzz-tests: test-packages
 	@$(CONFIGURE) fuzz
