@@ -93,6 +93,19 @@ static bool array_possible(struct array *a)
     return a->min <= max;
 }
 
+/* Whether from every state some class of names can be reached that has values. */
+static bool always_open(const struct object *o)
+{
+    const struct dfa *d = o->key.dfa;
+    for (uint32_t q = 1; q < d->n_state; q++) {
+        bool some = !d->state[q].n_edge;
+        for (uint32_t i = o->n_name; !some && i < o->n_label; i++)
+            some = bit(o->possible, i) && bit(o->reach + (size_t)q * o->words, i);
+        if (!some) return false;
+    }
+    return true;
+}
+
 static void find_possible(struct schema *s)
 {
     for (bool more = true; more;) {
@@ -112,6 +125,7 @@ static void find_possible(struct schema *s)
         for (uint32_t k = 0; k < s->node[i]->node.n_alt; k++) {
             struct alt *a = &s->node[i]->node.alt[k];
             if (a->object) a->object->empty = !object_possible(a->object);
+            if (a->object) a->object->free = always_open(a->object);
             if (!a->array) continue;
             a->array->empty = !array_possible(a->array);
             for (int64_t p = 0; p <= a->array->n_prefix && p < a->array->max; p++) {

@@ -269,10 +269,6 @@ static void set_reach(struct objects *x)
         }
     }
     o->reach = reach;
-    o->free = o->n_label == o->n_name + 1;
-    for (uint32_t q = 1; o->free && q < d->n_state; q++)
-        if (d->state[q].n_edge)
-            o->free = reach[(size_t)q * o->words + (o->n_name >> 6)] >> (o->n_name & 63) & 1;
 }
 
 void schema_emit_object(struct schema *s, struct schema_node *n, const struct conj *c)

@@ -488,7 +488,9 @@ bool thread_is_free(const struct thread *t)
     case SHAPE_COLON: return true;
     case SHAPE_KEY: {
         const struct object *o = t->frame->object;
-        return o->free && has_bit(available_of(t->frame), o->n_name);
+        for (uint32_t i = o->n_name; i < o->n_label; i++)
+            if (has_bit(o->possible, i) && !has_bit(available_of(t->frame), i)) return false;
+        return o->free;
     }
     default: return false;
     }
