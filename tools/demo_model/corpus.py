@@ -38,7 +38,7 @@ def one(rng):
 def exchanges(rng):
     """Messages of one conversation, its tools, its system prompt."""
     roll = rng.random()
-    if roll < 0.42:
+    if roll < 0.5:
         tools = toolcalls.offer(rng)
         samples = []
         for _ in range(rng.choice([1, 2, 3, 4, 5])):
@@ -50,7 +50,7 @@ def exchanges(rng):
         schemas = [t.schema for t in tools] if tools else samples[0].tools
         if messages:
             return messages, schemas, rng.choice(SYSTEM) if rng.random() < 0.25 else ""
-    if roll < 0.53:
+    if roll < 0.6:
         return skills.memory(rng, between=[s for s in (one(rng) for _ in range(rng.choice([0, 0, 1, 2, 4]))) if not s.system]).messages, [], rng.choice(SYSTEM) if rng.random() < 0.2 else ""
     samples = [one(rng) for _ in range(rng.choice([1, 1, 2, 3, 4]))]
     if samples[0].system:

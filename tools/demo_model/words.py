@@ -60,26 +60,28 @@ def city(rng, held=False):
     roll = rng.random()
     if roll < 0.25:
         return rng.choice(CITIES)
-    name = made_up_word(rng, 2, 3).capitalize()
-    if roll < 0.33:
+    name = (spliced_word(rng, CITIES) if rng.random() < 0.3 else made_up_word(rng, 2, 3)).capitalize()
+    if roll < 0.4:
         return rng.choice(["New", "San", "Port", "Los", "Saint", "Fort", "North", "Lake"]) + " " + name
-    if roll < 0.36:
+    if roll < 0.5:
         return name + rng.choice([" de ", " am ", " "]) + made_up_word(rng, 1, 2).capitalize()
-    return name + (rng.choice(["burg", "ton", "ville", "stad", "ford", "ia", "port"]) if roll < 0.5 else "")
+    return name + (rng.choice(["burg", "ton", "ville", "stad", "ford", "ia", "port"]) if roll < 0.65 else "")
 
 
 def person(rng, held=False):
     if held:
         return rng.choice(HELD_NAMES)
-    return rng.choice(NAMES) if rng.random() < 0.25 else made_up_word(rng, 1, 3).capitalize()
+    if rng.random() < 0.25:
+        return rng.choice(NAMES)
+    return (spliced_word(rng, NAMES) if rng.random() < 0.3 else made_up_word(rng, 1, 3)).capitalize()
 
 
-def spliced_word(rng):
+def spliced_word(rng, words=None):
     """The head of one word and the tail of another: its tokens look like those of words nobody listed here."""
     while True:
-        a, b = rng.choice(WORDS), rng.choice(WORDS)
+        a, b = rng.choice(words or WORDS).lower(), rng.choice(words or WORDS).lower()
         word = a[:rng.randint(2, 4)] + b[-rng.randint(2, 5):]
-        if word not in _HELD:
+        if word not in _HELD and " " not in word:
             return word
 
 
