@@ -57,14 +57,16 @@ static const struct quantize_rule
         {ATTN_V, ALWAYS, DT_Q5_K}, {ATTN_OUTPUT, ALWAYS, DT_Q5_K},
         {FFN_DOWN, ALWAYS, DT_Q5_K}, {0}},
     q4_k_s[] = {
-        {ATTN_V, FIRST_4, DT_Q5_K}, {ATTN_OUTPUT, OF_8_EXPERTS, DT_Q5_K}, {FFN_DOWN, FIRST_8TH, DT_Q5_K}, {0}},
+        {ATTN_V, FIRST_4, DT_Q5_K}, {ATTN_OUTPUT, OF_8_EXPERTS, DT_Q5_K},
+        {FFN_DOWN, FIRST_8TH, DT_Q5_K}, {0}},
     q4_k_m[] = {
         {ATTN_V, SOME, DT_Q6_K}, {ATTN_OUTPUT, OF_8_EXPERTS, DT_Q5_K},
         {FFN_DOWN, SOME, DT_Q6_K}, {0}},
     q5_k_m[] = {
         {ATTN_V, SOME, DT_Q6_K}, {FFN_DOWN, SOME, DT_Q6_K}, {0}},
     iq4[] = {
-        {ATTN_V, SHARED_KV, DT_Q5_K}, {ATTN_OUTPUT, OF_8_EXPERTS, DT_Q5_K}, {FFN_DOWN, FIRST_8TH, DT_Q5_K}, {0}},
+        {ATTN_V, SHARED_KV, DT_Q5_K}, {ATTN_OUTPUT, OF_8_EXPERTS, DT_Q5_K},
+        {FFN_DOWN, FIRST_8TH, DT_Q5_K}, {0}},
     ternary[] = {
         {TOKEN_EMBD, ALWAYS, DT_Q4_K}, {0}},
     mxfp4[] = {
@@ -98,10 +100,10 @@ static const struct { const char *name, *means; } aliases[] = {
     {"Q3_K", "Q3_K_M"}, {"Q4_K", "Q4_K_M"}, {"Q5_K", "Q5_K_M"},
 };
 
-/* What takes the place of a type whose blocks do not divide the rows, with bits to spare rather than too few. */
+/* What takes the place of a type whose blocks do not divide the rows: rather more bits than fewer. */
 static const struct { enum dtype type, instead; } fallbacks[] = {
-    {DT_Q2_K, DT_IQ4_NL}, {DT_Q3_K, DT_IQ4_NL}, {DT_IQ4_XS, DT_IQ4_NL}, {DT_Q4_K, DT_Q5_0}, {DT_Q5_K, DT_Q5_1},
-    {DT_Q6_K, DT_Q8_0},   {DT_TQ1_0, DT_Q4_0},  {DT_TQ2_0, DT_Q4_0},
+    {DT_Q2_K, DT_IQ4_NL}, {DT_Q3_K, DT_IQ4_NL}, {DT_IQ4_XS, DT_IQ4_NL}, {DT_Q4_K, DT_Q5_0},
+    {DT_Q5_K, DT_Q5_1},   {DT_Q6_K, DT_Q8_0},   {DT_TQ1_0, DT_Q4_0},    {DT_TQ2_0, DT_Q4_0},
 };
 
 /* Matrices by rank that are tables of small numbers to the model: they stay as they are. */
