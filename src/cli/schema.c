@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#include "base/clock.h"
 #include "cli/cli.h"
 #include "cli/model_file.h"
 #include "grammar/grammar.h"
@@ -47,6 +47,14 @@ struct judge {
     struct times times;
     struct buf text, why;
 };
+
+/* Time on the processor: on a busy machine the clock on the wall would measure the others. */
+static int64_t cpu_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
 
 static void add_time(struct times *t, int64_t ns)
 {
@@ -155,9 +163,9 @@ static bool judge_tokens(struct judge *j, struct grammar_state *s, size_t *at)
     for (size_t i = 0; ok && i < ids.n; i++) {
         int32_t id = ids.id[i];
         size_t n;
-        int64_t start = clock_ns();
+        int64_t start = cpu_ns();
         grammar_state_mask(s, j->trie, j->mask);
-        add_time(&j->times, clock_ns() - start);
+        add_time(&j->times, cpu_ns() - start);
         ok = j->mask[id >> 5] >> (id & 31) & 1;
         if (ok && !grammar_state_accept_token(s, j->trie, id)) {
             fprintf(stderr, "corral: schema: a mask allowed token %d, which is not allowed\n", id);
@@ -235,9 +243,9 @@ static status compile_line(struct judge *j, const json_t *schema, const char *p,
         copy_value(&text, p, end);
     else
         buf_add(&text, json_string_value(schema), json_string_length(schema));
-    int64_t start = clock_ns();
+    int64_t start = cpu_ns();
     status code = grammar_compile(&j->g, o.kind, text.n ? text.data : "", text.n, &options, e);
-    *us = (double)(clock_ns() - start) / 1e3;
+    *us = (double)(cpu_ns() - start) / 1e3;
     buf_deinit(&text);
     return code;
 }
