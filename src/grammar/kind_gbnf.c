@@ -12,7 +12,7 @@
 #include "grammar/nfa.h"
 #include "grammar/regex.h"
 
-enum { MAX_RULES = 4096, MAX_DEPTH = 200, MAX_REPEAT = 10000 };
+enum { MAX_RULES = 4096, MAX_DEPTH = 200, MAX_REPEAT = 10000, MAX_INLINE = 2000 };
 
 struct call { /* exit number - 1: the rule called, and where its caller goes on */
     uint32_t rule, back;
@@ -20,7 +20,7 @@ struct call { /* exit number - 1: the rule called, and where its caller goes on 
 struct rule {
     const char *name;
     size_t n;
-    bool defined, nullable, possible;
+    bool defined, nullable, possible, recursive, inlined;
     struct nfa nfa;
     struct call *call;
     size_t n_call, cap_call;
@@ -305,6 +305,58 @@ static int32_t merge_exits(void *ctx, const int32_t *exit, size_t n)
     return (int32_t)r->n_exits++;
 }
 
+/* Whether rule `to` can be reached from rule `from` by calls. */
+static bool calls(struct gbnf *g, uint32_t from, uint32_t to, uint8_t *seen)
+{
+    const struct rule *r = g->rule[from];
+    build_work(g->b, r->n_call + 1);
+    seen[from] = 1;
+    for (size_t i = 0; i < r->n_call; i++) {
+        uint32_t next = r->call[i].rule;
+        if (next == to || (!seen[next] && calls(g, next, to, seen))) return true;
+    }
+    return false;
+}
+
+/* Put the automata of rules that are not recursive in place of their calls: most of what a grammar says is
+ * then read without a stack. Callees first. */
+static void inline_calls(struct gbnf *g, struct rule *r)
+{
+    if (r->inlined) return;
+    r->inlined = true;
+    for (size_t i = 0, n = r->n_call; i < n; i++) inline_calls(g, g->rule[r->call[i].rule]);
+    for (uint32_t q = 0, n = (uint32_t)r->nfa.n_state; q < n; q++) {
+        int32_t exit = r->nfa.state[q].exit;
+        if (exit <= 0) continue;
+        struct call call = r->call[exit - 1];
+        const struct rule *callee = g->rule[call.rule];
+        uint32_t shift = (uint32_t)r->nfa.n_state;
+        if (callee->recursive || callee->nfa.n_state > MAX_INLINE || shift > 10 * MAX_INLINE) continue;
+        for (size_t i = 0; i < callee->nfa.n_state; i++) {
+            const struct nfa_state *x = &callee->nfa.state[i];
+            uint32_t at = nfa_add_state(g->b, &r->nfa, -1);
+            if (x->exit == 0) nfa_add_eps(g->b, &r->nfa, at, call.back, NFA_ALWAYS);
+            if (x->exit <= 0) continue;
+            struct call inner = callee->call[x->exit - 1];
+            inner.back += shift;
+            r->call = build_grow(g->b, r->call, r->n_call, &r->cap_call, sizeof *r->call);
+            r->call[r->n_call++] = inner;
+            r->nfa.state[at].exit = (int32_t)r->n_call;
+        }
+        for (size_t i = 0; i < callee->nfa.n_state; i++) {
+            for (uint32_t k = callee->nfa.state[i].edge; k; k = callee->nfa.edge[k - 1].next) {
+                struct nfa_edge x = callee->nfa.edge[k - 1];
+                nfa_add_edge(g->b, &r->nfa, shift + (uint32_t)i, x.lo, x.hi, shift + x.to);
+            }
+            for (uint32_t k = callee->nfa.state[i].eps; k; k = callee->nfa.eps[k - 1].next)
+                nfa_add_eps(g->b, &r->nfa, shift + (uint32_t)i, shift + callee->nfa.eps[k - 1].to,
+                            NFA_ALWAYS);
+        }
+        r->nfa.state[q].exit = -1;
+        nfa_add_eps(g->b, &r->nfa, q, shift, NFA_ALWAYS);
+    }
+}
+
 /* exits 0 to n_call are the end and single calls; lists of several come after them */
 static void make_shape(struct gbnf *g, struct rule *r)
 {
@@ -401,6 +453,9 @@ static void compile(struct build *b, struct grammar *grammar, const char *text, 
         if (!g->rule[i]->defined)
             build_fail(b, ERR_ARG, "gbnf: rule \"%.*s\" is not defined", (int)MIN(g->rule[i]->n, (size_t)60),
                        g->rule[i]->name);
+    for (uint32_t i = 0; i < g->n_rule; i++)
+        g->rule[i]->recursive = calls(g, i, i, build_alloc(b, g->n_rule, 1));
+    for (size_t i = 0; i < g->n_rule; i++) inline_calls(g, g->rule[i]);
     for (size_t i = 0; i < g->n_rule; i++) make_shape(g, g->rule[i]);
     for (bool more = true; more;) {
         more = false;
