@@ -14,6 +14,7 @@
 static char *drop_zeros(char *digits)
 {
     char *e = strchr(digits, 'e'), *end = e;
+    if (!memchr(digits, '.', (size_t)(e - digits))) return e; /* one digit, which may be a zero */
     while (end[-1] == '0') end--;
     if (end[-1] == '.') end--;
     memmove(end, e, strlen(e) + 1);
