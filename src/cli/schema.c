@@ -17,7 +17,7 @@
 
 static struct {
     const char *model, *space, *kind;
-    bool ordered, lenient, diagnose;
+    bool ordered, lenient, diagnose, times, vocabulary;
 } o;
 
 // clang-format off
@@ -31,6 +31,8 @@ static const struct opt opts[] = {
     {.name = "ordered", .type = OPT_BOOL, .at = &o.ordered, .help = "members in the order of the schema only"},
     {.name = "lenient", .type = OPT_BOOL, .at = &o.lenient, .help = "leave out what cannot be enforced, and say so"},
     {.name = "diagnose", .type = OPT_BOOL, .at = &o.diagnose, .help = "say where a rejected instance stopped"},
+    {.name = "times", .type = OPT_BOOL, .at = &o.times, .help = "add the time of each mask, in nanoseconds"},
+    {.name = "vocabulary", .type = OPT_BOOL, .at = &o.vocabulary, .help = "only write the vocabulary's pieces (hexadecimal), for comparisons"},
     {0}};
 // clang-format on
 
@@ -212,6 +214,33 @@ static void write_times(struct times *t, struct buf *out)
              (double)t->ns[t->n - 1] / 1e3, t->n);
 }
 
+static void write_each(const struct times *t, struct buf *out)
+{
+    buf_adds(out, ", \"times_ns\": [");
+    for (size_t i = 0; i < t->n; i++) buf_addf(out, "%s%lld", i ? ", " : "", (long long)t->ns[i]);
+    buf_addc(out, ']');
+}
+
+static void write_vocabulary(const struct tokenizer *t)
+{
+    const char *separator = "";
+    printf("{\"pieces\": [");
+    for (uint32_t i = 0; i < tokenizer_n_vocab(t); i++) {
+        size_t n;
+        const char *p = tokenizer_piece(t, (int32_t)i, &n);
+        printf("%s\"", i ? ", " : "");
+        for (size_t k = 0; k < n; k++) printf("%02x", (uint8_t)p[k]);
+        printf("\"");
+    }
+    printf("], \"eog\": [");
+    for (uint32_t i = 0; i < tokenizer_n_vocab(t); i++)
+        if (tokenizer_is_eog(t, (int32_t)i)) {
+            printf("%s%u", separator, i);
+            separator = ", ";
+        }
+    printf("]}\n");
+}
+
 static void judge_instances(struct judge *j, const char *p, const char *end, struct buf *out)
 {
     bool first = true;
@@ -283,6 +312,7 @@ static status judge_line(struct judge *j, const char *line, size_t n, struct buf
         buf_adds(out, ", \"accept\": []");
     buf_addf(out, ", \"compile_us\": %.1f", us);
     write_times(&j->times, out);
+    if (o.times) write_each(&j->times, out);
     if (j->why.n) buf_addf(out, ", \"why\": [%s]", j->why.data);
     buf_adds(out, "}\n");
     grammar_unref(j->g);
@@ -311,7 +341,9 @@ static status judge_input(struct error *e)
     size_t cap = 0;
     ssize_t n;
     status code = o.model ? open_vocabulary(&j, &g, e) : OK;
-    for (unsigned long long number = 1; code == OK && (n = getline(&line, &cap, stdin)) >= 0; number++) {
+    if (code == OK && o.vocabulary && j.tok) write_vocabulary(j.tok);
+    for (unsigned long long number = 1; code == OK && !o.vocabulary && (n = getline(&line, &cap, stdin)) >= 0;
+         number++) {
         if (skip_blanks(line, line + n) == line + n) continue;
         buf_reset(&out);
         code = judge_line(&j, line, (size_t)n, &out, e);

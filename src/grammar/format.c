@@ -52,7 +52,8 @@ static const struct {
     {"date-time", DATE "[Tt]" TIME},
     {"duration", DURATION},
     {"email", ATOM "(?:\\." ATOM ")*@(?:" LABEL "(?:\\." LABEL ")*|\\[(?:" IPV4 "|IPv6:" IPV6 ")\\])"},
-    {"hostname", LABEL "(?:\\." LABEL ")*"},
+    {"hostname",
+     "^(?!(?:.*\\.)?..--)" LABEL "(?:\\." LABEL ")*$"}, /* at most 253, see assert_format; no A-labels */
     {"ipv4", IPV4},
     {"ipv6", IPV6},
     {"uri", URI},

@@ -370,6 +370,7 @@ static void assert_format(struct schema *s, struct conj *c, const json_t *j, con
     bool known;
     s->b->at = j;
     if (json_is_string(v)) c->langs = lang_format(s->b, json_string_value(v), "format", c->langs, &known);
+    if (json_is_string(v) && strcmp(json_string_value(v), "hostname") == 0) c->len_max = MIN(c->len_max, 253);
 }
 static void deny_format(struct schema *s, struct conj *c, const json_t *j, const json_t *v)
 {

@@ -45,17 +45,50 @@ static void add_resource(struct schema *s, const char *uri, const json_t *j)
     s->resources = r;
 }
 
-static void index_schema(struct schema *s, const json_t *j, const char *base, int depth)
+/* What a part of the document is: identifiers count only where a schema stands, not in what an unknown
+ * keyword holds. */
+enum part { PART_SCHEMA, PART_MAP, PART_UNKNOWN };
+
+static enum part part_of(enum part in, const char *key)
+{
+    static const char *const maps[] = {"properties",  "patternProperties", "$defs",
+                                       "definitions", "dependentSchemas",  "dependencies"};
+    static const char *const schemas[] = {"items",
+                                          "prefixItems",
+                                          "additionalItems",
+                                          "additionalProperties",
+                                          "propertyNames",
+                                          "contains",
+                                          "allOf",
+                                          "anyOf",
+                                          "oneOf",
+                                          "not",
+                                          "if",
+                                          "then",
+                                          "else",
+                                          "unevaluatedItems",
+                                          "unevaluatedProperties",
+                                          "contentSchema"};
+    if (in != PART_SCHEMA) return in == PART_MAP ? PART_SCHEMA : PART_UNKNOWN;
+    for (size_t i = 0; i < COUNT_OF(maps); i++)
+        if (strcmp(key, maps[i]) == 0) return PART_MAP;
+    for (size_t i = 0; i < COUNT_OF(schemas); i++)
+        if (strcmp(key, schemas[i]) == 0) return PART_SCHEMA;
+    return PART_UNKNOWN;
+}
+
+static void index_schema(struct schema *s, const json_t *j, const char *base, enum part part, int depth)
 {
     const char *key, *id;
     json_t *v;
     size_t i;
     if (depth > 200) build_fail(s->b, ERR_LIMIT, "the schema nests deeper than 200");
     build_work(s->b, 1);
-    if (json_is_array(j)) json_array_foreach((json_t *)j, i, v) index_schema(s, v, base, depth + 1);
+    if (json_is_array(j)) json_array_foreach((json_t *)j, i, v) index_schema(s, v, base, part, depth + 1);
     if (!json_is_object(j)) return;
     id = string_of(j, "$id");
     if (!id) id = string_of(j, "id");
+    if (part != PART_SCHEMA) id = NULL;
     if (id && !(s->ref_alone && json_object_get(j, "$ref"))) {
         const char *own = against(s->b, base, id);
         add_resource(s, own, j);
@@ -63,7 +96,8 @@ static void index_schema(struct schema *s, const json_t *j, const char *base, in
     }
     for (int k = 0; k < 2; k++) {
         const char *anchor = string_of(j, k ? "$dynamicAnchor" : "$anchor");
-        if (anchor) add_resource(s, join(s->b, base, strlen(base), join(s->b, "#", 1, anchor)), j);
+        if (anchor && part == PART_SCHEMA)
+            add_resource(s, join(s->b, base, strlen(base), join(s->b, "#", 1, anchor)), j);
     }
     if (*base && (string_of(j, "$ref") || string_of(j, "$dynamicRef"))) {
         s->base = build_grow(s->b, s->base, s->n_base, &s->cap_base, sizeof *s->base);
@@ -71,7 +105,7 @@ static void index_schema(struct schema *s, const json_t *j, const char *base, in
     }
     json_object_foreach((json_t *)j, key, v) if (strcmp(key, "enum") != 0 && strcmp(key, "const") != 0 &&
                                                  strcmp(key, "default") != 0 && strcmp(key, "examples") != 0)
-        index_schema(s, v, base, depth + 1);
+        index_schema(s, v, base, part_of(part, key), depth + 1);
 }
 
 static int by_schema(const void *x, const void *y)
@@ -86,7 +120,7 @@ void schema_index(struct schema *s)
     s->ref_alone =
         draft && (strstr(draft, "draft-03") || strstr(draft, "draft-04") || strstr(draft, "draft-05") ||
                   strstr(draft, "draft-06") || strstr(draft, "draft-07"));
-    index_schema(s, s->root, "", 0);
+    index_schema(s, s->root, "", PART_SCHEMA, 0);
     if (s->n_base) qsort(s->base, s->n_base, sizeof *s->base, by_schema);
 }
 
