@@ -247,9 +247,10 @@ static void mask_kept(const struct walk *w, struct grammar *g, struct grammar_tr
 {
     const struct shape *s = th->shape;
     int64_t need = 0, room = 0;
-    if (s->lens) {
-        need = MIN(MAX(s->min - th->n, 0), t->max_chars);
-        room = s->max == INT64_MAX ? t->max_chars : MIN(s->max - th->n, t->max_chars);
+    if (s->lens) { /* after a whole token the lengths still to come must not matter either */
+        int64_t enough = t->max_chars + (int64_t)s->lens->n_level;
+        need = MIN(MAX(s->min - th->n, 0), enough);
+        room = s->max == INT64_MAX ? enough : MIN(s->max - th->n, enough);
     }
     uint64_t key[2] = {(uint64_t)s->dfa->id << 32 | th->q, (uint64_t)need << 32 | (uint64_t)room};
     struct mask_cache *m = cache_of(g, t, s->dfa);
