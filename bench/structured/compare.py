@@ -81,7 +81,7 @@ class Llguidance:
         start = time.thread_time_ns()
         try:
             grammar = self.ll.LLMatcher.grammar_from_json_schema(o["schema"])
-            first = self.ll.LLMatcher(self.tok, grammar)
+            first = self.ll.LLMatcher(self.tok, grammar, log_level=0)
             if first.is_error():
                 raise ValueError(first.get_error())
         except (ValueError, RuntimeError):

@@ -348,7 +348,7 @@ static status judge_input(struct error *e)
         buf_reset(&out);
         code = judge_line(&j, line, (size_t)n, &out, e);
         if (code == OK) fwrite(out.data, 1, out.n, stdout);
-        if (code != OK) fail_in(e, "line %llu", number);
+        if (code != OK) code = fail_in(e, "line %llu", number);
     }
     free(line);
     free(j.mask);

@@ -44,7 +44,8 @@ static void add_place(const struct build *b)
     struct buf path = {.max = 4096};
     if (b->at && find_path(b->root, b->at, &path, 0) && !path.failed) {
         buf_adds(&path, "");
-        fail_in(b->e, "at #%s", path.data ? path.data : "");
+        status named = fail_in(b->e, "at #%s", path.data ? path.data : "");
+        (void)named;
     }
     buf_deinit(&path);
 }

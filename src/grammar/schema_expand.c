@@ -579,16 +579,12 @@ static void assert_names(struct schema *s, struct conj *c, const json_t *j, cons
         return;
     }
     struct conj names = {.types = T_ALL, .len_max = INT64_MAX};
-    static const char *const known[] = {"type",  "pattern",   "format",    "enum",
-                                        "const", "minLength", "maxLength", "$ref"};
     const char *key;
     json_t *x;
     for (int hops = 0; json_object_get(v, "$ref") && hops < 8; hops++)
         v = schema_resolve(s, v, json_string_value(json_object_get(v, "$ref")));
     json_object_foreach((json_t *)v, key, x)
     {
-        bool understood = false;
-        for (size_t i = 0; i < COUNT_OF(known); i++) understood |= strcmp(key, known[i]) == 0;
         if (strcmp(key, "type") == 0) assert_type(s, &names, v, x);
         if (strcmp(key, "pattern") == 0) assert_pattern(s, &names, v, x);
         if (strcmp(key, "format") == 0) assert_format(s, &names, v, x);

@@ -21,6 +21,7 @@ want() {
 want 0 '^corral [0-9]*\.[0-9]*\.[0-9]*$' "$CORRAL" --version
 want 0 'Usage: corral COMMAND' "$CORRAL" --help
 want 2 'Usage: corral COMMAND' "$CORRAL"
+want 0 '"accept": \[false, true\]' sh -c "echo '{\"schema\": {\"type\": \"integer\", \"minimum\": 3}, \"instances\": [2, 3]}' | '$CORRAL' schema"
 want 2 "did you mean 'bench'" "$CORRAL" bnech
 want 2 'unknown command' "$CORRAL" zzzz
 want 2 'unknown option --jsn' "$CORRAL" --jsn
