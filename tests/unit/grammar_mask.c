@@ -96,7 +96,7 @@ static void masks_of_a_real_vocabulary(void **state)
 {
     const char *shared = getenv("CORRAL_SHARED");
     char path[4096];
-    struct gguf *g;
+    struct gguf *g = NULL;
     struct tokenizer *t;
     struct error e;
     snprintf(path, sizeof path, "%s/golden/tokenizer/deepseek-llm.gguf", shared ? shared : "");
