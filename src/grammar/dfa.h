@@ -41,6 +41,7 @@ int32_t dfa_match(const struct dfa *d, const char *p, size_t n);
 static inline uint32_t dfa_step(const struct dfa *d, uint32_t q, uint8_t c)
 {
     const struct dfa_state *s = &d->state[q];
+    if (!s->n_edge) return DFA_DEAD; /* there may be no edges at all */
     const struct dfa_edge *e = d->edge + s->edge;
     if (s->row) {
         unsigned i = s->row[c];

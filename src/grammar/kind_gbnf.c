@@ -4,7 +4,8 @@
  *   root ::= "yes" | item ("," ws item)* ; names, "text", [a-z] and [^..] classes, ., (..), * + ? {m,n}, #
  * comment
  *
- * Left recursion is refused: a rule that calls itself before it has read anything would call for ever. */
+ * Refused is what would call for ever without reading: left recursion, and repeating a recursive rule that
+ * may be empty. */
 #include <string.h>
 
 #include "base/utf8.h"
@@ -443,6 +444,43 @@ static void check_left(struct gbnf *g, struct rule *r, int depth)
     r->visit = 2;
 }
 
+/* Where r comes to when the k-th call at exit x reads nothing; 0: nowhere. */
+static uint32_t after_empty_call(const struct gbnf *g, const struct rule *r, const struct rule_exits *x,
+                                 size_t k)
+{
+    uint32_t call = x->e[k].back;
+    return call && g->rule[r->call[call - 1].rule]->nullable ? r->back[call] : 0;
+}
+
+/* Whether empty calls can lead r round a loop: take away states that no empty call leads to until none is
+ * left. */
+static void check_loops(struct gbnf *g, const struct rule *r)
+{
+    const struct dfa *d = r->shape->dfa;
+    uint32_t *n_in = build_alloc(g->b, d->n_state, sizeof *n_in), n = 0;
+    uint32_t *queue = build_alloc(g->b, d->n_state, sizeof *queue);
+    for (uint32_t q = 0; q < d->n_state; q++) {
+        const struct rule_exits *x = d->state[q].exit >= 0 ? &r->exits[d->state[q].exit] : NULL;
+        for (size_t k = 0; x && k < x->n; k++) n_in[after_empty_call(g, r, x, k)]++;
+    }
+    n_in[0] = 0; /* nowhere */
+    for (uint32_t q = 0; q < d->n_state; q++)
+        if (!n_in[q]) queue[n++] = q;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct dfa_state *s = &d->state[queue[i]];
+        const struct rule_exits *x = s->exit >= 0 ? &r->exits[s->exit] : NULL;
+        for (size_t k = 0; x && k < x->n; k++) {
+            uint32_t to = after_empty_call(g, r, x, k);
+            if (to && --n_in[to] == 0) queue[n++] = to;
+        }
+    }
+    if (n < d->n_state)
+        build_fail(
+            g->b, ERR_UNSUPPORTED,
+            "gbnf: rule \"%.*s\" repeats a recursive rule that may be empty; let that rule read something",
+            (int)MIN(r->n, (size_t)60), r->name);
+}
+
 static void compile(struct build *b, struct grammar *grammar, const char *text, size_t n)
 {
     struct gbnf *g = build_alloc(b, 1, sizeof *g);
@@ -473,6 +511,7 @@ static void compile(struct build *b, struct grammar *grammar, const char *text, 
             build_fail(b, ERR_ARG, "gbnf: rule \"%.*s\" never ends", (int)MIN(g->rule[i]->n, (size_t)60),
                        g->rule[i]->name);
     for (size_t i = 0; i < g->n_rule; i++) check_left(g, g->rule[i], 0);
+    for (size_t i = 0; i < g->n_rule; i++) check_loops(g, g->rule[i]);
     for (size_t i = 0; i < g->n_rule; i++) link_exits(g, g->rule[i]);
     grammar->rule = g->rule[root]->shape;
 }

@@ -691,7 +691,7 @@ static int only_byte(const struct grammar *g, const struct config *c)
         if (!(set[b >> 6] >> (b & 63) & 1)) continue;
         struct config next = {0};
         config_step(g, &next, c, (uint8_t)b);
-        bool lives = next.n || next.done;
+        bool lives = !next.overflow && (next.n || next.done); /* as grammar_state_accept takes it */
         config_deinit(&next);
         if (lives && only >= 0) return -1;
         if (lives) only = b;

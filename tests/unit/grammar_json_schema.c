@@ -100,26 +100,31 @@ static void what_cannot_be_enforced_says_where(void **state)
         const char *schema;
         status code;
         const char *says;
+        const char *kind; /* NULL: json_schema */
     } bad[] = {
-        {"{\"properties\": {\"a\": {\"uniqueItems\": true}}}", ERR_UNSUPPORTED, "#/properties/a"},
-        {"{\"items\": {\"pattern\": \"(a)\\\\1\"}}", ERR_UNSUPPORTED, "#/items"},
-        {"{\"$ref\": \"http://example.com/x\"}", ERR_UNSUPPORTED, "nothing is fetched"},
-        {"{\"unevaluatedProperties\": false}", ERR_UNSUPPORTED, "unevaluated"},
-        {"{\"format\": \"regex\"}", ERR_UNSUPPORTED, "format"},
-        {"{\"type\": \"hiccup\"}", ERR_ARG, "type"},
-        {"{\"type\": 123}", ERR_ARG, "type"},
-        {"123", ERR_ARG, "schema"},
-        {"{\"pattern\": \"(\"}", ERR_ARG, "not closed"},
-        {"{\"minLength\": -1}", ERR_ARG, "minLength"},
-        {"false", ERR_ARG, "no value"},
-        {"{\"type\": \"string\", \"minLength\": 3, \"maxLength\": 2}", ERR_ARG, "no value"},
-        {"{\"$ref\": \"#\"}", OK, ""}, /* a circle says nothing */
-        {"[1", ERR_ARG, "JSON"},
+        {"{\"properties\": {\"a\": {\"uniqueItems\": true}}}", ERR_UNSUPPORTED, "#/properties/a", NULL},
+        {"{\"items\": {\"pattern\": \"(a)\\\\1\"}}", ERR_UNSUPPORTED, "#/items", NULL},
+        {"{\"$ref\": \"http://example.com/x\"}", ERR_UNSUPPORTED, "nothing is fetched", NULL},
+        {"{\"unevaluatedProperties\": false}", ERR_UNSUPPORTED, "unevaluated", NULL},
+        {"{\"format\": \"regex\"}", ERR_UNSUPPORTED, "format", NULL},
+        {"{\"type\": \"hiccup\"}", ERR_ARG, "type", NULL},
+        {"{\"type\": 123}", ERR_ARG, "type", NULL},
+        {"123", ERR_ARG, "schema", NULL},
+        {"{\"pattern\": \"(\"}", ERR_ARG, "not closed", NULL},
+        {"{\"minLength\": -1}", ERR_ARG, "minLength", NULL},
+        {"false", ERR_ARG, "no value", NULL},
+        {"{\"type\": \"string\", \"minLength\": 3, \"maxLength\": 2}", ERR_ARG, "no value", NULL},
+        {"{\"$ref\": \"#\"}", OK, "", NULL}, /* a circle says nothing */
+        {"[1", ERR_ARG, "JSON", NULL},
+        {"root ::= root \"a\" | \"b\"", ERR_UNSUPPORTED, "left-recursive", "gbnf"},
+        {"root ::= \"a\" v\nv ::= \"[\" (v \",\" v+)* \"]\" | \"\"", ERR_UNSUPPORTED, "may be empty", "gbnf"},
+        {"root ::= \"[\" (root \",\" root+)* \"]\"", OK, "", "gbnf"},
     };
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
         struct grammar *g;
         struct error e = {0};
-        status code = grammar_compile(&g, "json_schema", bad[i].schema, strlen(bad[i].schema), NULL, &e);
+        status code = grammar_compile(&g, bad[i].kind ? bad[i].kind : "json_schema", bad[i].schema,
+                                      strlen(bad[i].schema), NULL, &e);
         if (code != bad[i].code || (code != OK && !strstr(e.msg, bad[i].says)))
             fail_msg("%s: %d %s", bad[i].schema, (int)code, e.msg);
         grammar_unref(g);
