@@ -58,8 +58,8 @@ static void rig_step(struct rig *r, const struct batch_seq *seq, uint32_t n_seq,
 }
 
 /* All logits of tokens[0..n), `chunk` tokens a step, on the blocks listed. */
-static void rig_logits(struct rig *r, const int32_t *token, uint32_t n, uint32_t chunk, const uint32_t *block,
-                       float *out)
+static inline void rig_logits(struct rig *r, const int32_t *token, uint32_t n, uint32_t chunk,
+                              const uint32_t *block, float *out)
 {
     for (uint32_t at = 0; at < n; at += chunk) {
         uint32_t part = MIN(chunk, n - at);

@@ -18,7 +18,7 @@ struct tiny_shape {
     const char *arch;
     enum dtype type; /* of the matrices */
     uint32_t n_vocab, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff, n_expert, n_used, n_ff_shared,
-        window;
+        window, n_rank; /* n_rank: outputs of a reranker's head */
     bool bias, qk_norm, post_norm, tied;
 };
 
@@ -155,6 +155,7 @@ static void tiny_open(struct tiny_model *m, const struct tiny_shape *s, uint64_t
     tiny_matrix(&tw, s->type, "token_embd.weight", 0, s->n_vocab, s->n_embd);
     tiny_vector(&tw, "output_norm.weight", 0, s->n_embd, true);
     if (!s->tied) tiny_matrix(&tw, s->type, "output.weight", 0, s->n_vocab, s->n_embd);
+    if (s->n_rank) tiny_matrix(&tw, DT_F32, "cls.output.weight", 0, s->n_rank, s->n_embd);
     for (uint32_t il = 0; il < s->n_layer; il++) tiny_layer(&tw, s, il);
     if (gguf_writer_begin_data(tw.w, &e) != OK) goto bad;
     for (size_t i = 0; i < tw.n; i++) {

@@ -91,6 +91,8 @@ status batch_check(const struct batch *b, const struct model_desc *m, const stru
         uint64_t end = (uint64_t)s->pos + s->n_token;
         if (s->n_token == 0 || s->n_logits > s->n_token)
             return fail(e, ERR_ARG, "sequence %u: %u tokens, %u rows of logits", i, s->n_token, s->n_logits);
+        if (s->n_hidden > s->n_token)
+            return fail(e, ERR_ARG, "sequence %u: %u tokens, %u hidden rows", i, s->n_token, s->n_hidden);
         if (end > l->max_context)
             return fail(e, ERR_LIMIT, "sequence %u: %llu tokens, the context holds %u", i,
                         (unsigned long long)end, l->max_context);

@@ -14,7 +14,7 @@
 #include "base/base.h"
 #include "model/model.h"
 
-enum { BACKEND_ABI = 1, KV_BLOCK_TOKENS = 16 };
+enum { BACKEND_ABI = 2, KV_BLOCK_TOKENS = 16 };
 
 struct backend;       /* an open device (or set of devices) */
 struct backend_model; /* weights resident on it */
@@ -57,12 +57,16 @@ struct batch_seq {
     const uint32_t *block;    /* block table: KV block of positions 16 i .. 16 i + 15 */
     uint32_t        n_block;  /* covers at least pos + n_token */
     uint32_t        n_logits; /* rows wanted: the last n_logits tokens of the range */
+    uint32_t        n_hidden; /* the last n_hidden tokens want what the output matrix is multiplied with: the final norm's
+                                 output. Limited by max_tokens only */
 };
 struct batch { const struct batch_seq *seq; uint32_t n_seq; };
 
 struct step_result {
     const float *logits; /* (n_row, n_vocab), sequences in batch order; valid until the next step of the model */
     uint32_t     n_row;
+    const float *hidden; /* (n_hidden, n_embd), the same */
+    uint32_t     n_hidden;
     int64_t      elapsed_ns;
 };
 

@@ -154,13 +154,13 @@ static status new_choices(const struct engine *en, const struct engine_request *
 {
     struct seq **at = out;
     for (uint32_t i = 0; i < MAX(r->n, 1u); i++) {
-        status s = seq_new(at, r, i, en->m->cfg.n_vocab, en->lim.max_context, e);
+        status s = seq_new(at, r, i, en->m, en->lim.max_context, e);
         if (s != OK) {
             free_list(*out);
             return s;
         }
         (*at)->q.no_cache |= en->no_prefix_cache;
-        if (!r->no_draft) draft_init(&(*at)->draft, en->max_draft);
+        if (!r->no_draft && r->task == ENGINE_GENERATE) draft_init(&(*at)->draft, en->max_draft);
         at = i == 0 ? &(*at)->kids : &(*at)->next;
     }
     return OK;

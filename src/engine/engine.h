@@ -44,11 +44,14 @@ struct engine_timing { /* ns */
     uint32_t n_draft, n_draft_right; /* tokens guessed, and of those right */
     uint32_t n_preempted;        /* how often its blocks were taken away */
 };
-enum engine_event_kind { EV_TOKEN, EV_END };
+enum engine_event_kind { EV_TOKEN, EV_VECTOR, EV_END };
 struct engine_event {
     enum engine_event_kind kind;
     uint64_t id;
     const struct sample_result *token;  /* EV_TOKEN; valid during the call. End-of-generation tokens are not sent */
+    const float *vector;                /* EV_VECTOR: n_row vectors of n_vector numbers; valid during the call */
+    uint32_t n_vector, n_row;
+    uint32_t row_at;                    /* with POOLING_NONE: the first row's token; all come in order, in several events */
     enum finish_reason finish;          /* EV_END */
     const struct error *error;          /* EV_END with FINISH_ERROR or FINISH_TIMEOUT */
     struct engine_timing timing;        /* EV_END */
@@ -65,9 +68,17 @@ struct engine_constraint {
     bool  (*accept)(void *state, int32_t token);   /* it was drawn; false ends the request with an error */
 };
 
+/* EMBED: one vector of n_embd numbers for the prompt (POOLING_NONE: one for each token). RANK: what the head of a
+ * reranking model says of it, n_rank numbers; vector[0] is the score (more than one: probabilities). Both end with
+ * FINISH_STOP and look at prompt, callback, priority, tenant, cache and time limits only; n is 1. */
+enum engine_task { ENGINE_GENERATE, ENGINE_EMBED, ENGINE_RANK };
+
 struct engine_request {
     const int32_t *prompt; /* copied; n_prompt >= 1 */
     uint32_t       n_prompt;
+    enum engine_task task;
+    enum pooling   pooling;   /* EMBED; POOLING_UNSET: what the model's file says, or the last token */
+    bool           normalize; /* EMBED: vectors of length 1 */
     uint32_t       max_tokens; /* 0: until the context is full */
     struct sample_params params; /* lists copied. params.eog ends generation unless ignore_eos */
     engine_on_event on_event;
@@ -89,6 +100,7 @@ struct engine_request {
 status engine_new(struct engine **out, const struct model_desc *m, const struct engine_options *o, struct error *e);
 void   engine_free(struct engine *en); /* cancels what runs; every request still gets its END */
 /* ERR_BUSY: the queue is full. ERR_LIMIT: the prompt does not fit the context (the message has both counts).
+ * ERR_UNSUPPORTED: the model has no head for ENGINE_RANK.
  * The id may be needed to cancel; events may arrive before submit returns. */
 status engine_submit(struct engine *en, const struct engine_request *r, uint64_t *id, struct error *e);
 void   engine_cancel(struct engine *en, uint64_t id); /* its END comes within one step; unknown ids are ignored */

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "engine/embed.h"
 #include "engine/engine_int.h"
 
 /* ---- ends -------------------------------------------------------------------------------------------- */
@@ -15,7 +16,7 @@ static void count_end(struct engine *en, const struct seq *s, enum finish_reason
     m->n_ended[why]++;
     histogram_add(&m->e2e_s, (double)(now - s->q.arrival_ns) * 1e-9);
     histogram_add(&m->prompt_tokens, s->q.n_prompt);
-    histogram_add(&m->output_tokens, s->q.n_known - s->q.n_prompt);
+    if (s->task == ENGINE_GENERATE) histogram_add(&m->output_tokens, s->q.n_known - s->q.n_prompt);
 }
 
 /* s, which the scheduler knows no more, is over. Its kids are not. */
@@ -258,6 +259,16 @@ static void take_result(struct engine *en, const struct sched_share *sh, const f
         propose(en, s);
 }
 
+static void take_embedding(struct engine *en, const struct sched_share *sh, const float *hidden)
+{
+    struct seq *s = (struct seq *)sh->seq;
+    embed_take(s, sh, hidden, en->m);
+    sched_computed(&en->sched, &s->q, sh->n_token);
+    if (!sh->closes) return;
+    en->metrics.n_embedded++;
+    finish(en, s, FINISH_STOP, NULL);
+}
+
 /* What the sequences of this step have computed is not to be trusted. */
 static void fail_share(struct engine *en, struct sched_seq *q, const struct error *e)
 {
@@ -292,12 +303,14 @@ static void fill_batch(struct engine *en, struct batch *b, uint32_t n)
     for (uint32_t i = 0; i < n; i++) {
         const struct sched_share *sh = &en->share[i];
         const struct seq *s = (const struct seq *)sh->seq;
+        bool logits = sh->closes && s->task == ENGINE_GENERATE;
         en->part[i] = (struct batch_seq){.token = s->token + s->q.n_computed,
                                          .n_token = sh->n_token,
                                          .pos = s->q.n_computed,
                                          .block = s->q.table.block,
                                          .n_block = s->q.table.n_block,
-                                         .n_logits = sh->closes ? sh->n_draft + 1 : 0};
+                                         .n_logits = logits ? sh->n_draft + 1 : 0,
+                                         .n_hidden = embed_rows_wanted(s, sh)};
     }
     *b = (struct batch){.seq = en->part, .n_seq = n};
 }
@@ -330,7 +343,7 @@ static void run_step(struct engine *en, uint32_t n)
     struct error e = {0};
     struct batch b;
     uint64_t ticket;
-    const float *row;
+    const float *row, *hidden;
     int64_t start = clock_ns();
     if (make_copies(en, &e) != OK) return;
     fill_batch(en, &b, n);
@@ -346,9 +359,14 @@ static void run_step(struct engine *en, uint32_t n)
         return;
     }
     row = r.logits;
+    hidden = r.hidden;
     for (uint32_t i = 0; i < n; i++) {
-        take_result(en, &en->share[i], row, now);
+        if (((const struct seq *)en->share[i].seq)->task == ENGINE_GENERATE)
+            take_result(en, &en->share[i], row, now);
+        else
+            take_embedding(en, &en->share[i], hidden);
         row += (size_t)b.seq[i].n_logits * en->m->cfg.n_vocab;
+        hidden += (size_t)b.seq[i].n_hidden * en->m->cfg.n_embd;
     }
 }
 

@@ -27,6 +27,7 @@ struct engine_metrics {
     uint64_t n_prompt_tokens;   /* computed; those from the cache are in n_cached_tokens */
     uint64_t n_cached_tokens, n_decode_tokens;
     uint64_t n_draft_tokens, n_draft_right;
+    uint64_t n_embedded; /* texts made into vectors or scores */
     uint64_t n_steps, n_preempted;
     uint32_t n_running, n_queued;
     struct kv_stats kv;

@@ -4,11 +4,15 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "engine/embed.h"
 
 static status check(const struct engine_request *r, uint32_t n_vocab, uint32_t max_context, struct error *e)
 {
     if (r->n_prompt == 0) return fail(e, ERR_ARG, "the prompt is empty: it needs at least one token");
-    if (r->n_prompt >= max_context)
+    if (r->task > ENGINE_RANK) return fail(e, ERR_ARG, "unknown task %u", (unsigned)r->task);
+    if (r->task != ENGINE_GENERATE && r->n_prompt > max_context)
+        return fail(e, ERR_LIMIT, "the text has %u tokens, the context holds %u", r->n_prompt, max_context);
+    if (r->task == ENGINE_GENERATE && r->n_prompt >= max_context)
         return fail(e, ERR_LIMIT,
                     "the prompt has %u tokens, the context holds %u and one is needed for the answer",
                     r->n_prompt, max_context);
@@ -30,7 +34,7 @@ static int64_t deadline(int64_t now, int64_t timeout)
 
 static void set_schedule(struct seq *s, const struct engine_request *r, uint32_t max_context)
 {
-    uint32_t room = max_context - r->n_prompt;
+    uint32_t room = r->task == ENGINE_GENERATE ? max_context - r->n_prompt : 0;
     int64_t now = clock_ns();
     s->q = (struct sched_seq){.n_known = r->n_prompt,
                               .n_prompt = r->n_prompt,
@@ -45,34 +49,42 @@ static void set_schedule(struct seq *s, const struct engine_request *r, uint32_t
                               .table = {.salt = r->cache_salt, .cls = r->cache_class}};
 }
 
-status seq_new(struct seq **out, const struct engine_request *r, uint32_t choice, uint32_t n_vocab,
-               uint32_t max_context, struct error *e)
+/* What only those need that generate. */
+static status set_sampling(struct seq *s, const struct engine_request *r, uint32_t choice, uint32_t n_vocab,
+                           struct error *e)
 {
-    struct sampler *sampler;
     struct sample_params params = r->params;
-    *out = NULL;
-    TRY(check(r, n_vocab, max_context, e));
     params.choice += choice;
-    TRY(sampler_new(&sampler, &params, n_vocab, e));
-    struct seq *s = mem_zalloc(1, sizeof *s);
-    *s = (struct seq){.sampler = sampler,
-                      .cap = r->n_prompt + 64,
-                      .choice = choice,
-                      .n_eog = r->params.n_eog,
-                      .ignore_eos = r->params.ignore_eos,
-                      .on_event = r->on_event,
-                      .user = r->user};
-    set_schedule(s, r, max_context);
+    TRY(sampler_new(&s->sampler, &params, n_vocab, e));
+    for (uint32_t i = 0; i < r->n_prompt; i++) sampler_accept(s->sampler, r->prompt[i], true);
+    s->n_eog = r->params.n_eog;
+    s->ignore_eos = r->params.ignore_eos;
+    s->eog = mem_zalloc(s->n_eog, sizeof *s->eog);
+    if (s->n_eog) memcpy(s->eog, r->params.eog, s->n_eog * sizeof *s->eog);
     if (r->constraint) {
         s->constraint = *r->constraint;
         s->allowed = r->constraint->clone(r->constraint->state);
     }
+    return OK;
+}
+
+status seq_new(struct seq **out, const struct engine_request *r, uint32_t choice, const struct model_desc *m,
+               uint32_t max_context, struct error *e)
+{
+    *out = NULL;
+    TRY(check(r, m->cfg.n_vocab, max_context, e));
+    struct seq *s = mem_zalloc(1, sizeof *s);
+    *s = (struct seq){.cap = r->n_prompt + 64, .choice = choice, .on_event = r->on_event, .user = r->user};
+    set_schedule(s, r, max_context);
+    status st = embed_init(s, r, m, e);
+    if (st == OK && r->task == ENGINE_GENERATE) st = set_sampling(s, r, choice, m->cfg.n_vocab, e);
+    if (st != OK) {
+        seq_free(s);
+        return st;
+    }
     s->token = mem_zalloc(s->cap, sizeof *s->token);
     s->q.token = s->token;
     memcpy(s->token, r->prompt, r->n_prompt * sizeof *s->token);
-    s->eog = mem_zalloc(s->n_eog, sizeof *s->eog);
-    if (s->n_eog) memcpy(s->eog, r->params.eog, s->n_eog * sizeof *s->eog);
-    for (uint32_t i = 0; i < r->n_prompt; i++) sampler_accept(sampler, r->prompt[i], true);
     *out = s;
     return OK;
 }
@@ -84,6 +96,7 @@ void seq_free(struct seq *s)
     free(s->q.table.block);
     if (s->constraint.free) s->constraint.free(s->allowed);
     sampler_free(s->sampler);
+    embed_deinit(s);
     draft_deinit(&s->draft);
     free(s->token);
     free(s->eog);

@@ -21,13 +21,18 @@ struct seq {
     int64_t         first_ns, last_ns; /* when the first and the last token were chosen */
     struct draft    draft;
     uint32_t        n_draft, n_draft_right;
+    enum engine_task task;
+    enum pooling    pooling;   /* of EMBED and RANK, decided */
+    bool            normalize;
+    uint32_t        n_pooled;  /* of the prompt's tokens, those whose hidden states are taken in */
+    double         *sum;       /* POOLING_MEAN: of them */
     struct seq     *next; /* in a list */
     struct seq     *kids; /* other choices, which begin when this one's prompt is computed */
 };
 
-/* One choice of a request; r->n is not looked at. */
-status seq_new(struct seq **out, const struct engine_request *r, uint32_t choice, uint32_t n_vocab, uint32_t max_context,
-               struct error *e);
+/* One choice of a request. */
+status seq_new(struct seq **out, const struct engine_request *r, uint32_t choice, const struct model_desc *m,
+               uint32_t max_context, struct error *e);
 void   seq_free(struct seq *s); /* its KV table must be released already */
 void   seq_append(struct seq *s, int32_t token);
 /* Room for n tokens behind the known ones. */

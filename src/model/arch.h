@@ -9,7 +9,7 @@
 
 /* Where a bound weight is remembered. W_GLOBAL_* once per model, the others once per layer. */
 enum weight_slot {
-    W_EMBD, W_POS_EMBD, W_OUT_NORM, W_OUT_NORM_B, W_OUT, W_OUT_B, W_ROPE_FREQS, W_ROPE_LONG, W_ROPE_SHORT,
+    W_EMBD, W_POS_EMBD, W_OUT_NORM, W_OUT_NORM_B, W_OUT, W_OUT_B, W_RANK, W_RANK_B, W_ROPE_FREQS, W_ROPE_LONG, W_ROPE_SHORT,
     W_N_GLOBAL,
     W_ATTN_NORM = W_N_GLOBAL, W_ATTN_NORM_B, W_Q, W_Q_B, W_K, W_K_B, W_V, W_V_B, W_QKV, W_QKV_B, W_Q_NORM,
     W_K_NORM, W_O, W_O_B, W_ATTN_POST_NORM, W_FFN_NORM, W_FFN_NORM_B, W_FFN_POST_NORM, W_GATE, W_GATE_B, W_UP,
@@ -19,7 +19,7 @@ enum weight_slot {
 
 /* A dimension in terms of the configuration. */
 enum dim_of {
-    D_NONE, D_VOCAB, D_EMBD, D_CTX, D_HEAD, D_Q, D_KV, D_QKV, D_FF, D_FF2, D_EXPERT, D_FF_X, D_FF_S, D_ROT_HALF
+    D_NONE, D_VOCAB, D_EMBD, D_CTX, D_HEAD, D_Q, D_KV, D_QKV, D_FF, D_FF2, D_EXPERT, D_FF_X, D_FF_S, D_ROT_HALF, D_RANK
 };
 
 enum { W_REQUIRED = 0, W_OPTIONAL = 1, W_DENSE = 2 /* only without experts */, W_MOE = 4 /* only with experts */ };

@@ -4,6 +4,8 @@
 #define ATTENTION_WEIGHTS                                                                                    \
     {W_EMBD, "token_embd.weight", {D_VOCAB, D_EMBD}, 0}, {W_OUT_NORM, "output_norm.weight", {D_EMBD}, 0},    \
         {W_OUT, "output.weight", {D_VOCAB, D_EMBD}, W_OPTIONAL},                                             \
+        {W_RANK, "cls.output.weight", {D_RANK, D_EMBD}, W_OPTIONAL},                                         \
+        {W_RANK_B, "cls.output.bias", {D_RANK}, W_OPTIONAL},                                                 \
         {W_ATTN_NORM, "blk.%u.attn_norm.weight", {D_EMBD}, 0},                                               \
         {W_Q, "blk.%u.attn_q.weight", {D_Q, D_EMBD}, 0}, {W_K, "blk.%u.attn_k.weight", {D_KV, D_EMBD}, 0},   \
         {W_V, "blk.%u.attn_v.weight", {D_KV, D_EMBD}, 0},                                                    \

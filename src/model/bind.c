@@ -34,6 +34,7 @@ static int64_t dim_size(const struct arch_build *b, enum dim_of d)
     case D_FF_X: return c->n_ff_expert;
     case D_FF_S: return c->n_ff_shared;
     case D_ROT_HALF: return b->n_rot / 2;
+    case D_RANK: return c->n_rank;
     }
     return 0;
 }

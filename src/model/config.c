@@ -56,6 +56,19 @@ static status check_range(const char *what, uint32_t v, uint32_t min, uint32_t m
     return OK;
 }
 
+/* For embeddings and reranking: GGUF numbers the kinds of pooling from none = 0 to rank = 4. */
+static status config_read_pooling(struct arch_build *b, struct error *e)
+{
+    struct model_config *c = &b->d->cfg;
+    const struct gguf_tensor *head = gguf_find_tensor(b->gguf, "cls.output.weight");
+    uint32_t kind = UINT32_MAX;
+    TRY(arch_u32(b, "pooling_type", false, &kind, e));
+    if (kind <= POOLING_RANK - POOLING_NONE) c->pooling = (uint8_t)(POOLING_NONE + kind);
+    if (!head) return OK;
+    c->n_rank = (uint32_t)(head->rank == 2 && head->dim[0] > 0 ? MIN(head->dim[0], INT32_MAX) : 1);
+    return check_range("the number of cls.output.weight's rows", c->n_rank, 1, 1024, e);
+}
+
 status config_read(struct arch_build *b, struct error *e)
 {
     struct model_config *c = &b->d->cfg;
@@ -125,5 +138,5 @@ status config_read(struct arch_build *b, struct error *e)
     if (t->rank != 2 || t->dim[0] < 1 || t->dim[0] > 1 << 24)
         return fail(e, ERR_FORMAT, "token_embd.weight: want a matrix of at most 16M rows");
     c->n_vocab = (uint32_t)t->dim[0];
-    return OK;
+    return config_read_pooling(b, e);
 }

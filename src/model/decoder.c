@@ -102,5 +102,6 @@ status decoder_build(struct arch_build *b, const struct decoder_style *s, struct
     if (!lo->out.weight) lo->out.weight = slot_global(b, W_EMBD); /* tied */
     lo->scale = 1;
     lo->softcap = s->logit_softcap;
+    d->rank = (struct linear){slot_global(b, W_RANK), slot_global(b, W_RANK_B)};
     return OK;
 }

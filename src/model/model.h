@@ -11,6 +11,9 @@
 #include "format/gguf.h"
 #include "tensor/dtype.h"
 
+/* How the hidden states of a text become one vector. RANK: the last one through model_desc.rank. */
+enum pooling { POOLING_UNSET, POOLING_NONE, POOLING_MEAN, POOLING_CLS, POOLING_LAST, POOLING_RANK };
+
 struct model_config {
     char     arch[32];
     uint32_t n_vocab, n_ctx_train, n_layer, n_embd;
@@ -19,6 +22,8 @@ struct model_config {
     uint32_t n_expert, n_expert_used, n_ff_expert, n_ff_shared;
     float    norm_eps;
     bool     causal;
+    uint8_t  pooling; /* enum pooling, as the file says */
+    uint32_t n_rank;  /* outputs of model_desc.rank; 0: it has none */
 };
 
 /* Index into model_desc.weight; 0 means "this model has no such weight". */
@@ -117,6 +122,7 @@ struct model_desc {
     uint32_t       n_rope;
     struct op     *op;
     uint32_t       n_op;
+    struct linear  rank; /* a reranker's head (n_rank, n_embd) on the final norm's output; not part of the program */
 };
 
 struct model;

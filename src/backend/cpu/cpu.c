@@ -186,7 +186,11 @@ static status cpu_wait(struct backend_model *bm, uint64_t ticket, struct step_re
     int64_t start = clock_ns();
     step_run(bm);
     bm->queued = NULL;
-    *out = (struct step_result){.logits = bm->s.logits, .n_row = bm->n_row, .elapsed_ns = clock_ns() - start};
+    *out = (struct step_result){.logits = bm->s.logits,
+                                .n_row = bm->n_row,
+                                .hidden = bm->s.y,
+                                .n_hidden = bm->n_hidden,
+                                .elapsed_ns = clock_ns() - start};
     return OK;
 }
 

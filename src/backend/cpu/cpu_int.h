@@ -27,7 +27,7 @@ struct scratch {
     struct acts  h;            /* normalised residual rows (max_tokens, n_embd) */
     struct acts  o;            /* attention output (max_tokens, n_head * head_dim) */
     struct acts  u;            /* hidden rows of the FFN (max_tokens * experts per token, widest FFN) */
-    float       *x, *y;        /* residual stream and what is added to it (max_tokens, n_embd) */
+    float       *x, *y;        /* residual stream and what is added to it (max_tokens, n_embd); y: at the end, hidden rows */
     float       *q, *k, *v;    /* (max_tokens, heads * head_dim) */
     float       *gate;         /* as u */
     float       *down;         /* (max_tokens * experts per token, n_embd); experts only */
@@ -42,6 +42,7 @@ struct scratch {
     int32_t     *token;        /* of the batch, sequences one after the other */
     uint32_t    *pos, *seq;    /* position and sequence of each token */
     uint32_t    *row_token;    /* token of each row of logits */
+    uint32_t    *hidden_token; /* token of each hidden row */
     struct tile *tile;         /* attention tiles */
     struct thread_scratch *thread;
     size_t       rope_stride;  /* floats per token in cos_sin */
@@ -59,7 +60,7 @@ struct backend_model {
     uint64_t                 ticket;
     const struct batch      *queued; /* from step to wait */
     struct backend_kv       *queued_kv;
-    uint32_t                 n_tok, n_row, n_tile;
+    uint32_t                 n_tok, n_row, n_hidden, n_tile;
 };
 
 struct backend_kv {

@@ -68,6 +68,7 @@ void scratch_layout(struct scratch *s, uint8_t *mem, const struct model_desc *m,
     s->pos = take(&b, t, sizeof(uint32_t));
     s->seq = take(&b, t, sizeof(uint32_t));
     s->row_token = take(&b, t, sizeof(uint32_t));
+    s->hidden_token = take(&b, t, sizeof(uint32_t));
     s->tile = take(&b, t, sizeof(struct tile));
     s->thread = take(&b, n_thread, sizeof(struct thread_scratch));
     for (uint32_t i = 0; i < n_thread; i++) {

@@ -304,9 +304,18 @@ static void softcap_task(void *ctx, uint32_t row, uint32_t thread)
         for (size_t i = 0; i < n; i++) y[i] *= w->logits->scale;
 }
 
+static void hidden_task(void *ctx, uint32_t row, uint32_t thread)
+{
+    const struct work *w = ctx;
+    struct backend_model *bm = w->bm;
+    const size_t n = bm->m->cfg.n_embd;
+    norm_row(bm, bm->s.y + row * n, bm->s.x + bm->s.hidden_token[row] * n, n, &w->logits->norm);
+}
+
 static void run_logits(struct backend_model *bm, const struct op_logits *op)
 {
     struct work w = {.bm = bm, .logits = op, .forms = matmul_form(bm, op->out.weight)};
+    if (bm->n_hidden) run(&w, bm->n_hidden, hidden_task);
     if (bm->n_row == 0) return;
     run(&w, bm->n_row, logits_norm_task);
     struct mm mm =
@@ -320,7 +329,7 @@ static void flatten(struct backend_model *bm)
 {
     const struct batch *b = bm->queued;
     struct scratch *s = &bm->s;
-    bm->n_tok = bm->n_row = bm->n_tile = 0;
+    bm->n_tok = bm->n_row = bm->n_hidden = bm->n_tile = 0;
     for (uint32_t i = 0; i < b->n_seq; i++) {
         const struct batch_seq *q = &b->seq[i];
         for (uint32_t j = 0; j < q->n_token; j += ATTN_TOKENS)
@@ -332,6 +341,7 @@ static void flatten(struct backend_model *bm)
             s->pos[t] = q->pos + j;
             s->seq[t] = i;
             if (j >= q->n_token - q->n_logits) s->row_token[bm->n_row++] = t;
+            if (j >= q->n_token - q->n_hidden) s->hidden_token[bm->n_hidden++] = t;
         }
         bm->n_tok += q->n_token;
     }

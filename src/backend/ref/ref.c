@@ -20,7 +20,8 @@ struct backend_model {
     struct backend_limits lim;
     struct kv_layout kv;
     float *logits; /* (max_logits, n_vocab) */
-    uint32_t n_row;
+    float *hidden; /* (max_tokens, n_embd) */
+    uint32_t n_row, n_hidden;
     uint64_t ticket;
     int64_t elapsed_ns;
 };
@@ -247,6 +248,14 @@ static void run_moe(struct pass *p, const struct op_moe *op)
     free(chosen);
 }
 
+static void run_hidden(struct pass *p, const struct op_logits *op)
+{
+    const size_t n = p->m->cfg.n_embd, rows = p->seq->n_hidden;
+    float *out = p->bm->hidden + p->bm->n_hidden * n;
+    if (rows) ref_norm(out, p->x + (p->n_tok - rows) * n, rows, n, p->m, &op->norm);
+    p->bm->n_hidden += (uint32_t)rows;
+}
+
 static void run_logits(struct pass *p, const struct op_logits *op)
 {
     const size_t n = p->m->cfg.n_embd, n_vocab = p->m->cfg.n_vocab, rows = p->seq->n_logits;
@@ -274,7 +283,10 @@ static void run_program(struct pass *p)
         case OP_ATTN: run_attn(p, &op->attn); break;
         case OP_FFN: run_ffn(p, &op->ffn); break;
         case OP_MOE: run_moe(p, &op->moe); break;
-        case OP_LOGITS: run_logits(p, &op->logits); break;
+        case OP_LOGITS:
+            run_hidden(p, &op->logits);
+            run_logits(p, &op->logits);
+            break;
         }
     }
 }
@@ -312,7 +324,8 @@ static status ref_plan(struct backend *b, const struct model_desc *m, const stru
     TRY(kv_layout_init(&kv, &m->cfg, l->kv_type, e));
     *out = (struct backend_plan){.kv_block_bytes = kv.block_bytes};
     for (uint32_t i = 1; i < m->n_weight; i++) out->mapped_bytes += m->weight[i].n_bytes;
-    out->scratch_bytes = (size_t)l->max_logits * m->cfg.n_vocab * sizeof(float);
+    out->scratch_bytes =
+        ((size_t)l->max_logits * m->cfg.n_vocab + (size_t)l->max_tokens * m->cfg.n_embd) * sizeof(float);
     return OK;
 }
 
@@ -323,9 +336,15 @@ static status ref_load(struct backend_model **out, struct backend *b, const stru
     *out = NULL;
     TRY(kv_layout_init(&kv, &m->cfg, l->kv_type, e));
     float *logits = mem_try((size_t)l->max_logits * m->cfg.n_vocab, sizeof *logits);
-    if (!logits) return fail(e, ERR_MEMORY, "no memory for %u rows of logits", l->max_logits);
+    float *hidden = mem_try((size_t)l->max_tokens * m->cfg.n_embd, sizeof *hidden);
+    if (!logits || !hidden) {
+        free(logits);
+        free(hidden);
+        return fail(e, ERR_MEMORY, "no memory for %u rows of logits and %u hidden rows", l->max_logits,
+                    l->max_tokens);
+    }
     *out = mem_zalloc(1, sizeof **out);
-    **out = (struct backend_model){.m = m, .lim = *l, .kv = kv, .logits = logits};
+    **out = (struct backend_model){.m = m, .lim = *l, .kv = kv, .logits = logits, .hidden = hidden};
     return OK;
 }
 
@@ -333,6 +352,7 @@ static void ref_unload(struct backend_model *m)
 {
     if (!m) return;
     free(m->logits);
+    free(m->hidden);
     free(m);
 }
 
@@ -374,7 +394,7 @@ static status ref_step(struct backend_model *bm, struct backend_kv *kv, const st
 {
     int64_t start = clock_ns();
     TRY(batch_check(b, bm->m, &bm->lim, kv->n_block, e));
-    bm->n_row = 0;
+    bm->n_row = bm->n_hidden = 0;
     for (uint32_t i = 0; i < b->n_seq; i++) {
         struct pass p = {.bm = bm, .m = bm->m, .kv = kv, .seq = &b->seq[i], .n_tok = b->seq[i].n_token};
         p.x = new_floats(p.n_tok, bm->m->cfg.n_embd);
@@ -391,7 +411,11 @@ static status ref_step(struct backend_model *bm, struct backend_kv *kv, const st
 static status ref_wait(struct backend_model *m, uint64_t ticket, struct step_result *out, struct error *e)
 {
     if (ticket != m->ticket) return fail(e, ERR_ARG, "no step %llu is waiting", (unsigned long long)ticket);
-    *out = (struct step_result){.logits = m->logits, .n_row = m->n_row, .elapsed_ns = m->elapsed_ns};
+    *out = (struct step_result){.logits = m->logits,
+                                .n_row = m->n_row,
+                                .hidden = m->hidden,
+                                .n_hidden = m->n_hidden,
+                                .elapsed_ns = m->elapsed_ns};
     return OK;
 }
 
