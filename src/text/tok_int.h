@@ -127,10 +127,6 @@ status vocab_load(struct tokenizer *t, const struct gguf *g, struct error *e);
 status specials_init(struct tok_specials *s, const struct tokenizer *t, bool control, struct error *e);
 void specials_deinit(struct tok_specials *s);
 /* Cut text into stretches: id >= 0 is that token, -1 is text for the model. *out is to be freed. */
-struct tok_stretch {
-    size_t begin, end;
-    int32_t id;
-};
 status specials_cut(const struct tok_specials *s, const struct tokenizer *t, const char *text, size_t n,
                     struct tok_stretch **out, size_t *n_out, struct error *e);
 

@@ -116,6 +116,12 @@ status tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, c
     return OK;
 }
 
+status tokenizer_cut(const struct tokenizer *t, const char *text, size_t n, struct tok_stretch **out,
+                     size_t *n_out, struct error *e)
+{
+    return specials_cut(&t->all, t, text, n, out, n_out, e);
+}
+
 /* encode puts a dummy space before the text and after each special token in it; this takes them away again.
  */
 void tokenizer_decode(const struct tokenizer *t, const int32_t *id, size_t n, bool special, struct buf *out)

@@ -32,6 +32,10 @@ void   tokenizer_free(struct tokenizer *t); /* NULL is fine */
  * ERR_LIMIT over 1 GiB of text. */
 status tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, const struct tok_options *o,
                         struct tok_ids *ids, struct error *e);
+/* Text cut at the tokens that parse_special finds in it: id >= 0 is that token, -1 is text. *out is to be freed. */
+struct tok_stretch { size_t begin, end; int32_t id; };
+status tokenizer_cut(const struct tokenizer *t, const char *text, size_t n, struct tok_stretch **out, size_t *n_out,
+                     struct error *e);
 /* Append the text of ids, taken as a whole text: the inverse of encode, the dummy spaces that llama tokenizers
  * put at the start and after special tokens are dropped.
  * A text that continues another keeps its leading space: use tokenizer_piece or a text_stream.

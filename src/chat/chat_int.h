@@ -1,0 +1,58 @@
+/* The inside of conversations. Private to src/chat. */
+#ifndef CORRAL_CHAT_INT_H
+#define CORRAL_CHAT_INT_H
+
+#include <string.h>
+
+#include "chat/chat.h"
+#include "text/jinja/jinja.h"
+
+/* A reasoning section. sign: how a template tells that its model writes it. */
+struct chat_tags {
+    const char *begin, *end, *sign;
+};
+
+struct chat_template {
+    struct jinja *tree;
+    char *text;
+    size_t n;
+};
+
+/* Characters: ASCII, and all others as the last. */
+struct chat_chars {
+    bool has[129];
+};
+
+struct chat_format {
+    const struct tokenizer *tok; /* may be NULL */
+    struct chat_template plain, with_tools; /* with_tools.tree NULL: plain serves both */
+    struct chat_caps caps;
+    char *bos, *eos;
+    bool developer_role; /* the template knows it */
+    struct chat_chars first, last; /* what control tokens begin and end with */
+};
+
+/* Which of the two templates is for a conversation with these tools. */
+const struct chat_template *chat_template_for(const struct chat_format *f, const json_t *tools);
+
+/* prepare.c: the template's variables for a conversation, with what the template cannot do worked around. *out is a
+ * new object; nothing of in is changed. */
+status chat_prepare(const struct chat_format *f, const struct chat_input *in, json_t **out, struct error *e);
+
+/* The text of content: a string, a list of text parts, or null. at: which message, for errors. */
+status chat_content_text(struct buf *out, const json_t *content, size_t at, struct error *e);
+
+/* probe.c: fill f->caps by rendering. */
+void chat_probe(struct chat_format *f);
+
+/* wire.c */
+const struct chat_wire *chat_wire_detect(const struct chat_format *f, const char *call_rendered);
+const struct chat_tags *chat_tags_detect(const char *template_text);
+
+/* encode.c */
+void chat_find_edges(struct chat_format *f);
+/* Variables to text. */
+status chat_render(const struct chat_template *t, const json_t *vars, const struct tm *now, struct buf *out,
+                   struct error *e);
+
+#endif

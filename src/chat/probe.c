@@ -1,0 +1,123 @@
+/* What a template can do, found out by rendering conversations with words in them that no template has, and
+ * looking for the words. */
+#include <stdlib.h>
+
+#include "chat/chat_int.h"
+
+static const char system_word[] = "sysWord7", user_word[] = "userWord7", tool_word[] = "tool_word7",
+                  key_word[] = "key_word7", value_word[] = "valueWord7", tool2_word[] = "tool_word8",
+                  result_word[] = "resultWord7";
+
+/* What the template makes of messages (stolen) and tools (stolen, may be NULL); "" when it fails. */
+static char *render(const struct chat_format *f, json_t *messages, json_t *tools, json_t *more)
+{
+    struct buf out = {0};
+    struct error e;
+    const struct chat_template *t = chat_template_for(f, tools);
+    json_t *vars = json_pack("{s:o,s:b,s:s,s:s}", "messages", messages, "add_generation_prompt", 0,
+                             "bos_token", f->bos, "eos_token", f->eos);
+    json_object_set_new(vars, "tools", tools ? tools : json_null());
+    if (more) json_object_update(vars, more);
+    buf_adds(&out, "");
+    if (chat_render(t, vars, NULL, &out, &e) != OK) buf_reset(&out);
+    char *text = mem_strndup(out.data, out.n);
+    buf_deinit(&out);
+    json_decref(vars);
+    json_decref(more);
+    return text;
+}
+
+/* Whether the text, which is freed, has the word. */
+static bool has(char *text, const char *word)
+{
+    bool found = strstr(text, word) != NULL;
+    free(text);
+    return found;
+}
+
+static json_t *user(void)
+{
+    return json_pack("{s:s,s:s}", "role", "user", "content", user_word);
+}
+
+static json_t *tools(void)
+{
+    return json_pack("[{s:s,s:{s:s,s:s,s:{s:s,s:{s:{s:s,s:s}},s:[s]}}}]", "type", "function", "function",
+                     "name", tool_word, "description", "A tool.", "parameters", "type", "object",
+                     "properties", key_word, "type", "string", "description", "A key.", "required", key_word);
+}
+
+static json_t *call(const char *name, const char *id, bool object)
+{
+    json_t *args = json_pack("{s:s}", key_word, value_word);
+    if (!object) {
+        char *text = json_dumps(args, 0);
+        json_decref(args);
+        args = json_string(text);
+        free(text);
+    }
+    return json_pack("{s:s,s:s,s:{s:s,s:o}}", "id", id, "type", "function", "function", "name", name,
+                     "arguments", args);
+}
+
+/* A round of one or two calls. The identifiers are of the shape that Mistral's templates insist on. */
+static char *render_calls(const struct chat_format *f, bool object, bool two)
+{
+    json_t *calls = json_pack("[o]", call(tool_word, "idWord700", object));
+    if (two) json_array_append_new(calls, call(tool2_word, "idWord800", object));
+    json_t *m = json_pack("[o,{s:s,s:s,s:o},{s:s,s:s,s:s,s:s}]", user(), "role", "assistant", "content", "",
+                          "tool_calls", calls, "role", "tool", "tool_call_id", "idWord700", "name", tool_word,
+                          "content", result_word);
+    if (two)
+        json_array_append_new(m, json_pack("{s:s,s:s,s:s,s:s}", "role", "tool", "tool_call_id", "idWord800",
+                                           "name", tool2_word, "content", result_word));
+    return render(f, m, tools(), NULL);
+}
+
+static void probe_calls(struct chat_format *f)
+{
+    struct chat_caps *c = &f->caps;
+    char *as_object = render_calls(f, true, false), *as_text = render_calls(f, false, false);
+    bool object =
+        strstr(as_object, tool_word) && strstr(as_object, value_word) && !strstr(as_object, "'key_word7'");
+    bool text = strstr(as_text, "\"key_word7\": \"valueWord7\"") != NULL;
+    c->object_args = object || !text;
+    const char *best = c->object_args ? as_object : as_text;
+    const char *answer = strstr(best, user_word);
+    c->tool_calls = c->tools && answer && strstr(answer, tool_word) && strstr(answer, value_word);
+    c->parallel_calls = c->tool_calls && has(render_calls(f, c->object_args, true), tool2_word);
+    c->wire = chat_wire_detect(f, c->tool_calls ? answer : "");
+    free(as_object);
+    free(as_text);
+}
+
+static bool switches(const struct chat_format *f, const char *name)
+{
+    char *on = render(f, json_pack("[o]", user()), NULL,
+                      json_pack("{s:b,s:b}", name, 1, "add_generation_prompt", 1));
+    char *off = render(f, json_pack("[o]", user()), NULL,
+                       json_pack("{s:b,s:b}", name, 0, "add_generation_prompt", 1));
+    bool differ = strcmp(on, off) != 0;
+    free(on);
+    free(off);
+    return differ;
+}
+
+void chat_probe(struct chat_format *f)
+{
+    struct chat_caps *c = &f->caps;
+    json_t *system = json_pack("[{s:s,s:s},o]", "role", "system", "content", system_word, user());
+    c->system_role = has(render(f, system, NULL, NULL), system_word);
+    json_t *typed =
+        json_pack("[{s:s,s:[{s:s,s:s}]}]", "role", "user", "content", "type", "text", "text", user_word);
+    c->typed_content = !has(render(f, json_pack("[o]", user()), NULL, NULL), user_word) &&
+                       has(render(f, typed, NULL, NULL), user_word);
+    c->tools = has(render(f, json_pack("[o]", user()), tools(), NULL), tool_word);
+    f->developer_role = strstr(f->plain.text, "developer") != NULL;
+    probe_calls(f);
+    const struct chat_tags *tags = chat_tags_detect(f->plain.text);
+    c->thinks = tags->sign[0];
+    c->think_begin = tags->begin;
+    c->think_end = tags->end;
+    c->think_switch = switches(f, "enable_thinking") || switches(f, "thinking");
+}
