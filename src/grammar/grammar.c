@@ -84,7 +84,7 @@ void grammar_unref(struct grammar *g)
 
 size_t grammar_bytes(const struct grammar *g)
 {
-    return sizeof *g + g->arena.used;
+    return sizeof *g + g->arena.used + mask_cache_bytes(atomic_load(&g->masks));
 }
 
 const char *grammar_dropped(const struct grammar *g)

@@ -39,7 +39,7 @@ status grammar_compile(struct grammar **out, const char *kind, const char *text,
                        const struct grammar_options *o, struct error *e);
 struct grammar *grammar_ref(struct grammar *g);       /* returns g */
 void grammar_unref(struct grammar *g);                /* NULL is fine */
-size_t grammar_bytes(const struct grammar *g);        /* memory it holds */
+size_t grammar_bytes(const struct grammar *g);        /* memory it holds, kept masks included: it grows in use */
 const char *grammar_dropped(const struct grammar *g); /* lenient: what was left out, "" when nothing was */
 const char *grammar_kind_at(size_t i);                /* names of the kinds; NULL ends the list */
 

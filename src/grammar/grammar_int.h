@@ -153,5 +153,6 @@ bool thread_exit_allowed(const struct thread *t, int32_t exit, const char *key_t
 bool thread_is_free(const struct thread *t);  /* every state of its automaton lives: masks can be kept */
 bool thread_has_keys(const struct thread *t); /* names without a label of their own have been read */
 void mask_cache_free(struct mask_cache *m);
+size_t mask_cache_bytes(struct mask_cache *m); /* NULL is fine */
 
 #endif

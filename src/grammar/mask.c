@@ -43,6 +43,15 @@ void mask_cache_free(struct mask_cache *m)
     free(m);
 }
 
+size_t mask_cache_bytes(struct mask_cache *m)
+{
+    if (!m) return 0;
+    pthread_mutex_lock(&m->lock);
+    size_t n = sizeof *m + m->bytes;
+    pthread_mutex_unlock(&m->lock);
+    return n;
+}
+
 struct walk {
     const struct grammar *g;
     const struct grammar_trie *t;
