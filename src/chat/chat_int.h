@@ -7,11 +7,6 @@
 #include "chat/chat.h"
 #include "text/jinja/jinja.h"
 
-/* A reasoning section. sign: how a template tells that its model writes it. */
-struct chat_tags {
-    const char *begin, *end, *sign;
-};
-
 struct chat_template {
     struct jinja *tree;
     char *text;
@@ -47,7 +42,6 @@ void chat_probe(struct chat_format *f);
 
 /* wire.c */
 const struct chat_wire *chat_wire_detect(const struct chat_format *f, const char *call_rendered);
-const struct chat_tags *chat_tags_detect(const char *template_text);
 
 /* encode.c */
 void chat_find_edges(struct chat_format *f);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "chat/chat_int.h"
+#include "chat/wire.h"
 
 static const char system_word[] = "sysWord7", user_word[] = "userWord7", tool_word[] = "tool_word7",
                   key_word[] = "key_word7", value_word[] = "valueWord7", tool2_word[] = "tool_word8",

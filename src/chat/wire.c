@@ -1,13 +1,17 @@
 /* How models write calls and reasoning: one row per format. Parser and grammar both work from these rows. */
+#include "chat/wire.h"
+
 #include "chat/chat_int.h"
 
+#define NO_PARAMS .param_head = "", .param_tail = "", .between_params = "", .quote = ""
+
 // clang-format off
-static const struct chat_wire wires[] = {
-    {.name = "hermes", .trigger = "<tool_call>", .begin = "", .end = "",
-     .head = "<tool_call>\n{\"name\": \"{name}\", \"arguments\": ", .tail = "}\n</tool_call>", .between = "\n",
-     .args = CHAT_ARGS_JSON, .param_head = "", .param_tail = "", .between_params = "", .quote = "", .parallel = true},
-    {.name = "none", .trigger = "", .begin = "", .end = "", .head = "", .tail = "", .between = "",
-     .param_head = "", .param_tail = "", .between_params = "", .quote = ""},
+static const struct wire_row rows[] = {
+    {{.name = "hermes", .trigger = "<tool_call>", .begin = "", .end = "",
+      .head = "<tool_call>\n{\"name\": \"{name}\", \"arguments\": ", .tail = "}\n</tool_call>", .between = "\n",
+      .args = CHAT_ARGS_JSON, NO_PARAMS, .parallel = true}, .kind = WIRE_OBJECT},
+    {{.name = "none", .trigger = "", .begin = "", .end = "", .head = "", .tail = "", .between = "", NO_PARAMS},
+     .kind = WIRE_CALLS},
 };
 
 static const struct chat_tags tag_list[] = {
@@ -16,15 +20,25 @@ static const struct chat_tags tag_list[] = {
 };
 // clang-format on
 
+const struct wire_row *wire_row(const struct chat_wire *w)
+{
+    return (const struct wire_row *)w;
+}
+
 const struct chat_wire *chat_wire_at(size_t i)
 {
-    return i < COUNT_OF(wires) ? &wires[i] : NULL;
+    return i < COUNT_OF(rows) ? &rows[i].w : NULL;
 }
 
 const struct chat_wire *chat_wire_find(const char *name)
 {
-    for (size_t i = 0; i < COUNT_OF(wires); i++)
-        if (!strcmp(wires[i].name, name)) return &wires[i];
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        if (!strcmp(rows[i].w.name, name)) return &rows[i].w;
+    return NULL;
+}
+
+const char *chat_drop_at(const struct chat_wire *w, size_t i)
+{
     return NULL;
 }
 
