@@ -16,7 +16,11 @@ static void count_end(struct engine *en, const struct seq *s, enum finish_reason
     m->n_ended[why]++;
     histogram_add(&m->e2e_s, (double)(now - s->q.arrival_ns) * 1e-9);
     histogram_add(&m->prompt_tokens, s->q.n_prompt);
+    m->max_known = MAX(m->max_known, s->q.n_known);
     if (s->task == ENGINE_GENERATE) histogram_add(&m->output_tokens, s->q.n_known - s->q.n_prompt);
+    if (!s->first_ns) return;
+    histogram_add(&m->prefill_s, (double)(s->first_ns - s->q.admit_ns) * 1e-9);
+    histogram_add(&m->decode_s, (double)(now - s->first_ns) * 1e-9);
 }
 
 /* s, which the scheduler knows no more, is over. Its kids are not. */
@@ -248,6 +252,7 @@ static void take_result(struct engine *en, const struct sched_share *sh, const f
     }
     s->n_draft += sh->n_draft;
     s->n_draft_right += n_right;
+    en->metrics.n_drafts += sh->n_draft > 0;
     en->metrics.n_draft_tokens += sh->n_draft;
     en->metrics.n_draft_right += n_right;
     if (base + n_right) sched_computed(&en->sched, &s->q, base + n_right);
@@ -320,6 +325,7 @@ static void count_shares(struct engine *en, uint32_t n)
 {
     struct engine_metrics *m = &en->metrics;
     m->n_steps++;
+    m->n_step_seqs += n;
     for (uint32_t i = 0; i < n; i++) {
         const struct sched_seq *q = en->share[i].seq;
         uint32_t end_at = q->n_computed + en->share[i].n_token;

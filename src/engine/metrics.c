@@ -19,6 +19,8 @@ void engine_metrics_init(struct engine_metrics *m)
                                  .e2e_s = HISTOGRAM(request_bounds),
                                  .inter_token_s = HISTOGRAM(token_bounds),
                                  .step_s = HISTOGRAM(token_bounds),
+                                 .prefill_s = HISTOGRAM(request_bounds),
+                                 .decode_s = HISTOGRAM(request_bounds),
                                  .prompt_tokens = HISTOGRAM(length_bounds),
                                  .output_tokens = HISTOGRAM(length_bounds)};
 }
