@@ -8,16 +8,16 @@
 
 #include "api/api.h"
 #include "base/log.h"
-#include "cli/session.h"
+#include "cli/serving.h"
 #include "http/http.h"
 
 static struct {
     struct session_options model;
+    struct serving_options serving;
     const char *host, *socket, *name, *tls_cert, *tls_key, *tls_client_ca;
     struct opt_list alias, api_key, cors;
     const char *api_key_file;
-    int64_t port, parallel, queue, max_body, max_head, max_connections, max_per_address, max_streams,
-        http_threads;
+    int64_t port, max_body, max_head, max_connections, max_per_address, max_streams, http_threads;
     double handshake_timeout, head_timeout, body_timeout, write_timeout, idle_timeout, drain_timeout,
         keepalive;
     bool log_json, quiet, half_close;
@@ -31,6 +31,7 @@ static struct {
 
 static const struct opt opts[] = {
     SESSION_OPTS(o.model),
+    SERVING_OPTS(o.serving),
     {.name = "", .help = "Where"},
     {.name = "host",
      .type = OPT_STR,
@@ -90,24 +91,7 @@ static const struct opt opts[] = {
      .at = &o.cors,
      .arg = "ORIGIN",
      .help = "web pages from here may use the server, e.g. https://chat.example; * for all"},
-    {.name = "", .help = "How much"},
-    {.name = "parallel",
-     .letter = 'p',
-     .type = OPT_INT,
-     .at = &o.parallel,
-     .min = 1,
-     .max = 1024,
-     .def = "8",
-     .unit = "sequences",
-     .help = "that are generated at once"},
-    {.name = "queue",
-     .type = OPT_INT,
-     .at = &o.queue,
-     .min = 1,
-     .max = 1000000,
-     .def = "256",
-     .unit = "sequences",
-     .help = "that may wait; more are answered 429"},
+    {.name = "", .help = "Connections"},
     {.name = "max-connections",
      .type = OPT_INT,
      .at = &o.max_connections,
@@ -251,7 +235,7 @@ static void print_ready(const struct session *s, const struct http_server *serve
                  any ? "127.0.0.1" : o.host, http_server_port(server));
     }
     printf("corral: ready: %s serves %s (%s, context %u, %lld at once)%s%s\n", o.socket ? o.socket : url,
-           name, s->api->name, st.max_context, (long long)o.parallel,
+           name, s->api->name, st.max_context, (long long)o.serving.parallel,
            any ? ", on every address of this machine" : "",
            s->chat ? "" : "; this model completes text and was not made for chat");
     if (s->chat)
@@ -330,8 +314,8 @@ static status serve(struct session *s, struct http_server *server, struct api **
     struct engine_options eo;
     const struct http_route *routes;
     const char *name = o.name ? o.name : s->name;
-    TRY(session_engine_options(s, &o.model, (uint32_t)o.parallel, &eo, e));
-    eo.max_queue = (uint32_t)o.queue;
+    TRY(session_engine_options(s, &o.model, (uint32_t)o.serving.parallel, &eo, e));
+    serving_apply(&eo, &o.serving);
     TRY(session_start(s, &eo, e));
     const struct api_options ao = {.engine = s->engine,
                                    .tok = s->tok,
@@ -385,7 +369,7 @@ static int serve_main(int argc, char **argv)
 
 const struct command cmd_serve = {
     .name = "serve",
-    .args = "[MODEL] [--host 127.0.0.1] [--port 8080] [--parallel 8] [options]",
+    .args = "[MODEL] [--host 127.0.0.1] [--port 8080] [--parallel 16] [options]",
     .summary = "serve a model over HTTP: OpenAI's API",
     .help = "Examples:\n"
             "  corral serve                                   the demo model on http://127.0.0.1:8080\n"

@@ -82,6 +82,9 @@ status engine_new(struct engine **out, const struct model_desc *m, const struct 
     en->lim.max_seqs = o->max_seqs ? o->max_seqs : 16;
     en->max_draft = o->max_draft;
     en->no_prefix_cache = o->no_prefix_cache;
+    en->queue_timeout_ns = o->queue_timeout_ns;
+    en->first_timeout_ns = o->first_timeout_ns;
+    en->total_timeout_ns = o->total_timeout_ns;
     en->target_ns = o->target_ns < 0 ? 0 : o->target_ns ? o->target_ns : 250000000;
     engine_metrics_init(&en->metrics);
     en->seen = en->metrics;
@@ -149,10 +152,14 @@ void engine_free(struct engine *en)
 }
 
 /* All choices of a request: the first, with the others as its kids. */
-static status new_choices(const struct engine *en, const struct engine_request *r, struct seq **out,
+static status new_choices(const struct engine *en, const struct engine_request *given, struct seq **out,
                           struct error *e)
 {
+    struct engine_request with_limits = *given, *r = &with_limits;
     struct seq **at = out;
+    if (!r->queue_timeout_ns) r->queue_timeout_ns = en->queue_timeout_ns;
+    if (!r->first_timeout_ns) r->first_timeout_ns = en->first_timeout_ns;
+    if (!r->total_timeout_ns) r->total_timeout_ns = en->total_timeout_ns;
     for (uint32_t i = 0; i < MAX(r->n, 1u); i++) {
         status s = seq_new(at, r, i, en->m, en->lim.max_context, e);
         if (s != OK) {

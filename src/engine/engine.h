@@ -30,6 +30,7 @@ struct engine_options {
     int64_t    target_ns;   /* between the tokens of an answer: prompts computed beside it are cut accordingly; 0: 250 ms,
                                < 0: no matter */
     int64_t    age_ns;      /* a request rises by one priority after waiting this long; 0: 10 s, < 0: never */
+    int64_t    queue_timeout_ns, first_timeout_ns, total_timeout_ns; /* of requests that set none; 0: no limit */
 };
 
 enum finish_reason { FINISH_STOP, FINISH_LENGTH, FINISH_CONTEXT, FINISH_CANCELLED, FINISH_ERROR, FINISH_TIMEOUT };
@@ -93,7 +94,7 @@ struct engine_request {
     bool           no_draft;
     const struct engine_constraint *constraint; /* NULL, or copied */
     int64_t        queue_timeout_ns, first_timeout_ns, total_timeout_ns; /* from submission until it starts, has its first
-                                 token, ends; 0: no limit */
+                                 token, ends; 0: the engine's, < 0: no limit */
 };
 
 /* Load the model's weights and start the thread. m outlives the engine. */

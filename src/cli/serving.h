@@ -1,0 +1,42 @@
+/* How an engine serves many: rows of options, and from them its options. */
+#ifndef CORRAL_CLI_SERVING_H
+#define CORRAL_CLI_SERVING_H
+
+#include "cli/session.h"
+
+struct serving_options {
+    int64_t parallel, queue, kv_bytes, step_tokens, draft_max;
+    double target_itl, age, queue_timeout, first_timeout, total_timeout;
+    bool prefix_cache;
+};
+
+/* o: a struct serving_options with static storage. */
+#define SERVING_OPTS(o)                                                                                        \
+    {.name = "", .help = "Requests that share the model"},                                                     \
+    {.name = "parallel", .letter = 'p', .type = OPT_INT, .at = &(o).parallel, .min = 1, .max = 1024, .def = "16", \
+     .unit = "sequences", .help = "that are generated at once"},                                               \
+    {.name = "queue", .type = OPT_INT, .at = &(o).queue, .min = 1, .max = 1000000, .def = "256",               \
+     .unit = "sequences", .help = "that may wait; more are answered 429"},                                     \
+    {.name = "kv-bytes", .type = OPT_INT, .at = &(o).kv_bytes, .min = 0, .max = 1LL << 50, .def = "0",         \
+     .unit = "bytes", .help = "of memory for the KV cache; 0: --parallel times --ctx, at most a quarter of memory"}, \
+    {.name = "prefix-cache", .type = OPT_BOOL, .at = &(o).prefix_cache, .def = "true",                                \
+     .help = "keep the KV of prompts for those that begin alike"},                                                    \
+    {.name = "draft-max", .type = OPT_INT, .at = &(o).draft_max, .min = 0, .max = 64, .def = "8", .unit = "tokens", \
+     .help = "guessed ahead where the text repeats itself, answers stay the same; 0: none"},                   \
+    {.name = "target-itl", .type = OPT_FLOAT, .at = &(o).target_itl, .min = 0, .max = 60, .def = "0.25",       \
+     .unit = "s", .help = "between tokens of an answer while prompts are read beside it; 0: as fast as prompts go"}, \
+    {.name = "step-tokens", .type = OPT_INT, .at = &(o).step_tokens, .min = 16, .max = 65536, .def = "256",    \
+     .unit = "tokens", .help = "computed in one step at most"},                                                \
+    {.name = "age", .type = OPT_FLOAT, .at = &(o).age, .min = 0, .max = 86400, .def = "10", .unit = "s",       \
+     .help = "of waiting that raise a request by one priority; 0: never"},                                     \
+    {.name = "queue-timeout", .type = OPT_FLOAT, .at = &(o).queue_timeout, .min = 0, .max = 86400, .def = "120", \
+     .unit = "s", .help = "until a request starts; 0: no limit"},                                              \
+    {.name = "first-token-timeout", .type = OPT_FLOAT, .at = &(o).first_timeout, .min = 0, .max = 86400, .def = "120", \
+     .unit = "s", .help = "until it has its first token; 0: no limit"},                                        \
+    {.name = "total-timeout", .type = OPT_FLOAT, .at = &(o).total_timeout, .min = 0, .max = 86400, .def = "0", \
+     .unit = "s", .help = "until it ends; 0: no limit"}
+
+/* Over what session_engine_options has filled in. */
+void serving_apply(struct engine_options *out, const struct serving_options *o);
+
+#endif
