@@ -1,6 +1,7 @@
 #include "http/h1.h"
 
 #include <string.h>
+#include <strings.h>
 
 enum { MAX_METHOD = 32, MAX_CHUNK_EXTRA = 16 * 1024, MAX_CHUNK_DIGITS = 15 };
 
@@ -51,8 +52,9 @@ bool h1_str_is(struct http_str s, const char *lower)
 
 const struct http_str *h1_find(const struct h1_head *h, const char *name)
 {
+    size_t n = strlen(name);
     for (size_t i = 0; i < h->n_field; i++)
-        if (h1_str_is(h->field[i].name, name)) return &h->field[i].value;
+        if (h->field[i].name.n == n && !strncasecmp(h->field[i].name.p, name, n)) return &h->field[i].value;
     return NULL;
 }
 

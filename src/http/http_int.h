@@ -13,6 +13,7 @@
 #include "http/http.h"
 
 struct bufferevent;
+struct http_client;
 struct evconnlistener;
 struct sockaddr;
 
@@ -51,6 +52,7 @@ struct http_loop {
     bool                   drain_begun;
     struct http_field      field[HTTP_MAX_FIELDS]; /* for parsing */
     struct buf             scratch;                /* what a pull appends to */
+    struct http_client    *client;                 /* NULL until somebody calls out */
     time_t                 date_at;
     char                   date[40];
     pthread_t              thread;

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "http/client.h"
 #include "http/http_int.h"
 #include "http/tls.h"
 
@@ -229,6 +230,7 @@ status loop_run(struct http_loop *l, struct error *e)
 void loop_deinit(struct http_loop *l)
 {
     end_all(l);
+    http_client_free(l->client);
     if (l->base) wakers_run(l); /* drops the references of what was fired last */
     if (l->listener)
         evconnlistener_free(l->listener);
