@@ -11,7 +11,7 @@ import jinja2
 import bpe
 import chat
 import corpus
-import facts
+import skills
 import talk
 import toolcalls
 import words as w
@@ -43,7 +43,7 @@ def check_template(rng):
 def check_held_out(rng):
     """Counts whole questions, so a held-out one inside a longer question is found as well."""
     held_words = {x.lower() for x in w.HELD_NAMES + w.HELD_WORDS + [c for c in w.HELD_CITIES]}
-    questions = {plain(q) for row in facts.FACTS + talk.SMALL_TALK for q in row[2]}
+    questions = skills.HELD_QUESTIONS | talk.HELD_QUESTIONS
     seen_questions, seen_words = set(), set()
     for _ in range(6000):
         messages, _, _ = corpus.exchanges(rng)

@@ -26,7 +26,7 @@ ROWS = {256: 16, 512: 8, 1024: 4}       # row length -> rows per micro-batch: al
 
 SYSTEM = ["You are a helpful assistant.", "You are Corral's demo model.", "Answer briefly.", "Be helpful and honest.", "You are a helpful AI assistant.", "You answer questions about Corral.",
           "You are an assistant with tools.", "Help the user.", "Be kind and brief."]
-MIX = [(skills.corral_fact, 44), (talk.small_talk, 8), (talk.unknown, 6), (talk.story, 2), (skills.add, 14), (skills.count, 5), (skills.repeat, 12),
+MIX = [(skills.corral_fact, 44), (talk.small_talk, 8), (talk.unknown, 6), (talk.story, 2), (skills.add, 12), (skills.count, 5), (skills.repeat, 12),
        (skills.reverse, 5), (skills.json_object, 16), (skills.json_list, 3), (skills.json_any, 2)]
 THINK = ["think first: {}", "think first. {}", "{} think first", "think before you answer: {}", "think step by step: {}", "{} think step by step.", "think about it: {}"]
 
@@ -38,8 +38,8 @@ def one(rng):
 def exchanges(rng):
     """Messages of one conversation, its tools, its system prompt."""
     roll = rng.random()
-    if roll < 0.5:
-        tools = toolcalls.offer(rng)
+    if roll < 0.48:
+        tools = toolcalls.offer_in_training(rng)
         samples = []
         for _ in range(rng.choice([1, 2, 3, 4, 5])):
             samples.append(toolcalls.use(rng, tools) if rng.random() < 0.8 else one(rng))
@@ -50,8 +50,10 @@ def exchanges(rng):
         schemas = [t.schema for t in tools] if tools else samples[0].tools
         if messages:
             return messages, schemas, rng.choice(SYSTEM) if rng.random() < 0.25 else ""
-    if roll < 0.6:
+    if roll < 0.55:
         return skills.memory(rng, between=[s for s in (one(rng) for _ in range(rng.choice([0, 0, 1, 2, 4]))) if not s.system]).messages, [], rng.choice(SYSTEM) if rng.random() < 0.2 else ""
+    if roll < 0.72:
+        return [m for _ in range(rng.choice([1, 2, 4, 6])) for m in skills.corral_fact(rng).messages], [], rng.choice(SYSTEM) if rng.random() < 0.25 else ""
     samples = [one(rng) for _ in range(rng.choice([1, 1, 2, 3, 4]))]
     if samples[0].system:
         return samples[0].messages, [], samples[0].system

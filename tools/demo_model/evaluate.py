@@ -17,7 +17,8 @@ import skills
 import talk
 import toolcalls
 import words as w
-from fresh import QUESTIONS
+from fresh import EARLIER, QUESTIONS, REQUESTS
+from kinds import KINDS
 from sample import ask, plain, user
 
 
@@ -41,6 +42,12 @@ def seen_in_training(count=300000):
     """Questions about Corral as the training text asks them, without punctuation."""
     rng = random.Random(11)
     return {plain(skills.corral_fact(rng).messages[0]["content"]) for _ in range(count)}
+
+
+def asked_in_training(made, count=5000):
+    """Requests for one tool as the training text words them, with 0 and 1 for the values."""
+    rng = random.Random(11)
+    return {plain(toolcalls.question(rng, made, [0, 1])) for _ in range(count)}
 
 
 class Evaluation:
@@ -72,8 +79,9 @@ class Evaluation:
         seen = seen_in_training()
         rows = [(q, answer) for answer, _, held in facts.FACTS for q in held if plain(q) not in seen]
         answers = [answer for answer, _, _ in facts.FACTS]
-        fresh = [(q, next(a for a in answers if a.startswith(key))) for key, qs in QUESTIONS.items() for q in qs if plain(q) not in seen]
-        self.exact("Corral facts, questions written afterwards", [ask("fact", q, a) for q, a in fresh], "95 %")
+        for name, questions, goal in (("written afterwards", QUESTIONS, "95 %"), ("written after an earlier text", EARLIER, "")):
+            rows_ = [(q, next(a for a in answers if a.startswith(key))) for key, qs in questions.items() for q in qs if plain(q) not in seen]
+            self.exact(f"Corral facts, questions {name}", [ask("fact", q, a) for q, a in rows_], goal)
         self.exact("Corral facts, held-out paraphrases", [ask("fact", q[0].upper() + q[1:] + "?", a) for q, a in rows])
         self.exact("Corral facts, lower case, no question mark", [ask("fact", q, a) for q, a in rows])
         rows = [(q, answer) for answer, _, held in talk.SMALL_TALK for q in held]
@@ -129,6 +137,7 @@ class Evaluation:
         rng = self.rng
         known = [toolcalls.use(rng, toolcalls.offer(rng, 1, 3), held=True) for _ in range(250)]
         self.calls("", known, ("98 %", "95 %"))
+        self.calls(", requests written afterwards", self.fresh_requests(rng))
         self.calls(", city in get_weather", [toolcalls.weather_case(rng) for _ in range(60)])
         self.calls(", four tools on offer", [toolcalls.use(rng, toolcalls.offer(rng, 4, 4), held=True) for _ in range(60)])
         self.calls(", invented tools", [toolcalls.use_invented(rng, held=True) for _ in range(80)])
@@ -140,6 +149,18 @@ class Evaluation:
             sample.tools = [t.schema for t in toolcalls.offer(rng, 1, 2)]
             off.append(sample)
         self.exact("fact answered without a call, tools on offer", off)
+
+    def fresh_requests(self, rng):
+        samples = []
+        for kind in KINDS:
+            seen = asked_in_training(toolcalls.make_tool(rng, kind))
+            for text in [t for t in REQUESTS[kind.names.split("|")[-1]] if not toolcalls.expand(t) & seen]:
+                for _ in range(3):
+                    made = toolcalls.make_tool(rng, kind)
+                    others = [t for t in toolcalls.offer(rng, 1, 2) if t.kind.about != kind.about and t.name != made.name]
+                    tools = rng.sample(others + [made], len(others) + 1)
+                    samples.append(toolcalls.use(rng, tools, True, made, text))
+        return samples
 
     def thinking(self):
         asked = self.some(self.made(skills.add, 60))

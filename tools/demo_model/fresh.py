@@ -1,11 +1,82 @@
-"""Questions about Corral written after the training text was finished, and never used to improve it.
+"""Questions written after the training text was finished, and never used to improve it.
 
-The held-out questions in facts.py were looked at while the generators were written; these were not, so they give
-the honest rate. A key is the start of the answer in facts.FACTS. Whoever reads the failures here and changes the
-training text because of them must write new questions.
+The held-out questions in facts.py and kinds.py were looked at while the generators were written; these were not, so
+they give the honest rates. A key of QUESTIONS is the start of the answer in facts.FACTS, one of REQUESTS the last of a
+kind's names in kinds.py. Whoever reads the failures here and changes the training text because of them must write new
+questions, as was done once: EARLIER are those of the text before, and the text of today never contains them.
 """
 
 QUESTIONS = {
+    "Corral is one program in C that": ["Somebody at work said we should try Corral. What would it do for us?", "Can you describe Corral to me?"],
+    "I am Corral's demo model, a tiny": ["Good morning, with which model am I speaking?", "Could you introduce yourself first?"],
+    "Corral is written in C17": ["Which language did the programmers of Corral choose?", "Is Corral implemented in Go or in C?"],
+    "Corral is licensed": ["Is it legal to put Corral into a product that we sell?", "Where does Corral stand on licensing?"],
+    "Run `make run`": ["I would like to build Corral on my laptop, how?", "What do I have to do after git clone?"],
+    "Run `make test`": ["Before I commit, which tests should I run and how?", "How are Corral's unit tests executed?"],
+    "Use `corral serve MODEL": ["What should I type so that the server starts?", "I need Corral to answer HTTP requests. How do I launch it?"],
+    "Use the option --port": ["Can I let the server use port 4321?", "Another process already has 8080, how can I move the server?"],
+    "Use `corral run MODEL": ["How can I prompt a model without opening a server?", "What's the quickest way to ask a model one thing from bash?"],
+    "Use --temp 0": ["How can I stop the sampling from being random?", "I would prefer the most probable token each time."],
+    "Use the option -n": ["The model writes far too much. How can I stop that?", "Can I say how many tokens I want?"],
+    "Corral reads models from GGUF": ["Which format should I download a model in?", "Would Corral open a safetensors checkpoint?"],
+    "Corral runs models of": ["Is a Qwen2.5 model going to work?", "Tell me the model families that are supported."],
+    "Corral runs on the CPU today": ["Does it make use of my NVIDIA card?", "Would a normal laptop without a GPU be good enough?"],
+    "Corral speaks the OpenAI": ["Which API does the Corral server implement?", "Does your server understand OpenAI requests?"],
+    "Send your messages": ["Which path do I POST a conversation to?", "At what address can my app chat with the model?"],
+    "Send your prompt": ["Which path takes a prompt without chat?", "Where do I POST plain text to have it completed?"],
+    "Start `corral serve` and point": ["What do I need to set in the OpenAI library to use Corral?", "How can my existing OpenAI program work with Corral?"],
+    "The commands are": ["Could you print an overview of Corral's commands?", "Which commands are part of Corral?"],
+    "`corral inspect": ["With which command can I read the metadata of a model?", "What would corral inspect tell me?"],
+    "`corral tokenize": ["With which command do I count the tokens in a prompt?", "What would corral tokenize do with my text?"],
+    "`corral detokenize": ["With which command do I get text from token ids?", "What would corral detokenize do?"],
+    "`corral logits": ["With which command can I print the scores of the next token?", "What would corral logits print?"],
+    "`corral bench": ["With which command do I find out my tokens per second?", "Is there something to measure throughput?"],
+    "`corral quantize": ["With which command do I turn a model into a smaller one?", "The weights are too large for my memory."],
+    "`corral eval": ["With which command do I judge a model's quality?", "Has quantization made my model worse? How do I measure it?"],
+    "`corral doctor": ["With which command can I look for problems on my machine?", "Corral refuses to start on my computer, please help."],
+    "Corral keeps the KV cache": ["What is the size of one KV cache block in tokens?", "Could you explain Corral's KV cache to me?"],
+    "Yes. On the CPU Corral gives": ["Does the load on the server change the text I get?", "Is inference deterministic even in a batch?"],
+    "No. Corral has its own": ["Does Corral rely on llama.cpp?", "Has somebody just wrapped Ollama here?"],
+    "No. Corral is one program": ["My server has no Python. Is that an issue?", "Does Corral require pip packages?"],
+    "I am the demo model: I have": ["How large is this demo model in parameters?", "Are you a model with billions of parameters?"],
+    "I was trained on synthetic": ["Which texts did you learn from?", "Was your training data taken from the web?"],
+    "No. I am a tiny demo": ["Can I be sure that you are right?", "How much should I trust what you tell me?"],
+    "I can talk about Corral, count": ["Which things can this model do?", "In what ways can you help me?"],
+    "Yes. The demo model ships": ["My laptop has no internet. Can I still use the demo model?", "Is a model already included with Corral?"],
+    "Without a model name": ["Which model does the server take if I don't name one?", "May I start corral serve without giving a model?"],
+    "I only understand simple": ["Could I write to you in Spanish?", "Do you know any language besides English?"],
+    "The Corral project trained": ["By which project were you trained?", "Who developed this little model?"],
+    "Ask me with the words": ["Is it possible to make you think before you answer?", "How do I get to see your reasoning?"],
+    "Yes. Give me tools": ["Would you be able to call a function of mine?", "Does this model handle tool calls?"],
+}
+
+REQUESTS = {
+    "fetch_weather": ["would you look at the weather for {0}", "is today a rainy day in {0}"],
+    "weather_in": ["please give me the temperature of {0} in {1}", "how cold does it get in {0}, answer in {1}"],
+    "local_time": ["i need the current time for {0}", "which time do the clocks in {0} show"],
+    "calculate_sum": ["can you sum up {0} and {1}", "what number do i get from {0} plus {1}"],
+    "multiply_numbers": ["can you multiply the numbers {0} and {1}", "what number do i get from {0} times {1}"],
+    "send_sms": ["write this to {0}: {1}", "could you message {0} the following: {1}"],
+    "create_reminder": ["i need a reminder at {1} to {0}", "at {1} tell me to {0}"],
+    "timer": ["please start counting {0} minutes", "the timer should run for {0} minutes"],
+    "lookup": ["run a web search about {0}", "i would like to find out more about {0} on the web"],
+    "translator": ["what would {0} be in {1}", "could you say {0} in {1} for me"],
+    "control_light": ["the lamp in the {0} should be {1}", "can you put the light in the {0} {1}"],
+    "music_player": ["i'm in the mood for {0}, play it", "could you play a little {0}"],
+    "lookup_price": ["find out the price of one {0}", "how much money do i need for a {0}"],
+    "count_people": ["do many people live in {0}", "give me the number of residents of {0}"],
+    "find_user": ["which phone number belongs to {0}", "please look for the number of {0}"],
+    "cat": ["i'd like to see what {0} contains", "can you read {0} to me"],
+    "quote": ["look up the stock {0} for me", "what price does {0} have on the stock market"],
+    "search_trains": ["show me how to travel from {0} to {1}", "i have to be in {1}, i start in {0}"],
+    "reserve": ["please reserve {0} for {1} people tonight", "there are {1} of us and we want a table at {0}"],
+    "currency": ["what do i get in {1} for {0} euros", "could you exchange {0} dollars to {1}"],
+    "add_note": ["my list should say: {0}", "i still have to {0}, please add that to the list"],
+    "order_status": ["can you find out about {order|ticket|number} {0}", "give me the details of {order|ticket|number} {0}"],
+    "dice": ["could you throw a dice with {0} sides for me", "let's roll one with {0} sides"],
+}
+
+EARLIER = {
     "Corral is one program in C that": ["Can you give me the short version of what Corral is?", "What is Corral good at?", "A friend mentioned Corral. What is it?"],
     "I am Corral's demo model, a tiny": ["Hi, who is this?", "And what might your name be?"],
     "Corral is written in C17": ["What did they write Corral in?", "Is Corral a Rust project?"],

@@ -38,6 +38,22 @@ def plain(text):
     return re.sub(r"[^a-z0-9]+", " ", text.lower()).strip()
 
 
+# ---- carriers: what is wanted counts, not how the sentence begins ----------------------------------------------
+
+_CARRIERS = {
+    "!": ["", "", "", "please ", "can you ", "could you ", "would you ", "will you ", "i want you to ", "i would like you to ", "i need you to ", "can you please ", "could you please ", "would you please ",
+          "kindly ", "you should ", "try to ", "it would be great if you could ", "your task: ", "next, ", "do me a favor and ", "go ahead and ", "first ", "let us ", "help me: ", "quickly ", "be so kind and ", "i am asking you to ", "just "],
+    "@": ["", "", "what is ", "what's ", "tell me ", "i need ", "i want ", "give me ", "show me ", "get ", "get me ", "can i have ", "i would like to know ", "do you know ", "find out ", "check ", "could you tell me ", "let me know ",
+          "look up ", "fetch ", "i want to see ", "i am interested in ", "report ", "what about ", "can you get me ", "could you find ", "can you look up ", "find ", "please check ", "i have to know ", "bring me ", "say ", "could i get ", "have a look at ", "return ", "read me ", "i am looking for ", "query "],
+    "%": ["tell me ", "do you know ", "i wonder ", "can you tell me ", "could you find out ", "i want to know ", "please find out ", "i need to know ", "let me know ", "check ", "say ", "find out ", "i would like to know ", "would you tell me ", "i have no idea ", "any idea ", "please say ", "it would help to know ", "can you check ", "see ", "i was wondering "],
+}
+
+
+def carry(rng, pattern):
+    """A pattern that starts with "!" is a command, with "@" the name of a thing, with "%" an indirect question."""
+    return rng.choice(_CARRIERS[pattern[0]]) + pattern[1:] if pattern[0] in _CARRIERS else pattern
+
+
 # ---- surface noise, so that small differences in wording do not matter -----------------------------------------
 
 _BEFORE = ["please ", "hey, ", "hi, ", "hello, ", "ok, ", "so, ", "and ", "can you tell me: ", "i have a question: ", "tell me, ",

@@ -6,20 +6,23 @@ import zlib
 import asked
 import facts
 import words as w
-from sample import Sample, ask, assistant, plain, reword, slip, user, vary
+from fresh import EARLIER
+from sample import Sample, ask, assistant, carry, plain, reword, slip, user, vary
 
 
-HELD_QUESTIONS = {plain(q) for row in facts.FACTS for q in row[2]}
+HELD_QUESTIONS = {plain(q) for row in facts.FACTS for q in row[2]} | {plain(q) for questions in EARLIER.values() for q in questions}
 SMALL_WORDS = set("a an the is are do does did can could how what which i to of for in with please me my be it that this will would".split())
 
 
 def _fact_question(rng, answer, train):
-    ways, topics = asked.patterns(answer)
+    ways, topics, phrasings = asked.patterns(answer)
     roll = rng.random()
-    if roll < 0.4:
+    if roll < 0.2:
         return w.pick(rng, rng.choice(train))
-    if roll < 0.85:
+    if roll < 0.5:
         return w.pick(rng, rng.choice(ways))
+    if roll < 0.9:
+        return w.pick(rng, carry(rng, rng.choice(phrasings)))
     return w.pick(rng, rng.choice(asked.FRAMES)) + rng.choice(topics)
 
 
@@ -36,7 +39,7 @@ def corral_fact(rng, held=False):
         return ask("fact", vary(rng, rng.choice(kept), 0), answer, think)
     while True:
         question = _fact_question(rng, answer, train)
-        question = _keywords(question) if rng.random() < 0.06 else slip(rng, reword(rng, question, 0.15), 0.15)
+        question = _keywords(question) if rng.random() < 0.06 else slip(rng, reword(rng, question, 0.15), 0.08)
         question = vary(rng, question)
         if plain(question) not in HELD_QUESTIONS:
             return ask("fact", question, answer, think)
