@@ -1,11 +1,12 @@
 /* The HTTP APIs over one engine and one tokenizer: routes for src/http.
  *
  * A request of any family becomes a struct request (request.h); what the engine produces is rendered by that
- * family's struct renderer (generate.h). Handlers run on the HTTP loop's thread; engine callbacks only queue
- * plain structs and wake the loop. */
+ * family's struct renderer (generation.h). Handlers run on the HTTP loop's thread; long prompts are rendered and
+ * tokenized by worker threads; engine callbacks only queue plain structs and wake the loop. */
 #ifndef CORRAL_API_H
 #define CORRAL_API_H
 
+#include "chat/chat.h"
 #include "engine/engine.h"
 #include "http/http.h"
 #include "text/tokenizer.h"
@@ -15,17 +16,23 @@ struct api;
 struct api_options {
     struct engine *engine; /* borrowed, all of it */
     const struct tokenizer *tok;
+    const struct chat_format *chat; /* of the model's template */
+    const struct gguf *gguf; /* the model's file; NULL: nothing is said about it */
     const int32_t *eog; /* tokens that end a generation */
     uint32_t n_eog;
     const char *model; /* the name it is served under */
     const char *const *alias;
     size_t n_alias;
+    uint32_t max_seqs; /* generated at once */
     uint32_t keepalive_ms; /* between comments on a stream that has nothing to say; 0: 15 s */
+    bool strict; /* fields that would have no effect are refused, not ignored */
     uint32_t max_buffered; /* tokens kept for a reader that is too slow; 0: 65536 */
 };
 
-/* The engine may be freed before the api (its last events are then delivered), the http server before it too. */
 status api_new(struct api **out, const struct api_options *o, struct error *e);
+/* When the http server has returned: ends the api's own threads. Then the engine may be freed (its last events are
+ * delivered), then the http server, then the api. */
+void api_stop(struct api *a); /* NULL is fine */
 void api_free(struct api *a);
 size_t api_routes(struct api *a, const struct http_route **out);
 /* Keys that clients must show, as `Authorization: Bearer KEY` or `X-Api-Key: KEY`. Without any, all may use the

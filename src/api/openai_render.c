@@ -1,31 +1,48 @@
 /* OpenAI's response shapes: chat.completion, chat.completion.chunk, text_completion, error. */
 #include <string.h>
 
-#include "api/generate.h"
+#include "api/openai.h"
+#include "engine/metrics.h"
 
 #define FINGERPRINT "corral-" CORRAL_VERSION
 
+static bool is_chat(const struct generation *g)
+{
+    return g->render == &openai_chat;
+}
+
 static void add_head(struct buf *out, const struct generation *g, const char *object)
 {
-    buf_addf(out, "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%lld,\"model\":", g->id, object,
-             (long long)g->created);
-    buf_json_str(out, g->api->model, strlen(g->api->model));
+    buf_addf(out, "{\"id\":\"%s-%s\",\"object\":\"%s\",\"created\":%lld,\"model\":",
+             is_chat(g) ? "chatcmpl" : "cmpl", g->id, object, (long long)g->created);
+    buf_json_str(out, g->api->o.model, strlen(g->api->o.model));
     buf_adds(out, ",\"system_fingerprint\":\"" FINGERPRINT "\",\"choices\":[");
 }
 
-static void add_usage(struct buf *out, const struct generation *g)
+void openai_usage(struct buf *out, const struct generation *g)
 {
-    uint64_t prompt = 0, completion = 0;
-    for (uint32_t i = 0; i < g->req.n_prompt; i++) prompt += g->req.prompt[i].n;
-    for (uint32_t i = 0; i < g->n_choice; i++) completion += g->choice[i].n_tokens;
-    buf_addf(out, "\"usage\":{\"prompt_tokens\":%llu,\"completion_tokens\":%llu,\"total_tokens\":%llu}",
-             (unsigned long long)prompt, (unsigned long long)completion,
-             (unsigned long long)(prompt + completion));
+    struct usage u;
+    generation_usage(g, &u);
+    buf_addf(out,
+             "{\"prompt_tokens\":%llu,\"completion_tokens\":%llu,\"total_tokens\":%llu,"
+             "\"prompt_tokens_details\":{\"cached_tokens\":%llu,\"cache_miss\":\"%s\"},"
+             "\"completion_tokens_details\":{\"reasoning_tokens\":%llu,\"accepted_prediction_tokens\":%llu,"
+             "\"rejected_prediction_tokens\":%llu}}",
+             (unsigned long long)u.prompt, (unsigned long long)u.completion,
+             (unsigned long long)(u.prompt + u.completion), (unsigned long long)u.cached, u.cache_miss,
+             (unsigned long long)u.reasoning, (unsigned long long)u.guessed_right,
+             (unsigned long long)(u.guessed - u.guessed_right));
 }
 
-static void add_text(struct buf *out, const struct buf *text)
+static void add_buf(struct buf *out, const struct buf *text)
 {
     buf_json_str(out, text->data ? text->data : "", text->n);
+}
+
+static void add_piece(struct buf *out, const struct choice *c, const struct piece *p)
+{
+    struct http_str s = piece_text(c, p);
+    buf_json_str(out, s.p, s.n);
 }
 
 /* ---- log-probabilities ------------------------------------------------------------------------------- */
@@ -33,8 +50,8 @@ static void add_text(struct buf *out, const struct buf *text)
 static void add_token_text(struct buf *out, const struct generation *g, int32_t token)
 {
     size_t n;
-    const char *piece = tokenizer_piece(g->api->tok, token, &n);
-    if (n == 0) piece = tokenizer_text(g->api->tok, token, &n); /* a control token has no text of its own */
+    const char *piece = tokenizer_piece(g->api->o.tok, token, &n);
+    if (n == 0) piece = tokenizer_text(g->api->o.tok, token, &n); /* a control token has no text of its own */
     buf_json_str(out, piece, n);
 }
 
@@ -47,7 +64,7 @@ static void add_logprob(struct buf *out, float v)
 static void add_chat_token(struct buf *out, const struct generation *g, int32_t token, float logprob)
 {
     size_t n;
-    const char *piece = tokenizer_piece(g->api->tok, token, &n);
+    const char *piece = tokenizer_piece(g->api->o.tok, token, &n);
     buf_adds(out, "{\"token\":");
     add_token_text(out, g, token);
     buf_adds(out, ",\"logprob\":");
@@ -57,15 +74,11 @@ static void add_chat_token(struct buf *out, const struct generation *g, int32_t 
     buf_addc(out, ']');
 }
 
-static void add_chat_logprobs(struct buf *out, const struct generation *g, struct choice *c)
+void openai_logprobs(struct buf *out, struct choice *c)
 {
+    const struct generation *g = c->g;
     size_t end = notes_ready(c);
-    buf_adds(out, "\"logprobs\":");
-    if (!g->req.logprobs) {
-        buf_adds(out, "null");
-        return;
-    }
-    buf_adds(out, "{\"content\":[");
+    buf_addc(out, '[');
     for (size_t i = c->n_written; i < end; i++) {
         const struct token_note *t = &c->note[i];
         if (i > c->n_written) buf_addc(out, ',');
@@ -78,8 +91,19 @@ static void add_chat_logprobs(struct buf *out, const struct generation *g, struc
         }
         buf_adds(out, "]}");
     }
-    buf_adds(out, "],\"refusal\":null}");
+    buf_addc(out, ']');
     c->n_written = end;
+}
+
+static void add_chat_logprobs(struct buf *out, struct choice *c)
+{
+    if (!c->g->req.logprobs) {
+        buf_adds(out, "\"logprobs\":null");
+        return;
+    }
+    buf_adds(out, "\"logprobs\":{\"content\":");
+    openai_logprobs(out, c);
+    buf_adds(out, ",\"refusal\":null}");
 }
 
 /* The older shape: parallel arrays. */
@@ -125,7 +149,7 @@ static void add_legacy_logprobs(struct buf *out, const struct generation *g, str
 static void open_chunk(struct buf *out, const struct generation *g)
 {
     buf_adds(out, "data: ");
-    add_head(out, g, g->req.chat ? "chat.completion.chunk" : "text_completion");
+    add_head(out, g, is_chat(g) ? "chat.completion.chunk" : "text_completion");
 }
 
 static void close_chunk(struct buf *out, const struct generation *g)
@@ -133,18 +157,34 @@ static void close_chunk(struct buf *out, const struct generation *g)
     buf_adds(out, g->req.include_usage ? "],\"usage\":null}\n\n" : "]}\n\n");
 }
 
+static void close_last(struct buf *out, const struct choice *c)
+{
+    buf_adds(out, "],\"timings\":");
+    engine_timing_json(out, &c->timing);
+    buf_adds(out, c->g->req.include_usage ? ",\"usage\":null}\n\n" : "}\n\n");
+}
+
 static void end_stream(struct generation *g, struct buf *out)
 {
     if (g->req.include_usage) {
         open_chunk(out, g);
-        buf_adds(out, "],");
-        add_usage(out, g);
+        buf_adds(out, "],\"usage\":");
+        openai_usage(out, g);
         buf_adds(out, "}\n\n");
     }
     buf_adds(out, "data: [DONE]\n\n");
 }
 
-static void error_body(const struct fault *f, struct buf *out)
+static void close_whole(struct buf *out, const struct generation *g)
+{
+    buf_adds(out, "],\"usage\":");
+    openai_usage(out, g);
+    buf_adds(out, ",\"timings\":");
+    engine_timing_json(out, &g->choice[0].timing);
+    buf_addc(out, '}');
+}
+
+void openai_error(const struct fault *f, struct buf *out)
 {
     buf_adds(out, "{\"error\":{\"message\":");
     buf_json_str(out, f->msg, strlen(f->msg));
@@ -164,7 +204,7 @@ static void error_body(const struct fault *f, struct buf *out)
 static void error_event(const struct fault *f, struct buf *out)
 {
     buf_adds(out, "data: ");
-    error_body(f, out);
+    openai_error(f, out);
     buf_adds(out, "\n\n");
 }
 
@@ -181,13 +221,38 @@ static void chat_begin(struct generation *g, struct buf *out)
     }
 }
 
-static void chat_delta(struct generation *g, struct choice *c, struct buf *out)
+static void add_call_head(struct buf *out, const struct choice *c, uint32_t i)
 {
+    buf_adds(out, "\"id\":");
+    buf_json_str(out, c->call[i].id, strlen(c->call[i].id));
+    buf_adds(out, ",\"type\":\"function\",\"function\":{\"name\":");
+    buf_json_str(out, c->call[i].name, strlen(c->call[i].name));
+}
+
+static void chat_delta(struct generation *g, struct choice *c, const struct piece *p, struct buf *out)
+{
+    if (p->kind == PIECE_CALL_END) return;
     open_chunk(out, g);
-    buf_addf(out, "{\"index\":%u,\"delta\":{\"content\":", c->index);
-    add_text(out, &c->text);
+    buf_addf(out, "{\"index\":%u,\"delta\":{", c->index);
+    switch (p->kind) {
+    case PIECE_CONTENT:
+    case PIECE_REASONING:
+        buf_adds(out, p->kind == PIECE_CONTENT ? "\"content\":" : "\"reasoning_content\":");
+        add_piece(out, c, p);
+        break;
+    case PIECE_CALL:
+        buf_addf(out, "\"tool_calls\":[{\"index\":%u,", p->call);
+        add_call_head(out, c, p->call);
+        buf_adds(out, ",\"arguments\":\"\"}}]");
+        break;
+    default:
+        buf_addf(out, "\"tool_calls\":[{\"index\":%u,\"function\":{\"arguments\":", p->call);
+        add_piece(out, c, p);
+        buf_adds(out, "}}]");
+        break;
+    }
     buf_adds(out, "},");
-    add_chat_logprobs(out, g, c);
+    add_chat_logprobs(out, c);
     buf_adds(out, ",\"finish_reason\":null}");
     close_chunk(out, g);
 }
@@ -195,9 +260,26 @@ static void chat_delta(struct generation *g, struct choice *c, struct buf *out)
 static void chat_last(struct generation *g, struct choice *c, struct buf *out)
 {
     open_chunk(out, g);
-    buf_addf(out, "{\"index\":%u,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"%s\"}", c->index,
-             finish_reason_name(c->finish));
-    close_chunk(out, g);
+    buf_addf(out, "{\"index\":%u,\"delta\":{},", c->index);
+    if (notes_ready(c) > c->n_written) /* of tokens that made no text */
+        add_chat_logprobs(out, c);
+    else
+        buf_adds(out, "\"logprobs\":null");
+    buf_addf(out, ",\"finish_reason\":\"%s\"}", choice_finish(c));
+    close_last(out, c);
+}
+
+static void add_calls(struct buf *out, const struct choice *c)
+{
+    buf_adds(out, ",\"tool_calls\":[");
+    for (uint32_t i = 0; i < c->n_call; i++) {
+        buf_adds(out, i ? ",{" : "{");
+        add_call_head(out, c, i);
+        buf_adds(out, ",\"arguments\":");
+        add_buf(out, &c->call[i].args);
+        buf_adds(out, "}}");
+    }
+    buf_addc(out, ']');
 }
 
 static void chat_whole(struct generation *g, struct buf *out)
@@ -206,66 +288,85 @@ static void chat_whole(struct generation *g, struct buf *out)
     for (uint32_t i = 0; i < g->n_choice; i++) {
         struct choice *c = &g->choice[i];
         buf_addf(out, "%s{\"index\":%u,\"message\":{\"role\":\"assistant\",\"content\":", i ? "," : "", i);
-        add_text(out, &c->text);
-        buf_adds(out, ",\"refusal\":null},");
-        add_chat_logprobs(out, g, c);
-        buf_addf(out, ",\"finish_reason\":\"%s\"}", finish_reason_name(c->finish));
+        if (c->n_call && !c->content.n)
+            buf_adds(out, "null");
+        else
+            add_buf(out, &c->content);
+        buf_adds(out, ",\"refusal\":null");
+        if (c->reasoning.n) {
+            buf_adds(out, ",\"reasoning_content\":");
+            add_buf(out, &c->reasoning);
+        }
+        if (c->n_call) add_calls(out, c);
+        buf_adds(out, "},");
+        add_chat_logprobs(out, c);
+        buf_addf(out, ",\"finish_reason\":\"%s\"}", choice_finish(c));
     }
-    buf_adds(out, "],");
-    add_usage(out, g);
-    buf_addc(out, '}');
+    close_whole(out, g);
 }
 
-static void text_choice(struct generation *g, struct choice *c, const char *finish, struct buf *out)
+static void open_text_choice(struct buf *out, const struct choice *c)
 {
     buf_addf(out, "{\"index\":%u,\"text\":", c->index);
-    add_text(out, &c->text);
-    buf_addc(out, ',');
-    add_legacy_logprobs(out, g, c);
-    if (finish)
-        buf_addf(out, ",\"finish_reason\":\"%s\"}", finish);
-    else
-        buf_adds(out, ",\"finish_reason\":null}");
 }
 
-static void text_begin(struct generation *g, struct buf *out) {}
-
-static void text_delta(struct generation *g, struct choice *c, struct buf *out)
+static void text_delta(struct generation *g, struct choice *c, const struct piece *p, struct buf *out)
 {
     open_chunk(out, g);
-    text_choice(g, c, NULL, out);
+    open_text_choice(out, c);
+    add_piece(out, c, p);
+    buf_addc(out, ',');
+    add_legacy_logprobs(out, g, c);
+    buf_adds(out, ",\"finish_reason\":null}");
     close_chunk(out, g);
 }
 
 static void text_last(struct generation *g, struct choice *c, struct buf *out)
 {
     open_chunk(out, g);
-    buf_addf(out, "{\"index\":%u,\"text\":\"\",\"logprobs\":null,\"finish_reason\":\"%s\"}", c->index,
-             finish_reason_name(c->finish));
-    close_chunk(out, g);
+    open_text_choice(out, c);
+    buf_addf(out, "\"\",\"logprobs\":null,\"finish_reason\":\"%s\"}", choice_finish(c));
+    close_last(out, c);
 }
 
 static void text_whole(struct generation *g, struct buf *out)
 {
     add_head(out, g, "text_completion");
     for (uint32_t i = 0; i < g->n_choice; i++) {
+        struct choice *c = &g->choice[i];
         if (i) buf_addc(out, ',');
-        text_choice(g, &g->choice[i], finish_reason_name(g->choice[i].finish), out);
+        open_text_choice(out, c);
+        add_buf(out, &c->content);
+        buf_addc(out, ',');
+        add_legacy_logprobs(out, g, c);
+        buf_addf(out, ",\"finish_reason\":\"%s\"}", choice_finish(c));
     }
-    buf_adds(out, "],");
-    add_usage(out, g);
-    buf_addc(out, '}');
+    close_whole(out, g);
 }
 
-const struct renderer openai_chat = {"text/event-stream", chat_begin, chat_delta, chat_last,
-                                     end_stream,          chat_whole, error_body, error_event};
-const struct renderer openai_completion = {"text/event-stream", text_begin, text_delta, text_last,
-                                           end_stream,          text_whole, error_body, error_event};
+#define PING ": waiting\n\n"
+const struct renderer openai_chat = {.stream_type = "text/event-stream",
+                                     .ping = PING,
+                                     .begin = chat_begin,
+                                     .delta = chat_delta,
+                                     .last = chat_last,
+                                     .end = end_stream,
+                                     .whole = chat_whole,
+                                     .error = openai_error,
+                                     .error_event = error_event};
+const struct renderer openai_completion = {.stream_type = "text/event-stream",
+                                           .ping = PING,
+                                           .delta = text_delta,
+                                           .last = text_last,
+                                           .end = end_stream,
+                                           .whole = text_whole,
+                                           .error = openai_error,
+                                           .error_event = error_event};
 
 const char *api_render_error(int code, const char *why, struct buf *out)
 {
     struct fault f;
     refuse(&f, code, code == 404 ? "not_found" : code == 401 ? "invalid_api_key" : NULL, NULL, "%s", why);
-    error_body(&f, out);
+    openai_error(&f, out);
     return "application/json";
 }

@@ -1,107 +1,80 @@
-/* Sampling parameters by name: one row each (shared/design API_SURFACE, section 2, has the peers' names and
- * ranges). A new one is a new row. */
-#include <limits.h>
-#include <math.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-
-#include <jansson.h>
-
+/* Fields that every family takes under the same names: sampling, log-probabilities of a token, constraints,
+ * scheduling (shared/design API_SURFACE, section 2, has the peers' names and ranges). */
 #include "api/request.h"
 
-enum param_type { REAL, INTEGER, COUNT, FLAG };
+static bool set_top_k(struct parse *p, const char *name, const json_t *v)
+{
+    if (p->r->params.top_k < 0) p->r->params.top_k = 0; /* vLLM says -1 for "off" */
+    return true;
+}
 
-struct param {
-    const char *name;
-    enum param_type type; /* of the member: float, int32_t, uint32_t, bool */
-    size_t at;
-    double min, max;
+static bool set_cache_prompt(struct parse *p, const char *name, const json_t *v)
+{
+    p->r->no_cache = !json_is_true(v);
+    return true;
+}
+
+#define BIG 2147483647.0
+// clang-format off
+static const struct field rows[] = {
+    {"temperature", FIELD_REAL, 0, 2, AT(params.temperature), .def = "1", .help = "0: always the likeliest token"},
+    {"top_p", FIELD_REAL, 0, 1, AT(params.top_p), .def = "1", .help = "draw from the likeliest tokens that add up to this"},
+    {"top_k", FIELD_INT, -1, BIG, AT(params.top_k), set_top_k, .def = "0", .help = "draw from the k likeliest tokens; 0 or -1: all"},
+    {"min_p", FIELD_REAL, 0, 1, AT(params.min_p), .def = "0", .help = "drop tokens less likely than this times the likeliest"},
+    {"typical_p", FIELD_REAL, 0, 1, AT(params.typical_p), .def = "1", .help = "locally typical sampling; 1: off"},
+    {"top_n_sigma", FIELD_REAL, -1, 100, AT(params.top_n_sigma), .def = "-1", .help = "keep logits within n standard deviations of the largest; <= 0: off"},
+    {"xtc_probability", FIELD_REAL, 0, 1, AT(params.xtc_probability), .def = "0", .help = "how often the likeliest tokens are left out"},
+    {"xtc_threshold", FIELD_REAL, 0, 1, AT(params.xtc_threshold), .def = "0.1", .help = "which tokens count as likely for that"},
+    {"dynatemp_range", FIELD_REAL, 0, 100, AT(params.dynatemp_range), .def = "0", .help = "temperature varies with the entropy by this much"},
+    {"dynatemp_exponent", FIELD_REAL, 0, 100, AT(params.dynatemp_exponent), .def = "1"},
+    {"dry_multiplier", FIELD_REAL, 0, 100, AT(params.dry_multiplier), .def = "0", .help = "penalty on going on with what was said before; 0: off"},
+    {"dry_base", FIELD_REAL, 1, 100, AT(params.dry_base), .def = "1.75"},
+    {"dry_allowed_length", FIELD_INT, 0, BIG, AT(params.dry_allowed_length), .def = "2"},
+    {"dry_penalty_last_n", FIELD_INT, -1, BIG, AT(params.dry_penalty_last_n), .def = "-1"},
+    {"dry_sequence_breakers", FIELD_ARRAY, 0, 64, 0, set_dry_breakers, .schema = "\"items\":{\"type\":\"string\"}"},
+    {"mirostat", FIELD_INT, 0, 2, AT(params.mirostat), .def = "0"},
+    {"mirostat_tau", FIELD_REAL, 0, 100, AT(params.mirostat_tau), .def = "5"},
+    {"mirostat_eta", FIELD_REAL, 0, 1, AT(params.mirostat_eta), .def = "0.1"},
+    {"adaptive_target", FIELD_REAL, -1, 1, AT(params.adaptive_target), .def = "-1"},
+    {"adaptive_decay", FIELD_REAL, 0, 0.99, AT(params.adaptive_decay), .def = "0.9"},
+    {"frequency_penalty", FIELD_REAL, -2, 2, AT(params.frequency_penalty), .def = "0"},
+    {"presence_penalty", FIELD_REAL, -2, 2, AT(params.presence_penalty), .def = "0"},
+    {"repeat_penalty", FIELD_REAL, 0.01, 100, AT(params.repeat_penalty), .def = "1"},
+    {"repetition_penalty", FIELD_REAL, 0.01, 100, AT(params.repeat_penalty), .def = "1", .help = "vLLM's name of repeat_penalty"},
+    {"repeat_last_n", FIELD_INT, -1, BIG, AT(params.repeat_last_n), .def = "64", .help = "how many tokens back the three penalties look; -1: all"},
+    {"min_keep", FIELD_COUNT, 0, BIG, AT(params.min_keep), .def = "0"},
+    {"samplers", FIELD_ANY, 0, 0, 0, set_samplers, .schema = "\"type\":[\"array\",\"string\"],\"items\":{\"type\":\"string\"}", .help = "the chain, in order"},
+    {"seed", FIELD_ANY, 0, 0, 0, set_seed, .schema = "\"type\":\"integer\"", .help = "the same seed gives the same text; -1 or none: any"},
+    {"logit_bias", FIELD_ANY, 0, 0, 0, set_logit_bias, .schema = "\"type\":[\"object\",\"array\"]", .help = "token id to -100 .. 100; -100 forbids"},
+    {"post_sampling_probs", FIELD_FLAG, 0, 0, AT(params.post_sampling_probs), .def = "false", .help = "log-probabilities after the chain, not of the model"},
+
+    {"min_tokens", FIELD_COUNT, 0, BIG, AT(params.min_tokens), .def = "0", .help = "neither an end token nor a stop string ends the answer before"},
+    {"ignore_eos", FIELD_FLAG, 0, 0, AT(params.ignore_eos), .def = "false"},
+    {"stop_token_ids", FIELD_ARRAY, 0, 1024, 0, set_stop_ids, .schema = "\"items\":{\"type\":\"integer\"}", .help = "tokens that end the answer, besides the model's own"},
+    {"include_stop_str_in_output", FIELD_FLAG, 0, 0, AT(keep_stop), .def = "false"},
+
+    {"grammar", FIELD_ANY, 0, 0, 0, set_constraint, .schema = "\"type\":\"string\"", .help = "GBNF that the answer follows"},
+    {"json_schema", FIELD_ANY, 0, 0, 0, set_constraint, .schema = "\"type\":\"object\"", .help = "JSON schema that the answer follows"},
+    {"structured_outputs", FIELD_ANY, 0, 0, 0, set_constraint, .schema = "\"type\":\"object\"", .help = "vLLM's: json, regex, choice, grammar or json_object"},
+    {"guided_json", FIELD_ANY, 0, 0, 0, set_constraint, .schema = "\"type\":[\"object\",\"string\"]"},
+    {"guided_regex", FIELD_ANY, 0, 0, 0, set_constraint, .schema = "\"type\":\"string\""},
+    {"guided_choice", FIELD_ANY, 0, 0, 0, set_constraint, .schema = "\"type\":\"array\",\"items\":{\"type\":\"string\"}"},
+    {"guided_grammar", FIELD_ANY, 0, 0, 0, set_constraint, .schema = "\"type\":\"string\""},
+
+    {"priority", FIELD_INT, -8, 7, AT(priority), .def = "0", .help = "lower is more urgent"},
+    {"cache_salt", FIELD_TEXT, 0, 256, AT(cache_salt), .help = "prompts share cached prefixes among equal salts only"},
+    {"cache_prompt", FIELD_FLAG, 0, 0, 0, set_cache_prompt, .def = "true", .help = "use and feed the prefix cache"},
+    {"timeout", FIELD_SECONDS, 0, 86400, AT(total_timeout_ns), .help = "seconds until the answer must be complete"},
+    {"queue_timeout", FIELD_SECONDS, 0, 86400, AT(queue_timeout_ns), .help = "seconds until it must be begun"},
+    {"first_token_timeout", FIELD_SECONDS, 0, 86400, AT(first_timeout_ns), .help = "seconds until the first token"},
+
+    {"bad_words", FIELD_ARRAY, .use = FIELD_REFUSED},
+    {"allowed_token_ids", FIELD_ARRAY, .use = FIELD_REFUSED},
+    {"prompt_logprobs", FIELD_ANY, .use = FIELD_REFUSED},
+    {"use_beam_search", FIELD_FLAG, .use = FIELD_REFUSED},
+    {"length_penalty", FIELD_REAL, .use = FIELD_REFUSED, .def = "1.0"},
+    {"lora", FIELD_ARRAY, .use = FIELD_REFUSED},
+    {"truncate_prompt_tokens", FIELD_ANY, .use = FIELD_REFUSED, .help = "shorten the prompt before you send it"},
 };
-
-#define AT(member) offsetof(struct sample_params, member)
-static const struct param params[] = {
-    {"temperature", REAL, AT(temperature), 0, 2},
-    {"top_p", REAL, AT(top_p), 0, 1},
-    {"top_k", INTEGER, AT(top_k), -1, INT32_MAX}, /* -1, as vLLM says "off": made 0 below */
-    {"min_p", REAL, AT(min_p), 0, 1},
-    {"typical_p", REAL, AT(typical_p), 0, 1},
-    {"top_n_sigma", REAL, AT(top_n_sigma), -1, 100},
-    {"xtc_probability", REAL, AT(xtc_probability), 0, 1},
-    {"xtc_threshold", REAL, AT(xtc_threshold), 0, 1},
-    {"dynatemp_range", REAL, AT(dynatemp_range), 0, 100},
-    {"dynatemp_exponent", REAL, AT(dynatemp_exponent), 0, 100},
-    {"dry_multiplier", REAL, AT(dry_multiplier), 0, 100},
-    {"dry_base", REAL, AT(dry_base), 1, 100},
-    {"dry_allowed_length", INTEGER, AT(dry_allowed_length), 0, INT32_MAX},
-    {"dry_penalty_last_n", INTEGER, AT(dry_penalty_last_n), -1, INT32_MAX},
-    {"mirostat", INTEGER, AT(mirostat), 0, 2},
-    {"mirostat_tau", REAL, AT(mirostat_tau), 0, 100},
-    {"mirostat_eta", REAL, AT(mirostat_eta), 0, 1},
-    {"adaptive_target", REAL, AT(adaptive_target), -1, 1},
-    {"adaptive_decay", REAL, AT(adaptive_decay), 0, 0.99},
-    {"frequency_penalty", REAL, AT(frequency_penalty), -2, 2},
-    {"presence_penalty", REAL, AT(presence_penalty), -2, 2},
-    {"repeat_penalty", REAL, AT(repeat_penalty), 0.01, 100},
-    {"repetition_penalty", REAL, AT(repeat_penalty), 0.01, 100}, /* vLLM's name */
-    {"repeat_last_n", INTEGER, AT(repeat_last_n), -1, INT32_MAX},
-    {"min_keep", COUNT, AT(min_keep), 0, INT32_MAX},
-    {"min_tokens", COUNT, AT(min_tokens), 0, INT32_MAX},
-    {"ignore_eos", FLAG, AT(ignore_eos), 0, 1},
-    {"post_sampling_probs", FLAG, AT(post_sampling_probs), 0, 1},
-};
-
-bool refuse(struct fault *f, int code, const char *reason, const char *param, const char *fmt, ...)
-{
-    va_list ap;
-    *f = (struct fault){.code = code, .reason = reason};
-    f->type = code == 401                  ? "authentication_error"
-              : code == 403                ? "permission_error"
-              : code == 429                ? "rate_limit_error"
-              : code == 404                ? "not_found_error"
-              : code >= 500 && code != 501 ? "server_error"
-                                           : "invalid_request_error";
-    snprintf(f->param, sizeof f->param, "%s", param ? param : "");
-    va_start(ap, fmt);
-    vsnprintf(f->msg, sizeof f->msg, fmt, ap);
-    va_end(ap);
-    return false;
-}
-
-static enum param_found wrong(struct fault *f, const struct param *p, const char *what)
-{
-    if (p->type == FLAG)
-        refuse(f, 400, "invalid_type", p->name, "'%s' must be true or false", p->name);
-    else
-        refuse(f, 400, what, p->name, "'%s' must be %s between %.10g and %.10g", p->name,
-               p->type == REAL ? "a number" : "an integer", p->min, p->max);
-    return PARAM_BAD;
-}
-
-enum param_found param_set(struct sample_params *out, const char *name, const json_t *v, struct fault *f)
-{
-    const struct param *p = NULL;
-    for (size_t i = 0; i < COUNT_OF(params) && !p; i++)
-        if (!strcmp(params[i].name, name)) p = &params[i];
-    if (!p) return PARAM_UNKNOWN;
-    if (json_is_null(v)) return PARAM_SET; /* as if it were absent */
-
-    void *to = (char *)out + p->at;
-    if (p->type == FLAG) {
-        if (!json_is_boolean(v)) return wrong(f, p, "invalid_type");
-        *(bool *)to = json_is_true(v);
-        return PARAM_SET;
-    }
-    double number = json_number_value(v);
-    if (!json_is_number(v) || (p->type != REAL && number != floor(number)))
-        return wrong(f, p, "invalid_type");
-    if (!(number >= p->min && number <= p->max)) return wrong(f, p, "value_out_of_range");
-    switch (p->type) {
-    case REAL: *(float *)to = (float)number; break;
-    case INTEGER: *(int32_t *)to = (int32_t)number; break;
-    case COUNT: *(uint32_t *)to = (uint32_t)number; break;
-    case FLAG: break;
-    }
-    if (to == &out->top_k && out->top_k < 0) out->top_k = 0;
-    return PARAM_SET;
-}
+// clang-format on
+const struct field_table sampling_fields = {"Sampling", rows, COUNT_OF(rows), NULL};

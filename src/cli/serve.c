@@ -20,7 +20,7 @@ static struct {
     int64_t port, max_body, max_head, max_connections, max_per_address, max_streams, http_threads;
     double handshake_timeout, head_timeout, body_timeout, write_timeout, idle_timeout, drain_timeout,
         keepalive;
-    bool log_json, quiet, half_close;
+    bool log_json, quiet, half_close, strict;
 } o;
 
 #define SECONDS(flag, field, d, text)                                                                        \
@@ -138,6 +138,10 @@ static const struct opt opts[] = {
      .def = "32k",
      .unit = "bytes",
      .help = "of a request's header; larger ones are answered 431"},
+    {.name = "strict",
+     .type = OPT_BOOL,
+     .at = &o.strict,
+     .help = "refuse fields of requests that would have no effect (default: name them in X-Corral-Ignored)"},
     {.name = "", .help = "How long"},
     SECONDS("handshake-timeout", handshake_timeout, "10", "for a TLS handshake"),
     SECONDS("head-timeout", head_timeout, "10", "for a request's header to arrive"),
@@ -309,21 +313,27 @@ static status bind_server(struct http_server **out, struct api_keys *keys, struc
     return http_server_new(out, &ho, e);
 }
 
-static status serve(struct session *s, struct http_server *server, struct api **api, struct error *e)
+static status serve(struct session *s, struct http_server *server, struct chat_format **chat,
+                    struct api **api, struct error *e)
 {
     struct engine_options eo;
     const struct http_route *routes;
     const char *name = o.name ? o.name : s->name;
+    TRY(chat_format_of_model(chat, s->tok, s->gguf, e));
     TRY(session_engine_options(s, &o.model, (uint32_t)o.serving.parallel, &eo, e));
     serving_apply(&eo, &o.serving);
     TRY(session_start(s, &eo, e));
     const struct api_options ao = {.engine = s->engine,
                                    .tok = s->tok,
+                                   .chat = *chat,
+                                   .gguf = s->gguf,
                                    .eog = s->eog,
                                    .n_eog = s->n_eog,
                                    .model = name,
                                    .alias = o.alias.item,
                                    .n_alias = o.alias.n,
+                                   .strict = o.strict,
+                                   .max_seqs = (uint32_t)o.serving.parallel,
                                    .keepalive_ms = ms(o.keepalive)};
     TRY(api_new(api, &ao, e));
     size_t n_route = api_routes(*api, &routes);
@@ -351,6 +361,7 @@ static int serve_main(int argc, char **argv)
 
     struct session s = {0};
     struct http_server *server = NULL;
+    struct chat_format *chat = NULL;
     struct api *api = NULL;
     struct api_keys keys = {0};
     status r = read_keys(&keys, &e);
@@ -358,11 +369,13 @@ static int serve_main(int argc, char **argv)
         r = bind_server(&server, &keys,
                         &e); /* first: a port in use should not cost the time to load a model */
     if (r == OK) r = session_open(&s, &o.model, word[0], &e);
-    if (r == OK) r = serve(&s, server, &api, &e);
+    if (r == OK) r = serve(&s, server, &chat, &api, &e);
+    api_stop(api); /* its threads use the session's tokenizer */
     session_close(
         &s); /* the engine's last events still wake the server's loop and count down what api holds */
     http_server_free(server);
     api_free(api);
+    chat_format_free(chat);
     api_keys_deinit(&keys);
     return r == OK ? EXIT_OK : cli_error(&e);
 }

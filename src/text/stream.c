@@ -9,7 +9,7 @@ enum { MAX_STOPS = 1024, MAX_STOP_BYTES = 64 << 10 };
 
 struct text_stream {
     const struct tokenizer *t;
-    bool special, at_end;
+    bool special, at_end, paused;
     struct buf held; /* text that is not certain yet */
     char **stop;     /* copies */
     size_t *stop_n, n_stop;
@@ -112,7 +112,7 @@ bool text_stream_push(struct text_stream *s, int32_t id, struct buf *out)
     const char *p = as_written ? tokenizer_text(s->t, id, &n) : tokenizer_piece(s->t, id, &n);
     buf_add(&s->held, p, n);
     if (!s->held.n) return false;
-    size_t stop = find_stop(s, &begin);
+    size_t stop = s->paused ? SIZE_MAX : find_stop(s, &begin);
     if (stop != SIZE_MAX) {
         s->met = s->stop[stop];
         s->at_end = true;
@@ -121,10 +121,15 @@ bool text_stream_push(struct text_stream *s, int32_t id, struct buf *out)
         return true;
     }
     /* An unfinished character may lie before or inside an unfinished stop string: hold the longer. */
-    size_t keep = MAX(begun_stop(s), utf8_tail(s->held.data, s->held.n));
+    size_t keep = MAX(s->paused ? 0 : begun_stop(s), utf8_tail(s->held.data, s->held.n));
     size_t ready = s->held.n - keep;
     release(s, ready - utf8_tail(s->held.data, ready), out);
     return false;
+}
+
+void text_stream_pause_stops(struct text_stream *s, bool pause)
+{
+    s->paused = pause;
 }
 
 void text_stream_finish(struct text_stream *s, struct buf *out)

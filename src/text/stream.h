@@ -15,6 +15,8 @@ void text_stream_free(struct text_stream *s);
 /* Append to out the text that token id made certain. Returns true when a stop string was completed: the text
  * before it has been written, the stop string has not, and the stream is at its end. */
 bool text_stream_push(struct text_stream *s, int32_t id, struct buf *out);
+/* While paused, stop strings are not looked for: only one that lies behind counts. */
+void text_stream_pause_stops(struct text_stream *s, bool pause);
 /* End of generation: what was held back (an incomplete UTF-8 sequence becomes U+FFFD). */
 void text_stream_finish(struct text_stream *s, struct buf *out);
 const char *text_stream_stop(const struct text_stream *s); /* the stop string that was met, or NULL */

@@ -20,6 +20,7 @@
 
 #include "api/api.h"
 #include "base/clock.h"
+#include "engine/metrics.h"
 #include "support/gguf_build.h"
 
 #include <cmocka.h> /* last: it defines a macro fail() */
@@ -36,13 +37,14 @@ static struct {
     /* what it saw */
     struct sample_params params;
     int32_t prompt[4096];
-    uint32_t n_prompt, max_tokens, choice_seen;
+    uint32_t n_prompt, max_tokens, n_choice;
     struct sample_bias bias[8];
 } script;
 
 struct job {
     struct engine_request r;
     uint64_t id;
+    uint32_t choice;
     char *reply;
 };
 static atomic_int n_jobs, n_sent; /* running; tokens sent in all */
@@ -62,7 +64,7 @@ static bool pause_ms(uint64_t id, int ms)
 static void *run_job(void *arg)
 {
     struct job *j = arg;
-    struct engine_event ev = {.kind = EV_TOKEN, .id = j->id};
+    struct engine_event ev = {.kind = EV_TOKEN, .id = j->id, .choice = j->choice};
     struct error e = {.code = ERR_DEVICE, .msg = "the device fell off"};
     enum finish_reason why = FINISH_STOP;
     uint32_t n = 0;
@@ -90,7 +92,8 @@ static void *run_job(void *arg)
                                .id = j->id,
                                .finish = why,
                                .error = why == FINISH_ERROR ? &e : NULL,
-                               .timing.n_decode = n};
+                               .timing.n_decode = n,
+                               .choice = j->choice};
     j->r.on_event(j->r.user, &end);
     free(j->reply);
     free(j);
@@ -104,19 +107,23 @@ status engine_submit(struct engine *en, const struct engine_request *r, uint64_t
     strcpy(e->msg, "scripted");
     if (script.busy) return ERR_BUSY;
     if (r->n_prompt >= CONTEXT) return ERR_LIMIT;
-    struct job *j = mem_zalloc(1, sizeof *j);
-    *j = (struct job){*r, *id = atomic_fetch_add(&next_id, 1), mem_strdup(script.reply)};
+    uint32_t n = MAX(r->n, 1u);
+    *id = atomic_fetch_add(&next_id, n);
     script.params = r->params;
     script.n_prompt = r->n_prompt;
     script.max_tokens = r->max_tokens;
-    script.choice_seen |= 1u << r->params.choice;
+    script.n_choice = r->n;
     memcpy(script.prompt, r->prompt, r->n_prompt * sizeof *r->prompt);
     if (r->params.n_bias)
         memcpy(script.bias, r->params.bias, MIN(r->params.n_bias, 8u) * sizeof *script.bias);
-    pthread_t t;
-    atomic_fetch_add(&n_jobs, 1);
-    pthread_create(&t, NULL, run_job, j);
-    pthread_detach(t);
+    for (uint32_t i = 0; i < n; i++) {
+        pthread_t t;
+        struct job *j = mem_zalloc(1, sizeof *j);
+        *j = (struct job){*r, *id + i, i, mem_strdup(script.reply)};
+        atomic_fetch_add(&n_jobs, 1);
+        pthread_create(&t, NULL, run_job, j);
+        pthread_detach(t);
+    }
     return OK;
 }
 
@@ -131,9 +138,13 @@ void engine_stats(const struct engine *en, struct engine_stats *out)
                                  .n_kv_block = 13,
                                  .n_kv_free = 12};
 }
+void engine_metrics(const struct engine *en, struct engine_metrics *out)
+{
+    engine_metrics_init(out);
+}
 const char *finish_reason_name(enum finish_reason r)
 {
-    static const char *const name[] = {"stop", "length", "length", "cancelled", "error"};
+    static const char *const name[] = {"stop", "length", "length", "cancelled", "error", "timeout"};
     return name[r];
 }
 
@@ -200,6 +211,7 @@ static void build_vocabulary(struct buf *b)
 static struct buf vocabulary;
 static struct gguf *gguf;
 static struct tokenizer *tok;
+static struct chat_format *chat;
 static struct api *api;
 static struct http_server *server;
 static pthread_t thread;
@@ -217,7 +229,7 @@ static int setup(void **state)
     build_vocabulary(&vocabulary);
     if (gguf_open_memory(&gguf, vocabulary.data, vocabulary.n, &(struct gguf_options){.meta_only = true},
                          &e) != OK ||
-        tokenizer_new(&tok, gguf, &e) != OK) {
+        tokenizer_new(&tok, gguf, &e) != OK || chat_format_of_model(&chat, tok, gguf, &e) != OK) {
         fprintf(stderr, "%s\n", e.msg);
         return -1;
     }
@@ -225,6 +237,7 @@ static int setup(void **state)
     static const char *const alias[] = {"gpt-x", "org/other"};
     const struct api_options o = {.engine = (struct engine *)1,
                                   .tok = tok,
+                                  .chat = chat,
                                   .eog = eog,
                                   .n_eog = 1,
                                   .model = "tiny",
@@ -247,8 +260,10 @@ static int teardown(void **state)
     http_server_drain(server, 2000);
     pthread_join(thread, NULL);
     while (atomic_load(&n_jobs)) usleep(1000);
+    api_stop(api);
     http_server_free(server);
     api_free(api);
+    chat_format_free(chat);
     tokenizer_free(tok);
     gguf_close(gguf);
     buf_deinit(&vocabulary);
@@ -323,9 +338,10 @@ static json_t *post_json(const char *path, const char *body)
     return v;
 }
 
-#define CHAT "/v1/chat/completions"
-#define TEXT "/v1/completions"
-#define HI   "\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]"
+#define CHAT   "/v1/chat/completions"
+#define TEXT   "/v1/completions"
+#define TOOL_F "{\"type\":\"function\",\"function\":{\"name\":\"f\"}}"
+#define HI     "\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]"
 
 /* ---- tests ------------------------------------------------------------------------------------------- */
 
@@ -358,8 +374,8 @@ static void requests_that_are_refused(void **state)
          "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":"
          "\"x\"}}]}]}",
          400, "unsupported_parameter", "messages", "image_url"},
-        {CHAT, "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{}]}]}", 400, "unsupported_parameter",
-         "messages", "tool calls"},
+        {CHAT, "{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{}]}]}", 400, "invalid_type",
+         "messages", "tool_calls"},
         {CHAT, "{\"model\":\"gpt-4\"," HI "}", 404, "model_not_found", "model", "'tiny'"},
         {CHAT, "{\"model\":3," HI "}", 400, "invalid_type", "model", NULL},
         {CHAT, "{\"temperature\":2.1," HI "}", 400, "value_out_of_range", "temperature", "between 0 and 2"},
@@ -380,8 +396,8 @@ static void requests_that_are_refused(void **state)
         {CHAT, "{\"stream\":1," HI "}", 400, "invalid_type", "stream", NULL},
         {CHAT, "{\"stream_options\":{\"include_usage\":true}," HI "}", 400, "invalid_value", "stream_options",
          NULL},
-        {CHAT, "{\"stream\":true,\"stream_options\":{\"x\":1}," HI "}", 400, "unsupported_parameter",
-         "stream_options", NULL},
+        {CHAT, "{\"stream\":true,\"stream_options\":{\"continuous_usage_stats\":true}," HI "}", 400,
+         "unsupported_parameter", "continuous_usage_stats", NULL},
         {CHAT, "{\"stop\":[1]," HI "}", 400, "invalid_type", "stop", NULL},
         {CHAT, "{\"seed\":1.5," HI "}", 400, "invalid_type", "seed", NULL},
         {CHAT, "{\"top_logprobs\":3," HI "}", 400, "invalid_value", "top_logprobs", "needs 'logprobs'"},
@@ -391,10 +407,21 @@ static void requests_that_are_refused(void **state)
         {CHAT, "{\"logit_bias\":{\"999\":1}," HI "}", 400, "value_out_of_range", "logit_bias", "'999'"},
         {CHAT, "{\"logit_bias\":{\"65\":101}," HI "}", 400, "value_out_of_range", "logit_bias", NULL},
         {CHAT, "{\"logit_bias\":{\"a\":1}," HI "}", 400, "value_out_of_range", "logit_bias", NULL},
-        {CHAT, "{\"tools\":[{\"type\":\"function\"}]," HI "}", 400, "unsupported_parameter", "tools",
-         "not supported"},
-        {CHAT, "{\"response_format\":{\"type\":\"json_object\"}," HI "}", 400, "unsupported_parameter",
-         "response_format", NULL},
+        {CHAT, "{\"tools\":[{\"type\":\"function\"}]," HI "}", 400, "invalid_type", "tools", "function"},
+        {CHAT, "{\"tools\":[" TOOL_F "," TOOL_F "]," HI "}", 400, "invalid_value", "tools", "two functions"},
+        {CHAT, "{\"tool_choice\":\"required\"," HI "}", 400, "invalid_value", "tool_choice", "no 'tools'"},
+        {CHAT, "{\"tool_choice\":\"any\"," HI "}", 400, "invalid_value", "tool_choice", "auto, none"},
+        {CHAT,
+         "{\"tools\":[" TOOL_F "],\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"g\"}}," HI
+         "}",
+         400, "invalid_value", "tool_choice", "'g'"},
+        {CHAT, "{\"response_format\":{\"type\":\"xml\"}," HI "}", 400, "unsupported_value", "response_format",
+         "xml"},
+        {CHAT,
+         "{\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{\"type\":3}}}," HI "}",
+         400, "invalid_value", "response_format", NULL},
+        {CHAT, "{\"reasoning_effort\":\"some\"," HI "}", 400, "invalid_value", "reasoning_effort", "one of"},
+        {CHAT, "{\"functions\":[1]," HI "}", 400, "unsupported_parameter", "functions", "'tools'"},
         {CHAT, "{\"samplers\":[\"nonsense\"]," HI "}", 400, "invalid_value", "samplers", "nonsense"},
         {CHAT, "{\"samplers\":5," HI "}", 400, "invalid_type", "samplers", NULL},
         {TEXT, "{}", 400, "missing_required_parameter", "prompt", NULL},
@@ -484,7 +511,7 @@ static void parameters_reach_the_engine(void **state)
     int code;
     post(CHAT, "{\"user\":\"me\",\"store\":true,\"frobnicate\":1,\"x y\":2," HI "}", &code);
     assert_int_equal(code, 200);
-    assert_non_null(strstr(answer, "X-Ignored-Params: frobnicate, x_y\r\n"));
+    assert_non_null(strstr(answer, "X-Corral-Ignored: frobnicate, x_y\r\n"));
 }
 
 static void prompts_reach_the_engine(void **state)
@@ -499,7 +526,7 @@ static void prompts_reach_the_engine(void **state)
          "\"text\":\"b\"}]},{\"role\":\"assistant\",\"content\":null},{\"role\":\"user\",\"content\":"
          "\"\\u00e9\"}]}",
          "<|im_start|>system\nBe "
-         "brief.<|im_end|>\n<|im_start|>user\nab<|im_end|>\n<|im_start|>assistant\n<|im_end|>\n<|im_start|>"
+         "brief.<|im_end|>\n<|im_start|>user\na\nb<|im_end|>\n<|im_start|>assistant\n<|im_end|>\n<|im_start|>"
          "user\n\xc3\xa9<|im_end|>\n<|im_start|>assistant\n"},
         {TEXT, "{\"prompt\":\"a <|im_end|> b\"}", "a <|im_end|> b"},
         {TEXT, "{\"prompt\":[72,105,257]}", "Hi<|im_end|>"},
@@ -643,15 +670,14 @@ static void whole_answers(void **state)
                          cases[i].see[k].want);
         json_decref(v);
     }
-    script.choice_seen = 0;
     json_decref(post_json(CHAT, "{\"n\":3,\"seed\":1," HI "}"));
-    assert_int_equal(script.choice_seen, 7); /* each choice draws its own numbers */
+    assert_int_equal(script.n_choice, 3); /* one submission: the prompt is computed once */
 }
 
 /* Read a stream: every event is JSON but the last. Pieces of choice 0 are joined. */
 struct stream {
     char text[4096];
-    char finish[16], usage[160];
+    char finish[16], usage[400];
     int n_event, n_comment, n_token_note;
     bool done;
     char error[256];
@@ -708,7 +734,11 @@ static void streamed_answers(void **state)
         {CHAT, "{\"stream\":true," HI "}", "", "", "stop", "", 0},
         {CHAT, "{\"stream\":true," HI "}", "a\xf0\x9f\x90\x8e", "a\xf0\x9f\x90\x8e", "stop", "", 0},
         {CHAT, "{\"stream\":true,\"stream_options\":{\"include_usage\":true}," HI "}", "Hello", "Hello",
-         "stop", "{\"prompt_tokens\":21,\"completion_tokens\":5,\"total_tokens\":26}", 0},
+         "stop",
+         "{\"prompt_tokens\":21,\"completion_tokens\":5,\"total_tokens\":26,\"prompt_tokens_details\":{"
+         "\"cached_tokens\":0,\"cache_miss\":\"none\"},\"completion_tokens_details\":{\"reasoning_tokens\":0,"
+         "\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}}",
+         0},
         {CHAT, "{\"stream\":true,\"logprobs\":true,\"top_logprobs\":1," HI "}", "Hello", "Hello", "stop", "",
          5},
         {CHAT, "{\"stream\":true,\"logprobs\":true,\"stop\":\"lo\"," HI "}", "Hello", "Hel", "stop", "", 3},

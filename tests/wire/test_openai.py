@@ -174,14 +174,14 @@ def test_sampling_parameters_of_other_servers(client):
     greedy = client.chat.completions.create(model="demo", messages=QUESTION, temperature=0, max_tokens=10)
     assert r.choices[0].message.content == greedy.choices[0].message.content
     raw = client.chat.completions.with_raw_response.create(model="demo", messages=QUESTION, max_tokens=1, user="me", extra_body={"frobnicate": 1})
-    assert raw.headers["x-ignored-params"] == "frobnicate"
+    assert raw.headers["x-corral-ignored"] == "frobnicate"
 
 
 @pytest.mark.parametrize("kind, code, args", [
     (openai.BadRequestError, "value_out_of_range", dict(temperature=3)),
     (openai.BadRequestError, "value_out_of_range", dict(top_p=-1)),
-    (openai.BadRequestError, "unsupported_parameter", dict(tools=[{"type": "function", "function": {"name": "f"}}])),
-    (openai.BadRequestError, "unsupported_parameter", dict(response_format={"type": "json_object"})),
+    (openai.BadRequestError, "invalid_type", dict(tools=[{"type": "function", "function": {}}])),
+    (openai.BadRequestError, "unsupported_value", dict(response_format={"type": "xml"})),
     (openai.BadRequestError, "context_length_exceeded", dict(messages=[{"role": "user", "content": "word " * 20000}])),
     (openai.BadRequestError, "invalid_value", dict(messages=[])),
     (openai.NotFoundError, "model_not_found", dict(model="gpt-9")),

@@ -1,0 +1,109 @@
+/* A generation as the answer of an HTTP exchange: a plain error while nothing was sent, a stream, or all at
+ * once. */
+#include <stdlib.h>
+
+#include "api/generation.h"
+#include "base/log.h"
+
+struct answer {
+    struct generation *g;
+    uint32_t keepalive_ms;
+    bool streaming;   /* the response's head was sent */
+    bool spoke, ping; /* something was written since the last tick; write a ping if there is nothing else */
+};
+
+void reply_fault(struct http_exchange *x, const struct renderer *render, const struct fault *f)
+{
+    struct buf body = {0};
+    render->error(f, &body);
+    if (f->code == 429 || f->code == 503) http_set_header(x, "Retry-After", "1");
+    http_reply(x, f->code, "application/json", body.data, body.n);
+    buf_deinit(&body);
+}
+
+static void begin_stream(struct http_exchange *x, struct answer *a)
+{
+    http_set_header(x, "Cache-Control", "no-cache");
+    http_set_header(x, "X-Accel-Buffering", "no"); /* nginx would collect the events */
+    http_stream(x, 200, a->g->render->stream_type);
+    a->streaming = true;
+}
+
+static void reply_whole(struct http_exchange *x, struct generation *g)
+{
+    struct buf body = {0};
+    g->render->whole(g, &body);
+    if (body.failed)
+        http_reply_error(x, 500, "out of memory");
+    else
+        http_reply(x, 200, "application/json", body.data, body.n);
+    buf_deinit(&body);
+}
+
+/* Until the response has begun; then pull takes in what arrives. */
+static void on_wake(struct http_exchange *x, void *user)
+{
+    struct answer *a = user;
+    struct fault f;
+    if (a->streaming) return;
+    if (!generation_advance(a->g, &f)) {
+        reply_fault(x, a->g->render, &f);
+    } else if (a->g->req.stream) {
+        if (generation_has_output(a->g)) begin_stream(x, a);
+    } else if (a->g->n_open == 0) {
+        reply_whole(x, a->g);
+    }
+}
+
+/* A stream with nothing to say (a long prompt) begins after one interval, and says that it is alive. */
+static void on_timer(struct http_exchange *x, void *user)
+{
+    struct answer *a = user;
+    http_set_timer(x, a->keepalive_ms);
+    if (!a->streaming) begin_stream(x, a);
+    a->ping = !a->spoke;
+    a->spoke = false;
+}
+
+static enum http_pull on_pull(struct http_exchange *x, void *user, struct buf *out)
+{
+    struct answer *a = user;
+    struct fault f;
+    if (!generation_advance(a->g, &f)) {
+        a->g->render->error_event(&f, out);
+        return HTTP_DONE;
+    }
+    if (generation_stream(a->g, out)) return HTTP_DONE;
+    if (a->ping && out->n == 0 && a->g->render->ping) buf_adds(out, a->g->render->ping);
+    a->ping = false;
+    a->spoke = a->spoke || out->n > 0;
+    return HTTP_WAIT;
+}
+
+static void on_end(struct http_exchange *x, void *user, bool complete)
+{
+    struct answer *a = user;
+    struct usage u;
+    generation_usage(a->g, &u);
+    LOG(INFO, "api", "generated",
+        "id=%s request=%s choices=%u prompt_tokens=%llu cached=%llu tokens=%llu complete=%d", a->g->id,
+        http_request_id(x), a->g->n_choice, (unsigned long long)u.prompt, (unsigned long long)u.cached,
+        (unsigned long long)u.completion, complete);
+    generation_end(a->g);
+    free(a);
+}
+
+static const struct http_responder responder = {
+    .wake = on_wake, .timer = on_timer, .pull = on_pull, .end = on_end};
+
+void generate(struct http_exchange *x, const struct api *api, const struct renderer *render,
+              struct request *req)
+{
+    struct answer *a = mem_zalloc(1, sizeof *a);
+    a->keepalive_ms = api->o.keepalive_ms;
+    http_attach(x, &responder, a); /* before anything is submitted: events may come at once */
+    if (req->ignored.n) http_set_header(x, "X-Corral-Ignored", req->ignored.data);
+    a->g = generation_new(api, render, req, http_waker_new(x));
+    generation_start(a->g);
+    if (a->g->req.stream) http_set_timer(x, a->keepalive_ms);
+}

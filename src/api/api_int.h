@@ -1,0 +1,54 @@
+/* What the families of APIs share. A family is a file (or some) with a table of endpoints, whose rows name the table
+ * of fields of their bodies; api.c lists the families, and routes and /openapi.json come from there.
+ *
+ * A handler that generates text is, in full (openai.c):
+ *     struct request r;
+ *     struct fault f;
+ *     request_init(&r);                                  then the family's own defaults
+ *     if (request_read(&r, api, &my_fields, x, &f) && my_own_rules(&r, &f) && request_check(&r, api, &f))
+ *         generate(x, api, &my_renderer, &r);
+ *     else
+ *         reply_fault(x, &my_renderer, &f);
+ *     request_deinit(&r);
+ */
+#ifndef CORRAL_API_INT_H
+#define CORRAL_API_INT_H
+
+#include "api/api.h"
+#include "api/constraint.h"
+#include "api/facts.h"
+#include "api/fields.h"
+
+struct workers;
+
+struct endpoint {
+    const char *method, *path;
+    void (*handle)(struct http_exchange *x, void *api); /* api: struct api */
+    const struct field_table *fields; /* of the JSON body; NULL: it has none, or one that no table describes */
+    const char *summary;              /* for the document */
+    enum http_body body;
+    enum http_role role;
+};
+struct family {
+    const char *name; /* the tag in the document */
+    const struct endpoint *row;
+    size_t n;
+};
+extern const struct family server_family, openai_family;
+
+struct api {
+    struct api_options o;
+    char **alias;
+    int64_t created;
+    struct model_facts facts;
+    struct workers *workers;
+    struct constraints *constraints;
+    struct http_route *route;
+    size_t n_route;
+};
+
+bool api_serves(const struct api *a, const char *model); /* under its name or an alias */
+void openapi_document(struct buf *out);
+extern const struct family *const api_families[]; /* NULL ends the list */
+
+#endif

@@ -1,0 +1,599 @@
+#include "api/generation.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "api/workers.h"
+#include "base/clock.h"
+#include "base/rng.h"
+
+/* Prompts up to this many bytes of body are prepared by the loop itself: a fraction of a millisecond. */
+enum { SHORT_BODY = 8 << 10 };
+
+/* One event of the engine as it waits in the queue. */
+struct arrival {
+    uint32_t choice;
+    bool end;
+    enum finish_reason finish;
+    int32_t token;
+    float logprob;
+    uint32_t n_top; /* the next n_top rows of inbox.top */
+};
+
+/* ---- life -------------------------------------------------------------------------------------------- */
+
+static void choice_deinit(struct choice *c)
+{
+    for (uint32_t i = 0; i < c->n_call; i++) {
+        free(c->call[i].id);
+        free(c->call[i].name);
+        buf_deinit(&c->call[i].args);
+    }
+    free(c->call);
+    free(c->piece);
+    free(c->note);
+    free(c->top);
+    text_stream_free(c->detok);
+    chat_parser_free(c->parser);
+    tok_ids_deinit(&c->ids);
+    buf_deinit(&c->content);
+    buf_deinit(&c->reasoning);
+    buf_deinit(&c->text);
+}
+
+static void generation_unref(struct generation *g)
+{
+    if (atomic_fetch_sub(&g->refs, 1) != 1) return;
+    for (uint32_t i = 0; i < g->n_choice; i++) choice_deinit(&g->choice[i]);
+    struct inbox *both[] = {&g->inbox, &g->taken};
+    for (size_t i = 0; i < COUNT_OF(both); i++) {
+        free(both[i]->item);
+        free(both[i]->top);
+    }
+    if (g->state && g->render->free_state) g->render->free_state(g->state);
+    pthread_mutex_destroy(&g->lock);
+    http_waker_free(g->waker);
+    request_deinit(&g->req);
+    free(g->submission);
+    free(g->choice);
+    free(g->eog);
+    free(g);
+}
+
+struct generation *generation_new(const struct api *api, const struct renderer *render, struct request *req,
+                                  struct http_waker *waker)
+{
+    struct generation *g = mem_zalloc(1, sizeof *g);
+    g->api = api;
+    g->render = render;
+    g->req = *req;
+    *req = (struct request){0};
+    g->waker = waker;
+    g->created = (int64_t)time(NULL);
+    g->began_ns = clock_ns();
+    snprintf(g->id, sizeof g->id, "%016llx%08llx", (unsigned long long)rng_seed_from_os(),
+             (unsigned long long)g->created & 0xffffffff);
+    g->n_choice = g->n_open = g->req.n * g->req.n_prompt;
+    g->choice = mem_zalloc(g->n_choice, sizeof *g->choice);
+    g->submission = mem_zalloc(g->req.n_prompt, sizeof *g->submission);
+    for (uint32_t i = 0; i < g->n_choice; i++) {
+        g->choice[i].g = g;
+        g->choice[i].index = i;
+        g->choice[i].prompt = i / g->req.n;
+    }
+    pthread_mutex_init(&g->lock, NULL);
+    atomic_init(&g->refs, 1); /* the owner's */
+    return g;
+}
+
+void generation_end(struct generation *g)
+{
+    pthread_mutex_lock(&g->lock);
+    g->abandoned = true;
+    pthread_mutex_unlock(&g->lock);
+    for (uint32_t i = 0; i < g->n_choice; i++)
+        if (g->choice[i].submitted && !g->choice[i].ended)
+            engine_cancel(g->api->o.engine, g->choice[i].engine_id);
+    generation_unref(g);
+}
+
+/* ---- the engine's side ------------------------------------------------------------------------------- */
+
+static void add_arrival(struct inbox *in, const struct arrival *a, const struct sample_logprob *top)
+{
+    if (in->n == in->cap) {
+        in->cap = MAX(16u, in->cap * 2);
+        in->item = mem_realloc(in->item, in->cap, sizeof *in->item);
+    }
+    if (in->n_top + a->n_top > in->cap_top) {
+        in->cap_top = MAX(in->cap_top * 2, in->n_top + a->n_top);
+        in->top = mem_realloc(in->top, in->cap_top, sizeof *in->top);
+    }
+    in->item[in->n++] = *a;
+    if (a->n_top) memcpy(in->top + in->n_top, top, a->n_top * sizeof *top);
+    in->n_top += a->n_top;
+}
+
+/* On the engine's thread: copy, queue, wake. */
+static void on_event(void *user, const struct engine_event *ev)
+{
+    struct submission *s = user;
+    struct generation *g = s->g;
+    struct arrival a = {.choice = s->first + ev->choice};
+    if (ev->kind == EV_TOKEN) {
+        a.token = ev->token->token;
+        a.logprob = ev->token->logprob;
+        a.n_top = g->req.logprobs ? ev->token->n_top : 0;
+    } else {
+        a.end = true;
+        a.finish = ev->finish;
+    }
+    pthread_mutex_lock(&g->lock);
+    if (a.end) {
+        struct choice *c = &g->choice[a.choice];
+        c->timing = ev->timing;
+        if (ev->error) c->error = *ev->error;
+    }
+    if (a.end || g->inbox.n < g->api->o.max_buffered)
+        add_arrival(&g->inbox, &a, a.end ? NULL : ev->token->top);
+    else
+        g->inbox.overflow = true;
+    pthread_mutex_unlock(&g->lock);
+    http_waker_fire(g->waker);
+    if (a.end && --s->n_running == 0) generation_unref(g);
+}
+
+/* ---- preparing --------------------------------------------------------------------------------------- */
+
+static void prepared(struct generation *g)
+{
+    pthread_mutex_lock(&g->lock);
+    g->phase = GENERATION_PREPARED;
+    pthread_mutex_unlock(&g->lock);
+}
+
+static void refuse_constraint(struct generation *g, const struct error *e)
+{
+    const char *field = g->req.constraint.field;
+    switch (e->code) {
+    case ERR_BUSY: refuse(&g->fault, 503, "overloaded", field, "%s", e->msg); break;
+    case ERR_CANCELLED: refuse(&g->fault, 503, "shutting_down", NULL, "the server is shutting down"); break;
+    case ERR_UNSUPPORTED: refuse(&g->fault, 400, "unsupported_value", field, "%s", e->msg); break;
+    default: refuse(&g->fault, 400, "invalid_value", field, "%s", e->msg); break;
+    }
+    g->refused = true;
+}
+
+static void on_constraint(void *user, struct constraint *c, const struct error *e)
+{
+    struct generation *g = user;
+    g->req.compiled = c;
+    if (!c) refuse_constraint(g, e);
+    prepared(g);
+    http_waker_fire(g->waker);
+    generation_unref(g);
+}
+
+/* True: done, for better or worse. False: on_constraint will be called. */
+static bool prepare(struct generation *g)
+{
+    struct error e;
+    if (!request_encode(&g->req, g->api, &g->fault)) {
+        g->refused = true;
+    } else if (g->req.constraint.kind) {
+        atomic_fetch_add(&g->refs, 1); /* on_constraint's */
+        status s =
+            constraints_get(g->api->constraints, &g->req.constraint, &g->req.compiled, on_constraint, g, &e);
+        if (s == OK && !g->req.compiled) return false;
+        if (s != OK) refuse_constraint(g, &e);
+        generation_unref(g);
+    }
+    prepared(g);
+    return true;
+}
+
+static void prepare_on_worker(void *user)
+{
+    struct generation *g = user;
+    if (prepare(g)) http_waker_fire(g->waker);
+    generation_unref(g);
+}
+
+void generation_start(struct generation *g)
+{
+    g->phase = GENERATION_PREPARING;
+    if (!g->req.constraint.kind && g->req.body_bytes <= SHORT_BODY) {
+        prepare(g);
+        http_waker_fire(g->waker);
+        return;
+    }
+    atomic_fetch_add(&g->refs, 1);
+    workers_run(g->api->workers, prepare_on_worker, g);
+}
+
+/* ---- submitting -------------------------------------------------------------------------------------- */
+
+static bool choice_start(struct choice *c, struct fault *f)
+{
+    struct generation *g = c->g;
+    const struct request *r = &g->req;
+    struct error e;
+    if (r->parse_answer) {
+        struct chat_parse_options po = {.tools = r->chat.tools && r->tool_choice != TOOLS_NONE,
+                                        .reasoning = !r->inline_reasoning,
+                                        .think_open = r->think_open,
+                                        .tool_list = r->chat.tools};
+        if (chat_parser_new(&c->parser, g->api->o.chat, &po, &e) != OK)
+            return refuse(f, 500, NULL, NULL, "%s", e.msg);
+    }
+    if (text_stream_new(&c->detok, g->api->o.tok, (const char *const *)r->stop, r->n_stop, c->parser != NULL,
+                        &e) != OK)
+        return refuse(f, 400, "invalid_value", "stop", "'stop': %s", e.msg);
+    text_stream_pause_stops(c->detok, r->params.min_tokens > 0);
+    return true;
+}
+
+/* The model's end tokens and the request's. With ignore_eos only the former are forbidden. */
+static void merge_eog(struct generation *g)
+{
+    struct request *r = &g->req;
+    const struct api_options *o = &g->api->o;
+    size_t n = 0;
+    g->eog = mem_zalloc(o->n_eog + r->stop_ids.n + 1, sizeof *g->eog);
+    if (r->params.ignore_eos && r->stop_ids.n) {
+        r->bias = mem_realloc(r->bias, r->params.n_bias + o->n_eog, sizeof *r->bias);
+        for (uint32_t i = 0; i < o->n_eog; i++)
+            r->bias[r->params.n_bias++] = (struct sample_bias){o->eog[i], -INFINITY};
+        r->params.bias = r->bias;
+        r->params.ignore_eos = false;
+    } else {
+        for (; n < o->n_eog; n++) g->eog[n] = o->eog[n];
+    }
+    for (size_t i = 0; i < r->stop_ids.n; i++) g->eog[n++] = r->stop_ids.id[i];
+    r->params.eog = g->eog;
+    r->params.n_eog = (uint32_t)n;
+}
+
+static uint64_t salt_of(const char *text) /* FNV-1a; none is 0 */
+{
+    uint64_t h = 0xCBF29CE484222325u;
+    if (!text || !*text) return 0;
+    for (; *text; text++) h = (h ^ (uint8_t)*text) * 0x100000001B3u;
+    return h;
+}
+
+static bool submit_refused(struct generation *g, uint32_t prompt, status s, const struct error *e,
+                           struct fault *f)
+{
+    switch (s) {
+    case ERR_BUSY: return refuse(f, 429, "queue_full", NULL, "too many requests: %s", e->msg);
+    case ERR_LIMIT: {
+        struct engine_stats stats;
+        size_t n = g->req.prompt[prompt].ids.n;
+        engine_stats(g->api->o.engine, &stats);
+        refuse(f, 400, "context_length_exceeded", g->req.chat.messages ? "messages" : "prompt",
+               "the prompt has %zu tokens, but this server's context holds %u: shorten it, or serve with a "
+               "larger --ctx",
+               n, stats.max_context);
+        f->n_prompt = (uint32_t)n;
+        f->n_ctx = stats.max_context;
+        return false;
+    }
+    case ERR_CANCELLED: return refuse(f, 503, "shutting_down", NULL, "the server is shutting down");
+    case ERR_ARG: return refuse(f, 400, "invalid_value", NULL, "%s", e->msg);
+    default: return refuse(f, 500, NULL, NULL, "%s", e->msg);
+    }
+}
+
+/* One prompt, all its choices. */
+static bool submit(struct generation *g, uint32_t prompt, struct fault *f)
+{
+    const struct request *r = &g->req;
+    const struct tok_ids *ids = &r->prompt[prompt].ids;
+    struct submission *s = &g->submission[prompt];
+    struct choice *c = &g->choice[prompt * r->n];
+    struct engine_constraint constraint;
+    struct engine_request er = {.prompt = ids->id,
+                                .n_prompt = (uint32_t)ids->n,
+                                .max_tokens = r->max_tokens,
+                                .params = r->params,
+                                .on_event = on_event,
+                                .user = s,
+                                .n = r->n,
+                                .priority = r->priority,
+                                .tenant = r->tenant,
+                                .cache_salt = salt_of(r->cache_salt),
+                                .no_cache = r->no_cache,
+                                .queue_timeout_ns = r->queue_timeout_ns,
+                                .first_timeout_ns = r->first_timeout_ns,
+                                .total_timeout_ns = r->total_timeout_ns};
+    struct error e;
+    uint64_t id;
+    if (r->compiled) {
+        constraint = constraint_engine(r->compiled);
+        er.constraint = &constraint;
+    }
+    for (uint32_t i = 0; i < r->n; i++)
+        if (!choice_start(&c[i], f)) return false;
+    *s = (struct submission){g, prompt * r->n, r->n};
+    atomic_fetch_add(&g->refs, 1); /* until the last END */
+    status code = engine_submit(g->api->o.engine, &er, &id, &e);
+    if (code != OK) {
+        generation_unref(g); /* not the last: the owner holds one */
+        return submit_refused(g, prompt, code, &e, f);
+    }
+    for (uint32_t i = 0; i < r->n; i++) {
+        c[i].engine_id = id + i;
+        c[i].submitted = true;
+    }
+    return true;
+}
+
+static void add_text(struct choice *c, enum piece_kind kind, uint32_t call, struct buf *to, const char *text,
+                     size_t n);
+
+static bool submit_all(struct generation *g, struct fault *f)
+{
+    merge_eog(g);
+    for (uint32_t i = 0; i < g->n_choice; i++) { /* nothing, unless an echo was asked for */
+        const struct buf *echo = &g->req.prompt[g->choice[i].prompt].echo;
+        add_text(&g->choice[i], PIECE_CONTENT, 0, &g->choice[i].content, echo->data, echo->n);
+    }
+    for (uint32_t i = 0; i < g->req.n_prompt; i++)
+        if (!submit(g, i, f)) return false;
+    g->phase = GENERATION_RUNNING;
+    return true;
+}
+
+/* ---- tokens to pieces -------------------------------------------------------------------------------- */
+
+static uint32_t count_chars(const char *s, size_t n)
+{
+    uint32_t chars = 0;
+    for (size_t i = 0; i < n; i++) chars += ((unsigned char)s[i] & 0xC0) != 0x80;
+    return chars;
+}
+
+static void add_piece(struct choice *c, enum piece_kind kind, uint32_t call, size_t at, size_t n)
+{
+    struct piece *last = c->n_piece ? &c->piece[c->n_piece - 1] : NULL;
+    if (last && last->kind == kind && last->call == call && kind != PIECE_CALL && kind != PIECE_CALL_END) {
+        last->n += n;
+        return;
+    }
+    if (c->n_piece == c->cap_piece) {
+        c->cap_piece = MAX((size_t)8, c->cap_piece * 2);
+        c->piece = mem_realloc(c->piece, c->cap_piece, sizeof *c->piece);
+    }
+    c->piece[c->n_piece++] = (struct piece){kind, call, at, n};
+}
+
+static void add_text(struct choice *c, enum piece_kind kind, uint32_t call, struct buf *to, const char *text,
+                     size_t n)
+{
+    if (n == 0) return;
+    add_piece(c, kind, call, to->n, n);
+    buf_add(to, text, n);
+}
+
+static void on_chat_event(void *user, const struct chat_event *ev)
+{
+    struct choice *c = user;
+    c->thinking = ev->kind == CHAT_REASONING;
+    switch (ev->kind) {
+    case CHAT_CONTENT: add_text(c, PIECE_CONTENT, 0, &c->content, ev->text, ev->n); break;
+    case CHAT_REASONING: add_text(c, PIECE_REASONING, 0, &c->reasoning, ev->text, ev->n); break;
+    case CHAT_CALL:
+        c->call = mem_realloc(c->call, c->n_call + 1, sizeof *c->call);
+        c->call[c->n_call] = (struct tool_call){mem_strdup(ev->id), mem_strdup(ev->name), {0}};
+        add_piece(c, PIECE_CALL, c->n_call++, 0, 0);
+        break;
+    case CHAT_ARGS:
+        if (ev->call < c->n_call) add_text(c, PIECE_ARGS, ev->call, &c->call[ev->call].args, ev->text, ev->n);
+        break;
+    case CHAT_CALL_END: add_piece(c, PIECE_CALL_END, ev->call, 0, 0); break;
+    }
+}
+
+/* What has become certain in c->text goes on. */
+static void pass_on(struct choice *c)
+{
+    c->text_bytes += c->text.n;
+    if (c->parser && c->text.n)
+        chat_parser_push(c->parser, c->text.data, c->text.n, on_chat_event, c);
+    else
+        add_text(c, PIECE_CONTENT, 0, &c->content, c->text.data, c->text.n);
+    buf_reset(&c->text);
+}
+
+static void add_note(struct choice *c, const struct arrival *a, const struct sample_logprob *top)
+{
+    if (c->n_note == c->cap_note) {
+        c->cap_note = MAX((size_t)16, c->cap_note * 2);
+        c->note = mem_realloc(c->note, c->cap_note, sizeof *c->note);
+    }
+    if (c->n_top + a->n_top > c->cap_top) {
+        c->cap_top = MAX(c->cap_top * 2, c->n_top + a->n_top);
+        c->top = mem_realloc(c->top, c->cap_top, sizeof *c->top);
+    }
+    c->note[c->n_note++] = (struct token_note){.token = a->token,
+                                               .logprob = a->logprob,
+                                               .start = c->piece_bytes,
+                                               .start_chars = c->piece_chars,
+                                               .top_at = (uint32_t)c->n_top,
+                                               .n_top = a->n_top};
+    if (a->n_top) memcpy(c->top + c->n_top, top, a->n_top * sizeof *top);
+    c->n_top += a->n_top;
+}
+
+/* As the text_stream writes it: with a parser behind it, control tokens too. */
+static const char *text_of(const struct choice *c, int32_t token, size_t *n)
+{
+    const struct tokenizer *t = c->g->api->o.tok;
+    enum tok_attr attr = tokenizer_attr(t, token);
+    bool control = attr == TOK_CONTROL || attr == TOK_UNKNOWN;
+    return c->parser && control ? tokenizer_text(t, token, n) : tokenizer_piece(t, token, n);
+}
+
+static void take_token(struct choice *c, const struct arrival *a, const struct sample_logprob *top)
+{
+    size_t n;
+    const char *piece = text_of(c, a->token, &n);
+    if (c->g->req.logprobs) add_note(c, a, top);
+    if (c->g->req.keep_ids) tok_ids_add(&c->ids, a->token);
+    c->n_tokens++;
+    c->piece_bytes += n;
+    c->piece_chars += count_chars(piece, n);
+    c->stopped = text_stream_push(c->detok, a->token, &c->text);
+    if (c->n_tokens == c->g->req.params.min_tokens) text_stream_pause_stops(c->detok, false);
+    if (c->stopped && c->g->req.keep_stop) buf_adds(&c->text, text_stream_stop(c->detok));
+    pass_on(c);
+    c->n_reasoning += c->thinking;
+    if (c->stopped) engine_cancel(c->g->api->o.engine, c->engine_id); /* END comes within a step */
+}
+
+static void take_end(struct choice *c, const struct arrival *a)
+{
+    if (!c->stopped) text_stream_finish(c->detok, &c->text);
+    pass_on(c);
+    if (c->parser) chat_parser_finish(c->parser, on_chat_event, c);
+    c->ended = true;
+    c->finish = c->stopped ? FINISH_STOP : a->finish;
+    c->g->n_open--;
+}
+
+/* False: this reader is so slow that tokens were dropped. */
+static bool take_arrivals(struct generation *g)
+{
+    struct inbox empty = g->taken, *in = &g->taken;
+    const struct sample_logprob *top;
+    empty.n = empty.n_top = 0;
+    empty.overflow = false;
+    pthread_mutex_lock(&g->lock);
+    g->taken = g->inbox;
+    g->inbox = empty; /* its memory is used again */
+    pthread_mutex_unlock(&g->lock);
+    top = in->top;
+    for (size_t i = 0; i < in->n; i++) {
+        const struct arrival *a = &in->item[i];
+        struct choice *c = &g->choice[a->choice];
+        if (a->end)
+            take_end(c, a);
+        else if (!c->stopped)
+            take_token(c, a, top);
+        top += a->n_top;
+    }
+    return !in->overflow;
+}
+
+/* Did a choice end for a reason that is no answer? */
+static bool find_fault(const struct generation *g, struct fault *f)
+{
+    for (uint32_t i = 0; i < g->n_choice; i++) {
+        const struct choice *c = &g->choice[i];
+        if (!c->ended) continue;
+        if (c->finish == FINISH_CANCELLED)
+            return !refuse(f, 503, "shutting_down", NULL, "the server is shutting down");
+        if (c->finish == FINISH_ERROR)
+            return !refuse(f, 500, NULL, NULL, "generation failed: %s", c->error.msg);
+        if (c->finish == FINISH_TIMEOUT && !g->begun)
+            return !refuse(f, 408, "timeout", NULL, "the time allowed for this request has passed: %s",
+                           c->error.msg[0] ? c->error.msg : "it took too long");
+    }
+    return false;
+}
+
+bool generation_advance(struct generation *g, struct fault *f)
+{
+    pthread_mutex_lock(&g->lock);
+    enum generation_phase phase = g->phase;
+    pthread_mutex_unlock(&g->lock);
+    if (phase == GENERATION_PREPARED) {
+        if (g->refused) {
+            *f = g->fault;
+            return false;
+        }
+        if (!submit_all(g, f)) return false;
+    }
+    if (!take_arrivals(g))
+        return refuse(f, 500, "slow_reader", NULL,
+                      "more than %u tokens were waiting to be read: the stream was read too slowly",
+                      g->api->o.max_buffered);
+    return !find_fault(g, f);
+}
+
+/* ---- output ------------------------------------------------------------------------------------------ */
+
+bool generation_has_output(const struct generation *g)
+{
+    for (uint32_t i = 0; i < g->n_choice; i++)
+        if (g->choice[i].n_piece || (g->choice[i].ended && !g->choice[i].closed)) return true;
+    return false;
+}
+
+bool generation_stream(struct generation *g, struct buf *out)
+{
+    if (!generation_has_output(g)) return g->n_open == 0;
+    if (!g->begun) {
+        g->begun = true;
+        if (g->render->begin) g->render->begin(g, out);
+    }
+    for (uint32_t i = 0; i < g->n_choice; i++) {
+        struct choice *c = &g->choice[i];
+        if (c->closed) continue;
+        for (size_t k = 0; k < c->n_piece; k++) g->render->delta(g, c, &c->piece[k], out);
+        c->n_piece = 0;
+        if (c->ended) g->render->last(g, c, out);
+        c->closed = c->ended;
+    }
+    if (g->n_open) return false;
+    g->render->end(g, out);
+    return true;
+}
+
+/* ---- for renderers ----------------------------------------------------------------------------------- */
+
+struct http_str piece_text(const struct choice *c, const struct piece *p)
+{
+    const struct buf *b = p->kind == PIECE_CONTENT     ? &c->content
+                          : p->kind == PIECE_REASONING ? &c->reasoning
+                                                       : &c->call[p->call].args;
+    return (struct http_str){p->n ? b->data + p->at : "", p->n};
+}
+
+const char *choice_finish(const struct choice *c)
+{
+    if (c->finish == FINISH_STOP && c->n_call) return "tool_calls";
+    return finish_reason_name(c->finish);
+}
+
+const char *choice_stop(const struct choice *c)
+{
+    return c->stopped ? text_stream_stop(c->detok) : NULL;
+}
+
+size_t notes_ready(const struct choice *c)
+{
+    size_t n = c->n_written;
+    bool whole = c->ended && !c->stopped;
+    while (n < c->n_note && (whole || c->note[n].start < c->text_bytes)) n++;
+    return n;
+}
+
+void generation_usage(const struct generation *g, struct usage *u)
+{
+    *u = (struct usage){.cache_miss = "none"};
+    for (uint32_t i = 0; i < g->req.n_prompt; i++) u->prompt += g->req.prompt[i].ids.n;
+    for (uint32_t i = 0; i < g->n_choice; i++) {
+        const struct choice *c = &g->choice[i];
+        u->completion += c->n_tokens;
+        u->reasoning += c->n_reasoning;
+        u->guessed += c->timing.n_draft;
+        u->guessed_right += c->timing.n_draft_right;
+        if (i % g->req.n == 0) u->cached += c->timing.n_cached;
+    }
+    if (g->n_choice && g->choice[0].timing.cache_miss) u->cache_miss = g->choice[0].timing.cache_miss;
+}
