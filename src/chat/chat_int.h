@@ -23,6 +23,7 @@ struct chat_format {
     struct chat_template plain, with_tools; /* with_tools.tree NULL: plain serves both */
     struct chat_caps caps;
     char *bos, *eos;
+    bool tools_undefined; /* instead of None, where there are none */
     bool developer_role; /* the template knows it */
     struct chat_chars first, last; /* what control tokens begin and end with */
 };
@@ -34,14 +35,20 @@ const struct chat_template *chat_template_for(const struct chat_format *f, const
  * new object; nothing of in is changed. */
 status chat_prepare(const struct chat_format *f, const struct chat_input *in, json_t **out, struct error *e);
 
+void chat_set_tools(const struct chat_format *f, json_t *vars, const json_t *tools, const struct tm *now);
 /* The text of content: a string, a list of text parts, or null. at: which message, for errors. */
 status chat_content_text(struct buf *out, const json_t *content, size_t at, struct error *e);
 
 /* probe.c: fill f->caps by rendering. */
-void chat_probe(struct chat_format *f);
+void chat_probe_caps(struct chat_format *f);
 
-/* wire.c */
-const struct chat_wire *chat_wire_detect(const struct chat_format *f, const char *call_rendered);
+/* A conversation with one call in it, as the template renders it from the call on; "" when it cannot. */
+struct chat_probe {
+    const char *text, *name, *key, *value;
+};
+
+/* detect.c */
+const struct chat_wire *chat_wire_detect(const struct chat_format *f, const struct chat_probe *call);
 
 /* encode.c */
 void chat_find_edges(struct chat_format *f);

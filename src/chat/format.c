@@ -38,7 +38,7 @@ static status make(struct chat_format **out, const struct tokenizer *t, struct g
     if (r == OK && with_tools.p) r = parse_template(&f->with_tools, with_tools.p, with_tools.n, e);
     if (r == OK) {
         chat_find_edges(f);
-        chat_probe(f);
+        chat_probe_caps(f);
     } else {
         chat_format_free(f);
         f = NULL;

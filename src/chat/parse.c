@@ -63,41 +63,71 @@ size_t parse_partial(const char *s, size_t n, const char *mark)
 
 static bool mark_applies(const struct chat_parser *p, const struct parse_mark *m)
 {
-    return (m->what != MARK_THINK && m->what != MARK_THINK_END) || p->fresh;
+    bool anywhere = m->what == MARK_CALL || (m->what == MARK_DROP && !strchr(m->text, '{'));
+    return anywhere || p->fresh;
 }
 
-/* The longest mark that stands at s; *more: a longer one may, once more text comes. */
-static const struct parse_mark *mark_at(const struct chat_parser *p, const char *s, size_t n, bool *more)
+/* How much of s the mark takes; a mark with a field in it is a pattern. */
+static enum match match_mark(const char *mark, const char *s, size_t n, size_t *used)
+{
+    *used = strlen(mark);
+    if (mark[0] != s[0]) return MATCH_NO;
+    if (strchr(mark, '{')) return pattern_match(mark, s, n, NULL, used);
+    if (memcmp(mark, s, MIN(n, *used)) != 0) return MATCH_NO;
+    return n < *used ? MATCH_MORE : MATCH;
+}
+
+/* The longest mark that stands at s and its bytes; *more: a longer one may, once more text comes. */
+static const struct parse_mark *mark_at(const struct chat_parser *p, const char *s, size_t n, bool *more,
+                                        size_t *n_best)
 {
     const struct parse_mark *best = NULL;
-    size_t n_best = 0;
+    size_t used;
+    *n_best = 0;
     *more = false;
     for (uint32_t i = 0; i < p->n_mark; i++) {
         const struct parse_mark *m = &p->mark[i];
-        size_t len = strlen(m->text);
-        if (m->text[0] != s[0] || memcmp(m->text, s, MIN(n, len)) != 0 || !mark_applies(p, m)) continue;
-        if (n < len) {
-            *more = true;
-        } else if (len > n_best) {
-            best = m;
-            n_best = len;
-        }
+        enum match found = mark_applies(p, m) ? match_mark(m->text, s, n, &used) : MATCH_NO;
+        if (found == MATCH_MORE) *more = true;
+        if (found != MATCH || used <= *n_best) continue;
+        best = m;
+        *n_best = used;
     }
     if (p->final) *more = false;
     return best;
 }
 
-static void take_mark(struct chat_parser *p, const struct parse_mark *m)
+static void begin_marked(struct chat_parser *p, const struct parse_mark *m, size_t n)
+{
+    bool alt = m->wire->alt && !strcmp(m->text, m->wire->alt);
+    p->next_mark = (uint32_t)(m - p->mark) + 1;
+    parse_begin_calls(p, m->wire, n, alt ? strstr(m->wire->w.head, m->text) : NULL);
+}
+
+bool parse_other_wire(struct chat_parser *p)
+{
+    size_t used;
+    for (uint32_t i = p->next_mark; i < p->n_mark; i++) {
+        const struct parse_mark *m = &p->mark[i];
+        if (m->what != MARK_CALL ||
+            match_mark(m->text, p->in.data + p->raw, p->in.n - p->raw, &used) != MATCH)
+            continue;
+        p->at = p->raw;
+        begin_marked(p, m, used);
+        return true;
+    }
+    return false;
+}
+
+static void take_mark(struct chat_parser *p, const struct parse_mark *m, size_t n)
 {
     if (m->what == MARK_CALL) {
-        const char *head =
-            m->wire->alt && !strcmp(m->text, m->wire->alt) ? strstr(m->wire->w.head, m->text) : NULL;
-        parse_begin_calls(p, m->wire, strlen(m->text), head);
+        begin_marked(p, m, n);
         return;
     }
     buf_reset(&p->space);
     p->trim = true;
-    p->at += strlen(m->text);
+    p->at += n;
     if (m->what == MARK_THINK) p->state = PARSE_THINK;
 }
 
@@ -111,19 +141,20 @@ static bool bare_call(struct chat_parser *p)
     if (i == n || s[i] != p->bare->bare) return false;
     if (i && !p->n_calls) parse_text(p, CHAT_CONTENT, s, i);
     p->at += i;
+    p->next_mark = p->n_mark;
     parse_begin_calls(p, p->bare, 1, NULL);
     return true;
 }
 
 static bool step_text(struct chat_parser *p)
 {
-    size_t n, i = 0;
+    size_t n, i = 0, n_mark = 0;
     bool more = false;
     const struct parse_mark *m = NULL;
     if (bare_call(p)) return true;
     const char *s = parse_rest(p, &n);
     for (; i < n; i++) {
-        m = mark_at(p, s + i, n - i, &more);
+        m = mark_at(p, s + i, n - i, &more, &n_mark);
         if (m || more) break;
         /* What follows content is not at the beginning any more, and not all marks count there. */
         if (p->fresh && !parse_is_space(s[i])) {
@@ -135,7 +166,7 @@ static bool step_text(struct chat_parser *p)
         parse_text(p, CHAT_CONTENT, s, i);
         p->at += i;
     }
-    if (m && !more) take_mark(p, m);
+    if (m && !more) take_mark(p, m, n_mark);
     return i || (m && !more);
 }
 
@@ -228,7 +259,6 @@ status chat_parser_new(struct chat_parser **out, const struct chat_format *f,
 {
     struct chat_parser *p = mem_zalloc(1, sizeof *p);
     const struct wire_row *w = wire_row(f->caps.wire);
-    const char *drop;
     p->f = f;
     p->o = *o;
     p->raw = SIZE_MAX;
@@ -244,10 +274,11 @@ status chat_parser_new(struct chat_parser **out, const struct chat_format *f,
         add_wire(p, w);
         if (w->also) add_wire(p, wire_row(chat_wire_find(w->also)));
     }
-    for (size_t i = 0; (drop = chat_drop_at(f->caps.wire, i)); i++) add_mark(p, drop, MARK_DROP, NULL);
+    for (size_t i = 0; i < COUNT_OF(w->drop); i++) add_mark(p, w->drop[i], MARK_DROP, NULL);
+    if (w->lead) buf_adds(&p->in, w->lead);
     if (w->kind == WIRE_HARMONY) {
-        p->state = PARSE_CHANNEL;
-        p->channel.at_start = true;
+        p->state = o->think_open ? PARSE_MESSAGE : PARSE_CHANNEL;
+        p->channel.reasoning = o->reasoning && o->think_open;
     }
     *out = p;
     return OK;

@@ -90,12 +90,19 @@ void parse_end_call(struct chat_parser *p, const char *tail)
 
 bool parse_fail(struct chat_parser *p, const char *why)
 {
+    bool harmony = p->w->kind == WIRE_HARMONY;
+    if (p->raw != SIZE_MAX && p->n_trigger && !harmony && parse_other_wire(p)) {
+        buf_reset(&p->out);
+        return true;
+    }
     if (!p->warned && !(p->w->bare && !p->announced))
         LOG(WARN, "chat", "malformed_call", "format=%s why=\"%s\"", p->w->w.name, why);
     p->warned |= !p->w->bare || p->announced;
     parse_flush_args(p);
     buf_reset(&p->out);
-    p->state = PARSE_TEXT;
+    p->state = harmony ? PARSE_MESSAGE : PARSE_TEXT;
+    p->channel.raw = harmony;
+    p->channel.reasoning = false;
     if (p->raw != SIZE_MAX) { /* it has not been announced: all of it is content */
         p->at = p->raw + p->n_trigger;
         parse_text(p, CHAT_CONTENT, p->in.data + p->raw, p->n_trigger);
@@ -122,7 +129,7 @@ static enum match match_here(struct chat_parser *p, const char *pattern, struct 
 /* Behind the calls: content again. */
 static bool leave(struct chat_parser *p)
 {
-    p->state = PARSE_TEXT;
+    p->state = p->w->kind == WIRE_HARMONY ? PARSE_CHANNEL : PARSE_TEXT;
     p->fresh = p->trim = true;
     p->raw = SIZE_MAX;
     return true;

@@ -54,6 +54,7 @@ struct chat_parser {
 
     struct buf in;
     size_t at, raw, scan; /* raw: SIZE_MAX when there is none; scan: searched up to here */
+    uint32_t next_mark;   /* marks behind the one that the call began with */
     size_t n_trigger;     /* bytes from raw that become content if there is no call */
     enum parse_state state;
     bool final;   /* no more text will come */
@@ -76,7 +77,7 @@ struct chat_parser {
     const char *tail; /* what is left of it */
     enum param_type param;
     bool value_begun;
-    struct { bool reasoning, content, call, at_start; } channel;
+    struct { bool reasoning, raw; } channel; /* harmony's message; raw: as it stands, with its marks */
 
     chat_on_event *fn;
     void *user;
@@ -88,6 +89,7 @@ void parse_text(struct chat_parser *p, enum chat_event_kind kind, const char *te
 size_t parse_partial(const char *s, size_t n, const char *mark); /* bytes at the end of s that begin mark */
 /* parse_call.c */
 void parse_begin_calls(struct chat_parser *p, const struct wire_row *w, size_t n_trigger, const char *head);
+bool parse_other_wire(struct chat_parser *p); /* at raw: another format with the same trigger */
 bool parse_announce(struct chat_parser *p);
 void parse_flush_args(struct chat_parser *p);
 void parse_end_call(struct chat_parser *p, const char *tail);

@@ -11,13 +11,14 @@
 #include <stdlib.h>
 
 #include "chat/chat_int.h"
+#include "chat/wire.h"
 
 struct preparing {
     const struct chat_format *f;
     const json_t *tools;
-    bool write_tools;  /* into the messages: the template cannot */
-    json_t *out;       /* the new messages */
-    struct buf system; /* text that waits for a user message */
+    bool write_tools, write_calls; /* into the messages: the template cannot */
+    json_t *out;                   /* the new messages */
+    struct buf system;             /* text that waits for a user message */
     struct error *e;
 };
 
@@ -57,6 +58,34 @@ static status add_message(struct preparing *p, json_t *m, const char *role, cons
     return OK;
 }
 
+/* Templates of Mistral refuse identifiers that are not nine letters and digits; others become such. */
+static void fit_id(const struct preparing *p, json_t *m, const char *key)
+{
+    static const char letter[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    const char *shape = wire_row(p->f->caps.wire)->id, *id = json_string_value(json_object_get(m, key));
+    char fitted[10] = "";
+    if (!id || !shape || strcmp(shape, "{9}") != 0) return;
+    if (strlen(id) == 9 && strspn(id, letter) == 9) return;
+    uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
+    for (const char *s = id; *s; s++) h = (h ^ (uint8_t)*s) * 0x100000001b3u;
+    for (size_t i = 0; i < 9; i++, h /= sizeof letter - 1) fitted[i] = letter[h % (sizeof letter - 1)];
+    json_object_set_new(m, key, json_string(fitted));
+}
+
+/* Reasoning under the name that the template reads. */
+static void rename_reasoning(const struct preparing *p, json_t *m)
+{
+    static const char *const name[] = {"thinking", "reasoning", "thought"};
+    json_t *text = json_object_get(m, "reasoning_content");
+    if (!text || strstr(p->f->plain.text, "reasoning_content")) return;
+    for (size_t i = 0; i < COUNT_OF(name); i++)
+        if (strstr(p->f->plain.text, name[i]) && !json_object_get(m, name[i]))
+            json_object_set(m, name[i], text);
+    /* GPT-OSS takes one text before a call. */
+    if (json_object_get(m, "tool_calls") && json_string_length(json_object_get(m, "content")))
+        json_object_del(m, "thinking");
+}
+
 /* Calls with their arguments as the template wants them. */
 static status convert_calls(struct preparing *p, json_t *m, size_t at)
 {
@@ -69,6 +98,7 @@ static status convert_calls(struct preparing *p, json_t *m, size_t at)
         json_t *fn = json_object_get(call, "function"), *args = json_object_get(fn, "arguments"), *now = NULL;
         if (!json_is_object(fn) || !json_is_string(json_object_get(fn, "name")))
             return fail(p->e, ERR_ARG, "messages[%zu].tool_calls[%zu] has no function with a name", at, i);
+        fit_id(p, call, "id");
         if (!json_object_get(call, "type")) json_object_set_new(call, "type", json_string("function"));
         if (json_is_string(args) && p->f->caps.object_args) {
             const char *text = json_string_value(args);
@@ -103,10 +133,11 @@ static void add_json(struct buf *out, const json_t *v)
     free(text);
 }
 
-static void describe_tools(struct buf *out, const json_t *tools)
+static void describe_tools(struct buf *out, const struct chat_wire *w, const json_t *tools)
 {
     const json_t *tool;
     size_t i;
+    struct captures example = {.name = "function-name", .id = "0", .index = "0"};
     if (out->n) buf_adds(out, "\n\n");
     buf_adds(out, "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
                   "You are provided with function signatures within <tools></tools> XML tags:\n<tools>");
@@ -115,9 +146,15 @@ static void describe_tools(struct buf *out, const json_t *tools)
         buf_addc(out, '\n');
         add_json(out, tool);
     }
-    buf_adds(out, "\n</tools>\n\nFor each function call, return a json object with function name and "
-                  "arguments within <tool_call></tool_call> XML tags:\n<tool_call>\n"
-                  "{\"name\": <function-name>, \"arguments\": <args-json-object>}\n</tool_call>");
+    buf_adds(
+        out,
+        "\n</tools>\n\nFor each function call, return its name and a JSON object of its arguments in exactly "
+        "this form:\n");
+    buf_adds(out, w->begin);
+    pattern_fill(out, w->head, &example);
+    buf_adds(out, "{\"argument-name\": \"value\"}");
+    buf_adds(out, w->tail);
+    buf_adds(out, w->end);
 }
 
 static void write_calls(struct buf *out, const json_t *calls)
@@ -164,14 +201,16 @@ static status convert(struct preparing *p, json_t *m, const char *role, size_t a
     } else if (strcmp(role, "system") != 0) {
         r = add_waiting_system(p);
     }
-    if (p->write_tools && result) buf_adds(&text, "<tool_response>\n");
+    if (p->write_calls && result) buf_adds(&text, "<tool_response>\n");
     if (r == OK) r = chat_content_text(&text, json_object_get(m, "content"), at, p->e);
     if (r == OK) r = convert_calls(p, m, at);
-    if (p->write_tools && result) {
+    fit_id(p, m, "tool_call_id");
+    rename_reasoning(p, m);
+    if (p->write_calls && result) {
         buf_adds(&text, "\n</tool_response>");
         role = "user";
     }
-    if (r == OK && p->write_tools && json_object_get(m, "tool_calls")) {
+    if (r == OK && p->write_calls && json_object_get(m, "tool_calls")) {
         write_calls(&text, json_object_get(m, "tool_calls"));
         json_object_del(m, "tool_calls");
     }
@@ -185,7 +224,7 @@ static status convert_system(struct preparing *p, const json_t *message, size_t 
 {
     struct buf text = {0};
     status r = chat_content_text(&text, json_object_get(message, "content"), at, p->e);
-    if (p->write_tools && p->tools && at == 0) describe_tools(&text, p->tools);
+    if (p->write_tools && p->tools && at == 0) describe_tools(&text, p->f->caps.wire, p->tools);
     if (r == OK && !p->f->caps.system_role) {
         if (p->system.n && text.n) buf_adds(&p->system, "\n\n");
         buf_add(&p->system, text.n ? text.data : "", text.n);
@@ -228,6 +267,25 @@ static status convert_all(struct preparing *p, const json_t *messages, size_t n)
     return add_waiting_system(p);
 }
 
+/* Hugging Face passes None where there are no tools, and most templates are written for that. */
+void chat_set_tools(const struct chat_format *f, json_t *vars, const json_t *tools, const struct tm *now)
+{
+    char date[32];
+    if (tools || !f->tools_undefined)
+        json_object_set_new(vars, "tools", tools ? json_incref((json_t *)tools) : json_null());
+    if (!strstr(f->plain.text, "functions")) return;
+    /* Some older templates read text from variables of their own. Source: the model card of FireFunction v2.
+     */
+    char *text = tools ? json_dumps(tools, JSON_INDENT(4)) : NULL;
+    time_t t = time(NULL);
+    struct tm local;
+    if (!now) now = localtime_r(&t, &local);
+    if (!now || !strftime(date, sizeof date, "%Y-%m-%d %H:%M:%S", now)) date[0] = 0;
+    json_object_set_new(vars, "functions", json_string(text ? text : ""));
+    json_object_set_new(vars, "datetime", json_string(date));
+    free(text);
+}
+
 static void set_think(json_t *vars, const struct chat_input *in)
 {
     if (in->think != CHAT_THINK_DEFAULT) {
@@ -241,7 +299,12 @@ status chat_prepare(const struct chat_format *f, const struct chat_input *in, js
 {
     const json_t *tools = json_array_size(in->tools) ? in->tools : NULL;
     size_t n = json_array_size(in->messages);
-    struct preparing p = {.f = f, .tools = tools, .write_tools = !f->caps.tools, .out = json_array(), .e = e};
+    struct preparing p = {.f = f,
+                          .tools = tools,
+                          .write_tools = !f->caps.tools,
+                          .write_calls = !f->caps.tool_calls && !f->caps.tools,
+                          .out = json_array(),
+                          .e = e};
     status r = convert_all(&p, in->messages, n - (in->continue_last && n));
     buf_deinit(&p.system);
     if (r != OK) {

@@ -17,7 +17,8 @@ static char *render(const struct chat_format *f, json_t *messages, json_t *tools
     const struct chat_template *t = chat_template_for(f, tools);
     json_t *vars = json_pack("{s:o,s:b,s:s,s:s}", "messages", messages, "add_generation_prompt", 0,
                              "bos_token", f->bos, "eos_token", f->eos);
-    json_object_set_new(vars, "tools", tools ? tools : json_null());
+    chat_set_tools(f, vars, tools, NULL);
+    json_decref(tools);
     if (more) json_object_update(vars, more);
     buf_adds(&out, "");
     if (chat_render(t, vars, NULL, &out, &e) != OK) buf_reset(&out);
@@ -85,9 +86,10 @@ static void probe_calls(struct chat_format *f)
     c->object_args = object || !text;
     const char *best = c->object_args ? as_object : as_text;
     const char *answer = strstr(best, user_word);
-    c->tool_calls = c->tools && answer && strstr(answer, tool_word) && strstr(answer, value_word);
+    c->tool_calls = answer && strstr(answer, tool_word) && strstr(answer, value_word);
     c->parallel_calls = c->tool_calls && has(render_calls(f, c->object_args, true), tool2_word);
-    c->wire = chat_wire_detect(f, c->tool_calls ? answer : "");
+    struct chat_probe call_probe = {c->tool_calls ? answer : "", tool_word, key_word, value_word};
+    c->wire = chat_wire_detect(f, &call_probe);
     free(as_object);
     free(as_text);
 }
@@ -104,9 +106,10 @@ static bool switches(const struct chat_format *f, const char *name)
     return differ;
 }
 
-void chat_probe(struct chat_format *f)
+void chat_probe_caps(struct chat_format *f)
 {
     struct chat_caps *c = &f->caps;
+    f->tools_undefined = !has(render(f, json_pack("[o]", user()), NULL, NULL), user_word);
     json_t *system = json_pack("[{s:s,s:s},o]", "role", "system", "content", system_word, user());
     c->system_role = has(render(f, system, NULL, NULL), system_word);
     json_t *typed =

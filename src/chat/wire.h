@@ -17,6 +17,8 @@ struct wire_row {
     const char *also;    /* another format that such models write */
     const char *alt;     /* where in head a call may begin that lacks what is before */
     const char *id;      /* an identifier's shape; {9}: nine letters and digits. NULL: "call_" and 24 of them */
+    const char *drop[4]; /* texts round content that are not part of it */
+    const char *lead;    /* where the prompt ends in the first characters of what is parsed */
     char bare;           /* first character of calls without a trigger */
 };
 
@@ -27,8 +29,6 @@ struct chat_tags {
 
 const struct wire_row *wire_row(const struct chat_wire *w);
 const struct chat_tags *chat_tags_detect(const char *template_text);
-/* Texts round content, which are not part of it; NULL ends the list. */
-const char *chat_drop_at(const struct chat_wire *w, size_t i);
 
 /* --- patterns: the strings of struct chat_wire --- */
 
