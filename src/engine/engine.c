@@ -81,6 +81,7 @@ status engine_new(struct engine **out, const struct model_desc *m, const struct 
     en->next_id = 1;
     en->lim.max_seqs = o->max_seqs ? o->max_seqs : 16;
     en->max_draft = o->max_draft;
+    en->draft_price = o->draft_price;
     en->no_prefix_cache = o->no_prefix_cache;
     en->queue_timeout_ns = o->queue_timeout_ns;
     en->first_timeout_ns = o->first_timeout_ns;
@@ -167,7 +168,8 @@ static status new_choices(const struct engine *en, const struct engine_request *
             return s;
         }
         (*at)->q.no_cache |= en->no_prefix_cache;
-        if (!r->no_draft && r->task == ENGINE_GENERATE) draft_init(&(*at)->draft, en->max_draft);
+        if (!r->no_draft && r->task == ENGINE_GENERATE)
+            draft_init(&(*at)->draft, en->max_draft, r->n_prompt, r->prediction, r->n_prediction);
         at = i == 0 ? &(*at)->kids : &(*at)->next;
     }
     return OK;

@@ -26,7 +26,8 @@ struct engine_options {
     backend_progress progress;
     void      *progress_user;
     bool       no_prefix_cache; /* no request uses or feeds the prefixes of others */
-    uint32_t   max_draft;   /* speculation by prompt lookup: guesses per step and sequence; 0: off */
+    uint32_t   max_draft;   /* speculation: guesses per step and sequence at most; 0: off */
+    double     draft_price; /* take this for the cost of a guess (see engine/draft.h) instead of measuring it; 0: measure */
     int64_t    target_ns;   /* between the tokens of an answer: prompts computed beside it are cut accordingly; 0: 250 ms,
                                < 0: no matter */
     int64_t    age_ns;      /* a request rises by one priority after waiting this long; 0: 10 s, < 0: never */
@@ -43,6 +44,7 @@ struct engine_timing { /* ns */
     uint32_t n_cached;           /* of the prompt, taken from the prefix cache */
     const char *cache_miss;      /* why not more: "none", "too short", "new", "differs", "evicted", "off" */
     uint32_t n_draft, n_draft_right; /* tokens guessed, and of those right */
+    uint32_t n_predicted, n_predicted_right; /* the same of those that were the request's prediction */
     uint32_t n_preempted;        /* how often its blocks were taken away */
 };
 enum engine_event_kind { EV_TOKEN, EV_VECTOR, EV_END };
@@ -92,6 +94,9 @@ struct engine_request {
     uint8_t        cache_class; /* enum kv_class: what stays longest in the cache */
     bool           no_cache;
     bool           no_draft;
+    const int32_t *prediction; /* copied: what the answer may be, wholly or in parts, e.g. the file that it rewrites. It
+                                  makes the answer faster where it is right and never different; needs max_draft */
+    uint32_t       n_prediction;
     const struct engine_constraint *constraint; /* NULL, or copied */
     int64_t        queue_timeout_ns, first_timeout_ns, total_timeout_ns; /* from submission until it starts, has its first
                                  token, ends; 0: the engine's, < 0: no limit */

@@ -19,6 +19,7 @@ struct engine {
     struct backend_plan plan;
     uint32_t max_queue, max_draft;
     bool no_prefix_cache;
+    double draft_price; /* 0: measured */
     int64_t queue_timeout_ns, first_timeout_ns, total_timeout_ns;
     pthread_t thread;
     bool started;

@@ -204,11 +204,13 @@ static bool draw(struct engine *en, struct seq *s, const float *logits, int64_t 
     return s->q.n_known == s->q.max_known;
 }
 
-/* Many sequences fill a step by themselves: guesses would take from them. */
 static void propose(struct engine *en, struct seq *s)
 {
-    uint32_t most = s->draft.max / MAX(1u, en->sched.n_running / 2);
-    s->q.n_draft = most ? draft_propose(&s->draft, s->token, s->q.n_known, most, seq_reserve(s, most)) : 0;
+    uint32_t most = s->draft.max;
+    if (!most) return;
+    int32_t *out = seq_reserve(s, most); /* first: it may move the tokens */
+    double price = en->draft_price > 0 ? en->draft_price : budget_price(&en->budget, en->sched.n_running);
+    s->q.n_draft = draft_propose(&s->draft, s->token, s->q.n_known, most, price, out);
 }
 
 static void begin_kids(struct engine *en, struct seq *parent, const float *logits, int64_t now)

@@ -20,6 +20,10 @@ static status check(const struct engine_request *r, uint32_t n_vocab, uint32_t m
         if (r->prompt[i] < 0 || (uint32_t)r->prompt[i] >= n_vocab)
             return fail(e, ERR_ARG, "prompt token %u is %d, outside the vocabulary of %u", i, r->prompt[i],
                         n_vocab);
+    for (uint32_t i = 0; i < r->n_prediction; i++)
+        if (r->prediction[i] < 0 || (uint32_t)r->prediction[i] >= n_vocab)
+            return fail(e, ERR_ARG, "token %u of the prediction is %d, outside the vocabulary of %u", i,
+                        r->prediction[i], n_vocab);
     if (r->priority < -SCHED_NORMAL || r->priority >= SCHED_LEVELS - SCHED_NORMAL)
         return fail(e, ERR_ARG, "priority %d is outside %d to %d", r->priority, -SCHED_NORMAL,
                     SCHED_LEVELS - SCHED_NORMAL - 1);
@@ -147,6 +151,8 @@ void seq_send_end(const struct seq *s, enum finish_reason why, const struct erro
                                        .cache_miss = kv_miss_name(q->miss),
                                        .n_draft = s->n_draft,
                                        .n_draft_right = s->n_draft_right,
+                                       .n_predicted = s->draft.n_cursor,
+                                       .n_predicted_right = s->draft.n_cursor_right,
                                        .n_preempted = q->n_preempted};
     s->on_event(s->user, &ev);
 }

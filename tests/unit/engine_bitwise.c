@@ -43,7 +43,8 @@ static struct answer truth[N_REQ];
 struct scene {
     const char *name;
     uint32_t max_seqs, step_tokens, kv_blocks, max_draft, rounds;
-    bool no_cache;
+    bool no_cache,
+        predicted; /* predicted: the true answer, with every seventh token wrong and some left out */
 };
 
 static size_t block_bytes(const struct model_desc *m)
@@ -72,7 +73,8 @@ static struct engine *start(const struct model_desc *m, const struct scene *s)
                                .kv_bytes = s->kv_blocks * block_bytes(m),
                                .kv_type = DT_F16,
                                .no_prefix_cache = s->no_cache,
-                               .max_draft = s->max_draft};
+                               .max_draft = s->max_draft,
+                               .draft_price = 0.05};
     if (engine_new(&en, m, &o, &e) != OK) fail_msg("%s", e.msg);
     return en;
 }
@@ -89,21 +91,31 @@ static void compare(const char *scene, uint32_t i, const struct answer *got, con
     assert_int_equal(got->n, want->n);
 }
 
-static void submit(struct engine *en, uint32_t i, uint32_t n_vocab, struct answer *a)
+static uint32_t predict(uint32_t i, uint32_t n_vocab, int32_t *out)
 {
-    int32_t prompt[CONTEXT];
+    uint32_t n = 0;
+    for (uint32_t t = 0; t < truth[i].n; t++)
+        if (t % 11 != 3) out[n++] = t % 7 == 5 ? (int32_t)((t * 13u) % n_vocab) : truth[i].token[t];
+    return n;
+}
+
+static void submit(struct engine *en, uint32_t i, uint32_t n_vocab, bool predicted, struct answer *a)
+{
+    int32_t prompt[CONTEXT], prediction[MAX_OUT];
     struct error e = {0};
     uint64_t id;
     answer_init(a);
     struct engine_request r = request(i, n_vocab, prompt, a);
+    r.prediction = prediction;
+    r.n_prediction = predicted ? predict(i, n_vocab, prediction) : 0;
     if (engine_submit(en, &r, &id, &e) != OK) fail_msg("%s", e.msg);
 }
 
 static void run_alone(const struct model_desc *m)
 {
-    struct engine *en = start(m, &(struct scene){"alone", 1, 256, 0, 0, 1, true});
+    struct engine *en = start(m, &(struct scene){"alone", 1, 256, 0, 0, 1, true, false});
     for (uint32_t i = 0; i < N_REQ; i++) {
-        submit(en, i, m->cfg.n_vocab, &truth[i]);
+        submit(en, i, m->cfg.n_vocab, false, &truth[i]);
         wait_end(&truth[i]);
         assert_true(truth[i].n > 0 && truth[i].print[0] != 0);
         assert_string_equal(truth[i].timing.cache_miss, "off");
@@ -151,7 +163,7 @@ static void run_scene(const struct model_desc *m, const struct scene *s)
     struct engine *en = start(m, s);
     for (uint32_t round = 0; round < s->rounds; round++) {
         close_gate(en);
-        for (uint32_t i = 0; i < N_REQ; i++) submit(en, i, m->cfg.n_vocab, &a[i]);
+        for (uint32_t i = 0; i < N_REQ; i++) submit(en, i, m->cfg.n_vocab, s->predicted, &a[i]);
         sem_post(&gate);
         for (uint32_t i = 0; i < N_REQ; i++) {
             wait_end(&a[i]);
@@ -180,7 +192,8 @@ static void run_choices(const struct model_desc *m)
     struct error e = {0};
     int32_t prompt[CONTEXT];
     uint64_t id;
-    struct engine *en = start(m, &(struct scene){"choices", 3, 256, 0, 0, 1, false}); /* not all at once */
+    struct engine *en =
+        start(m, &(struct scene){"choices", 3, 256, 0, 0, 1, false, false}); /* not all at once */
     struct engine_request r = request(10, m->cfg.n_vocab, prompt, NULL);
     for (uint32_t i = 0; i < N; i++) {
         struct engine_request q = r;
@@ -237,7 +250,7 @@ static void run_constrained(const struct model_desc *m)
         struct error e = {0};
         int32_t prompt[CONTEXT];
         uint64_t id;
-        struct engine *en = start(m, &(struct scene){"constrained", 4, 64, 0, k ? 6 : 0, 1, false});
+        struct engine *en = start(m, &(struct scene){"constrained", 4, 64, 0, k ? 6 : 0, 1, false, false});
         struct engine_request r = request(3, m->cfg.n_vocab, prompt, a[k]);
         for (uint32_t i = 0; i < 4; i++) answer_init(&a[k][i]);
         r.params.temperature = 0;
@@ -258,14 +271,16 @@ static void run_constrained(const struct model_desc *m)
 }
 
 static const struct scene scenes[] = {
-    {"among sixteen", 16, 256, 0, 0, 1, true},
-    {"in pieces", 4, 20, 0, 0, 1, true},
-    {"after a cache hit", 16, 64, 0, 0, 3, false},
-    {"after preemption", 16, 64, 14, 0, 2, false},
-    {"after preemption, more at once", 16, 64, 28, 0, 1, false},
-    {"after preemption, computed again", 16, 48, 40, 0, 1, true},
-    {"with guesses", 2, 64, 0, 6, 2, false},
-    {"with guesses, among sixteen, preempted", 16, 40, 16, 4, 1, true},
+    {"among sixteen", 16, 256, 0, 0, 1, true, false},
+    {"in pieces", 4, 20, 0, 0, 1, true, false},
+    {"after a cache hit", 16, 64, 0, 0, 3, false, false},
+    {"after preemption", 16, 64, 14, 0, 2, false, false},
+    {"after preemption, more at once", 16, 64, 28, 0, 1, false, false},
+    {"after preemption, computed again", 16, 48, 40, 0, 1, true, false},
+    {"with guesses", 2, 64, 0, 6, 2, false, false},
+    {"with guesses, among sixteen, preempted", 16, 40, 16, 4, 1, true, false},
+    {"with predictions", 2, 64, 0, 12, 1, true, true},
+    {"with predictions, among sixteen", 16, 96, 0, 8, 2, false, true},
 };
 
 static void all_scenes(const struct model_desc *m)
