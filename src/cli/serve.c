@@ -86,6 +86,15 @@ static const struct opt opts[] = {
      .at = &o.tls_client_ca,
      .arg = "FILE",
      .help = "clients must show a certificate of one of these authorities"},
+    {.name = "hsts",
+     .type = OPT_INT,
+     .at = &o.hsts,
+     .min = 0,
+     .max = 1000000000,
+     .def = "0",
+     .unit = "s",
+     .help =
+         "with TLS: browsers shall use nothing else for so long (Strict-Transport-Security); 0: not said"},
     {.name = "cors-origin",
      .type = OPT_LIST,
      .at = &o.cors,
@@ -194,21 +203,19 @@ static void log_access(void *user, const struct http_access *a)
 {
     if (!log_on(LOG_INFO)) return;
     if (!o.log_json) {
-        LOG(INFO, "http", "access", "%s %s %s %s %d in=%llu out=%llu first_ms=%.1f ms=%.1f%s id=%s", a->peer,
-            a->protocol, a->method, a->path, a->status, (unsigned long long)a->bytes_in,
+        LOG(INFO, "http", "access", "%s %s %s %s %d in=%llu out=%llu first_ms=%.1f ms=%.1f%s id=%s%s%s",
+            a->peer, a->protocol, a->method, a->path, a->status, (unsigned long long)a->bytes_in,
             (unsigned long long)a->bytes_out, (double)a->first_byte_us / 1e3, (double)a->total_us / 1e3,
-            a->complete ? "" : " cut", a->id);
+            a->complete ? "" : " cut", a->id, *a->trace ? " trace=" : "", a->trace);
         return;
     }
     const struct {
         const char *key, *value;
-    } text[] = {{"id", a->id},
-                {"peer", a->peer},
-                {"protocol", a->protocol},
-                {"method", a->method},
-                {"path", a->path}};
+    } text[] = {{"id", a->id},         {"peer", a->peer}, {"protocol", a->protocol},
+                {"method", a->method}, {"path", a->path}, {"trace", a->trace}};
     struct buf fields = {0};
     for (size_t i = 0; i < COUNT_OF(text); i++) {
+        if (!*text[i].value) continue;
         buf_addf(&fields, ",\"%s\":", text[i].key);
         buf_json_str(&fields, text[i].value, strlen(text[i].value));
     }
@@ -304,6 +311,7 @@ static status bind_server(struct http_server **out, struct api_keys *keys, struc
         .body_timeout_ms = ms(o.body_timeout),
         .write_timeout_ms = ms(o.write_timeout),
         .idle_timeout_ms = ms(o.idle_timeout),
+        .hsts_s = (uint32_t)o.hsts,
         .half_close_answers = o.half_close,
         .authorize = api_authorize,
         .user = keys,

@@ -119,10 +119,10 @@ static bool accepts(struct http_str s, const char *name)
     return false;
 }
 
-static bool gzip(struct buf *out, const void *p, size_t n)
+static bool gzip(struct buf *out, const void *p, size_t n, int level)
 {
     z_stream z = {0};
-    if (n > UINT32_MAX || deflateInit2(&z, 1, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+    if (n > UINT32_MAX || deflateInit2(&z, level, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
         return false;
     size_t bound = deflateBound(&z, (uLong)n);
     z.next_in = (Bytef *)p;
@@ -135,11 +135,11 @@ static bool gzip(struct buf *out, const void *p, size_t n)
     return ok;
 }
 
-static bool zstd(struct buf *out, const void *p, size_t n)
+static bool zstd(struct buf *out, const void *p, size_t n, int level)
 {
     size_t bound = ZSTD_compressBound(n);
     char *to = buf_room(out, bound);
-    size_t r = to ? ZSTD_compress(to, bound, p, n, 1) : 0;
+    size_t r = to ? ZSTD_compress(to, bound, p, n, level) : 0;
     if (!to || ZSTD_isError(r)) return false;
     out->n = r;
     return true;
@@ -147,16 +147,36 @@ static bool zstd(struct buf *out, const void *p, size_t n)
 
 static bool is_text(const char *type)
 {
-    return type && (!strncmp(type, "application/json", 16) || !strncmp(type, "text/", 5)) &&
-           strncmp(type, "text/event-stream", 17) != 0;
+    static const char *const known[] = {"application/json", "text/", "image/svg", "application/wasm"};
+    if (!type || !strncmp(type, "text/event-stream", 17)) return false;
+    for (size_t i = 0; i < COUNT_OF(known); i++)
+        if (!strncmp(type, known[i], strlen(known[i]))) return true;
+    return false;
+}
+
+bool encoding_accepts(const struct http_exchange *x, const char *coding)
+{
+    const struct http_str *v = h1_find(&x->head, "accept-encoding");
+    return v && accepts(*v, coding);
+}
+
+bool encoding_worth(const struct http_exchange *x, const char *type, uint64_t n)
+{
+    return n >= WORTH_PACKING && is_text(type) &&
+           (encoding_accepts(x, "zstd") || encoding_accepts(x, "gzip"));
 }
 
 const char *encoding_pack(struct http_exchange *x, const char *type, const void *p, size_t n, struct buf *out)
 {
-    const struct http_str *v = h1_find(&x->head, "accept-encoding");
     if (n < WORTH_PACKING || !is_text(type)) return NULL;
     http_set_header(x, "Vary", "Accept-Encoding");
-    if (!v) return NULL;
-    if (accepts(*v, "zstd") && zstd(out, p, n)) return "zstd";
-    return accepts(*v, "gzip") && gzip(out, p, n) ? "gzip" : NULL;
+    if (encoding_accepts(x, "zstd") && zstd(out, p, n, 1)) return "zstd";
+    return encoding_accepts(x, "gzip") && gzip(out, p, n, 1) ? "gzip" : NULL;
+}
+
+void encoding_pack_both(const char *type, const void *p, size_t n, struct buf *in_gzip, struct buf *in_zstd)
+{
+    if (n < WORTH_PACKING || !is_text(type)) return;
+    if (!gzip(in_gzip, p, n, 9) || in_gzip->n >= n) buf_deinit(in_gzip);
+    if (!zstd(in_zstd, p, n, 19) || in_zstd->n >= n) buf_deinit(in_zstd);
 }

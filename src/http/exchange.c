@@ -93,6 +93,11 @@ struct http_exchange *exchange_new(struct http_conn *c, const struct h1_head *h,
         if (x->head.path.n == 1 && x->head.path.p[0] == '*') x->refusal = 204;
     }
     http_set_header(x, "X-Content-Type-Options", "nosniff");
+    if (c->tls && s->o.hsts_s) {
+        char age[32];
+        snprintf(age, sizeof age, "max-age=%u", s->o.hsts_s);
+        http_set_header(x, "Strict-Transport-Security", age);
+    }
     cors_headers(x, m.allow);
     for (size_t i = 0; i < m.n_param; i++) {
         char *value = mem_alloc(m.param[i].raw.n + 1);
@@ -190,13 +195,16 @@ void exchange_end(struct http_exchange *x, bool complete)
     }
     if (x->ops) x->ops->end(x, x->user, complete);
     if (s->o.on_access) {
+        struct http_trace trace = {0};
         int64_t now = loop_now_us();
+        http_trace(x, &trace);
         s->o.on_access(s->o.user, &(struct http_access){
                                       .peer = c->peer,
                                       .protocol = c->proto->name,
                                       .id = x->id,
                                       .method = x->head.method.p,
                                       .path = x->head.path.p,
+                                      .trace = trace.id,
                                       .status = x->status ? x->status : 499,
                                       .complete = complete,
                                       .bytes_in = x->body_got,
@@ -245,6 +253,38 @@ const char *http_header(const struct http_exchange *x, const char *name)
     return v ? v->p : NULL;
 }
 
+const char *http_last_event_id(const struct http_exchange *x)
+{
+    const struct http_str *v = h1_find(&x->head, "last-event-id");
+    return v && v->n <= 256 ? v->p : NULL;
+}
+
+static bool small_hex(const char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!((p[i] >= '0' && p[i] <= '9') || (p[i] >= 'a' && p[i] <= 'f'))) return false;
+    return true;
+}
+
+/* W3C Trace Context, 3.2: version "-" trace "-" parent "-" flags; later versions may go on after that. */
+bool http_trace(const struct http_exchange *x, struct http_trace *out)
+{
+    const struct http_str *v = h1_find(&x->head, "traceparent");
+    static const char zeros[] = "00000000000000000000000000000000";
+    *out = (struct http_trace){0};
+    if (!v || v->n < 55) return false;
+    const char *p = v->p;
+    if (!small_hex(p, 2) || p[2] != '-' || !small_hex(p + 3, 32) || p[35] != '-' || !small_hex(p + 36, 16) ||
+        p[52] != '-' || !small_hex(p + 53, 2))
+        return false;
+    if (!memcmp(p, "ff", 2) || !memcmp(p + 3, zeros, 32) || !memcmp(p + 36, zeros, 16)) return false;
+    if (v->n > 55 && (!memcmp(p, "00", 2) || p[55] != '-')) return false;
+    memcpy(out->id, p + 3, 32);
+    memcpy(out->parent, p + 36, 16);
+    out->sampled = strchr("13579bdf", p[54]) != NULL;
+    return true;
+}
+
 const char *http_param(const struct http_exchange *x, const char *name)
 {
     for (size_t i = 0; i < x->n_param; i++)
@@ -264,7 +304,13 @@ const char *http_reason(int code)
                  {200, "OK"},
                  {202, "Accepted"},
                  {204, "No Content"},
+                 {206, "Partial Content"},
+                 {301, "Moved Permanently"},
+                 {302, "Found"},
+                 {303, "See Other"},
                  {304, "Not Modified"},
+                 {307, "Temporary Redirect"},
+                 {308, "Permanent Redirect"},
                  {400, "Bad Request"},
                  {401, "Unauthorized"},
                  {403, "Forbidden"},
@@ -275,6 +321,7 @@ const char *http_reason(int code)
                  {413, "Content Too Large"},
                  {414, "URI Too Long"},
                  {415, "Unsupported Media Type"},
+                 {416, "Range Not Satisfiable"},
                  {417, "Expectation Failed"},
                  {422, "Unprocessable Content"},
                  {426, "Upgrade Required"},
@@ -282,6 +329,7 @@ const char *http_reason(int code)
                  {431, "Request Header Fields Too Large"},
                  {500, "Internal Server Error"},
                  {501, "Not Implemented"},
+                 {502, "Bad Gateway"},
                  {503, "Service Unavailable"},
                  {504, "Gateway Timeout"},
                  {505, "HTTP Version Not Supported"}};
@@ -310,23 +358,29 @@ static void send_body(struct http_exchange *x, struct buf *b)
     x->conn->proto->body(x, b);
 }
 
-void http_reply(struct http_exchange *x, int code, const char *type, const void *body, size_t n)
+static void finish(struct http_exchange *x)
 {
-    struct buf view = {.data = (char *)body, .n = n, .cap = n}; /* a whole body is written as it is */
-    struct buf packed = {0};
-    ASSERT(x->state <= X_HANDLED);
-    const char *coding = encoding_pack(x, type, body, n, &packed);
-    if (coding) {
-        http_set_header(x, "Content-Encoding", coding);
-        view = packed;
-        n = packed.n;
-    }
-    send_head(x, code, type, (int64_t)n);
-    send_body(x, &view);
     x->conn->proto->end(x);
-    buf_deinit(&packed);
     x->state = X_DONE;
     x->complete = true;
+}
+
+void exchange_reply_as_is(struct http_exchange *x, int code, const char *type, const void *body, size_t n)
+{
+    struct buf view = {.data = (char *)body, .n = n, .cap = n}; /* a whole body is written as it is */
+    ASSERT(x->state <= X_HANDLED);
+    send_head(x, code, type, (int64_t)n);
+    send_body(x, &view);
+    finish(x);
+}
+
+void http_reply(struct http_exchange *x, int code, const char *type, const void *body, size_t n)
+{
+    struct buf packed = {0};
+    const char *coding = encoding_pack(x, type, body, n, &packed);
+    if (coding) http_set_header(x, "Content-Encoding", coding);
+    exchange_reply_as_is(x, code, type, coding ? packed.data : body, coding ? packed.n : n);
+    buf_deinit(&packed);
 }
 
 const char *exchange_error_body(struct http_server *s, int code, const char *why, struct buf *out)
@@ -353,6 +407,7 @@ void exchange_log_refusal(struct http_conn *c, int code, size_t bytes_out)
                                                     .id = "-",
                                                     .method = "-",
                                                     .path = "-",
+                                                    .trace = "",
                                                     .status = code,
                                                     .complete = true,
                                                     .bytes_out = bytes_out});
@@ -365,12 +420,27 @@ void http_attach(struct http_exchange *x, const struct http_responder *ops, void
     x->user = user;
 }
 
-void http_stream(struct http_exchange *x, int code, const char *type)
+static void stream(struct http_exchange *x, int code, const char *type, int64_t length)
 {
     ASSERT(x->state == X_HANDLED && x->ops && x->ops->pull);
-    send_head(x, code, type, -1);
+    x->length = length;
+    send_head(x, code, type, length);
+    if (x->head_only || length == 0) {
+        finish(x);
+        return;
+    }
     x->state = X_STREAM;
     x->pull_ready = true;
+}
+
+void http_stream(struct http_exchange *x, int code, const char *type)
+{
+    stream(x, code, type, -1);
+}
+
+void http_stream_sized(struct http_exchange *x, int code, const char *type, uint64_t length)
+{
+    stream(x, code, type, (int64_t)MIN(length, (uint64_t)INT64_MAX));
 }
 
 void exchange_pull(struct http_exchange *x)
@@ -379,7 +449,9 @@ void exchange_pull(struct http_exchange *x)
     buf_reset(out);
     enum http_pull r = x->ops->pull(x, x->user, out);
     send_body(x, out);
-    if (out->failed) r = HTTP_FAIL;
+    bool over = x->length >= 0 && x->bytes_out > (uint64_t)x->length;
+    bool under = x->length >= 0 && r == HTTP_DONE && x->bytes_out < (uint64_t)x->length;
+    if (out->failed || over || under) r = HTTP_FAIL;
     if (out->cap > 4 * OUT_HIGH_BYTES) buf_deinit(out);
     if (r == HTTP_DONE) {
         x->conn->proto->end(x);

@@ -47,6 +47,7 @@ struct http_route {
 
 struct http_access { /* one line of the access log; strings are valid during the call */
     const char *peer, *protocol, *id, *method, *path; /* "-" where the request was not understood */
+    const char *trace;                     /* the client's trace, 32 hexadecimal digits; "": none */
     int         status;                    /* 499: the client went before an answer began */
     bool        complete;                  /* the whole response was handed to the connection */
     uint64_t    bytes_in, bytes_out;       /* bodies */
@@ -74,6 +75,7 @@ struct http_options {
     size_t   n_cors_origin;
     size_t   max_message_bytes; /* of WebSocket; 0: 1 MiB */
     uint32_t ws_ping_ms;        /* silence after which a client is asked whether it lives; 0: 30 s */
+    uint32_t hsts_s; /* under TLS, tell browsers to use nothing else for so long; 0: do not */
     bool     half_close_answers; /* a client that shut its sending side still gets its answer (default: it has gone) */
 
     /* May this request use a route of that role? 0, or the status to answer (401, 403) with *why. Asked when the
@@ -122,6 +124,10 @@ const char     *http_header(const struct http_exchange *x, const char *name); /*
 const char     *http_param(const struct http_exchange *x, const char *name);
 struct http_str http_request_body(const struct http_exchange *x);
 const char     *http_request_id(const struct http_exchange *x); /* the client's X-Request-Id, or one made here */
+const char     *http_last_event_id(const struct http_exchange *x); /* the event a client goes on after, or NULL */
+/* What the request belongs to (W3C Trace Context); false: no traceparent, or a malformed one, which does not count. */
+struct http_trace { char id[33], parent[17]; bool sampled; };
+bool            http_trace(const struct http_exchange *x, struct http_trace *out);
 struct http_server *http_exchange_server(const struct http_exchange *x);
 
 /* ---- response --------------------------------------------------------------------------------------- */
@@ -153,6 +159,8 @@ void http_attach(struct http_exchange *x, const struct http_responder *ops, void
 void http_pause_body(struct http_exchange *x, bool pause);
 /* Send the head of a response whose body comes from pull. */
 void http_stream(struct http_exchange *x, int code, const char *type);
+/* The same for a body of so many bytes; another number of them is cut like HTTP_FAIL. */
+void http_stream_sized(struct http_exchange *x, int code, const char *type, uint64_t length);
 void http_set_timer(struct http_exchange *x, uint32_t ms); /* one shot; 0 clears */
 
 /* A handle through which any thread can say "look at this exchange again". It may outlive the exchange, not
@@ -181,10 +189,13 @@ size_t http_ws_pending(const struct http_ws *w); /* bytes queued: whoever sends 
 void   http_ws_close(struct http_ws *w, int code, const char *reason);
 struct http_exchange *http_ws_exchange(struct http_ws *w); /* for a waker, headers, ... */
 
-/* ---- server-sent events ------------------------------------------------------------------------------ */
+/* ---- server-sent events, lines of JSON ----------------------------------------------------------------- */
 
 /* One event; event may be NULL. A data with line breaks becomes several data lines. */
 void http_sse_event(struct buf *out, const char *event, const char *data, size_t n);
 void http_sse_comment(struct buf *out, const char *text);
+void http_sse_id(struct buf *out, const char *id); /* of the event that follows; see http_last_event_id */
+/* A line of application/x-ndjson. Line breaks between the parts of json become spaces. */
+void http_ndjson(struct buf *out, const char *json, size_t n);
 
 #endif

@@ -125,6 +125,7 @@ struct http_exchange {
     int         status;
     bool        chunked, head_only, pull_ready, complete;
     uint64_t    bytes_out;
+    int64_t     length; /* of a streamed body; negative: not known */
     int64_t     start_us, first_byte_us;
 
     const struct http_responder *ops;
@@ -192,6 +193,7 @@ void h2_begin(struct http_conn *c);
 struct http_exchange *exchange_new(struct http_conn *c, const struct h1_head *h, const char *bytes, size_t n);
 void exchange_end(struct http_exchange *x, bool complete); /* tells the responder, logs, frees */
 void exchange_pull(struct http_exchange *x);
+void exchange_reply_as_is(struct http_exchange *x, int code, const char *type, const void *body, size_t n); /* not packed */
 void exchange_head_done(struct http_exchange *x); /* before its body: a streamed one's handler is called */
 bool exchange_take_body(struct http_exchange *x, const char *p, size_t n); /* false: larger than allowed */
 void exchange_body_done(struct http_exchange *x);
@@ -207,6 +209,10 @@ void exchange_log_refusal(struct http_conn *c, int code, size_t bytes_out);
 int encoding_unpack(struct http_exchange *x, const char **why);
 /* The answer's body packed into out, as the client accepts it: the coding's name, or NULL: send it as it is. */
 const char *encoding_pack(struct http_exchange *x, const char *type, const void *p, size_t n, struct buf *out);
+bool encoding_accepts(const struct http_exchange *x, const char *coding);
+bool encoding_worth(const struct http_exchange *x, const char *type, uint64_t n); /* would that pack it? */
+/* Once and small, for many requests; empty where nothing is gained. */
+void encoding_pack_both(const char *type, const void *p, size_t n, struct buf *in_gzip, struct buf *in_zstd);
 
 /* cors.c: headers of the coming response; methods are those of the path */
 void cors_headers(struct http_exchange *x, const char *methods);
@@ -217,6 +223,7 @@ status      loop_init(struct http_loop *l, struct http_server *s, struct error *
 status      loop_run(struct http_loop *l, struct error *e);
 void        loop_deinit(struct http_loop *l);
 const char *loop_date(struct http_loop *l);
+void        http_date(char out[40], time_t t); /* "Sun, 06 Nov 1994 08:49:37 GMT" */
 int64_t     loop_now_us(void);
 void        loop_conn_closed(struct http_loop *l, const struct peer *who);
 void        loop_signal(struct http_loop *l); /* any thread, and signal handlers */

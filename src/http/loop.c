@@ -23,19 +23,22 @@ int64_t loop_now_us(void)
     return clock_us();
 }
 
-const char *loop_date(struct http_loop *l)
+void http_date(char out[40], time_t at)
 {
     /* Names by hand: strftime's depend on the locale. */
     static const char day[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
     static const char mon[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
                                     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    struct tm t = {0};
+    gmtime_r(&at, &t);
+    snprintf(out, 40, "%s, %02d %s %04d %02d:%02d:%02d GMT", day[t.tm_wday % 7], t.tm_mday,
+             mon[t.tm_mon % 12], (t.tm_year + 1900) % 10000, t.tm_hour, t.tm_min, t.tm_sec);
+}
+
+const char *loop_date(struct http_loop *l)
+{
     time_t now = time(NULL);
-    struct tm t;
-    if (now != l->date_at && gmtime_r(&now, &t)) {
-        snprintf(l->date, sizeof l->date, "%s, %02d %s %04d %02d:%02d:%02d GMT", day[t.tm_wday % 7],
-                 t.tm_mday, mon[t.tm_mon % 12], (t.tm_year + 1900) % 10000, t.tm_hour, t.tm_min, t.tm_sec);
-        l->date_at = now;
-    }
+    if (now != l->date_at) http_date(l->date, l->date_at = now);
     return l->date;
 }
 

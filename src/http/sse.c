@@ -1,4 +1,5 @@
-/* The text/event-stream format (WHATWG HTML, "Server-sent events"). */
+/* Streams as text: text/event-stream (WHATWG HTML, "Server-sent events"), and a JSON value per line (NDJSON).
+ */
 #include <string.h>
 
 #include "http/http.h"
@@ -27,5 +28,19 @@ void http_sse_event(struct buf *out, const char *event, const char *data, size_t
 void http_sse_comment(struct buf *out, const char *text)
 {
     add_lines(out, ": ", text, strlen(text));
+    buf_addc(out, '\n');
+}
+
+void http_sse_id(struct buf *out, const char *id)
+{
+    buf_addf(out, "id: %.*s\n", (int)strcspn(id, "\r\n"), id);
+}
+
+void http_ndjson(struct buf *out, const char *json, size_t n)
+{
+    size_t at = out->n;
+    buf_add(out, json, n);
+    for (; at < out->n; at++) /* in a string they are written otherwise */
+        if (out->data[at] == '\n' || out->data[at] == '\r') out->data[at] = ' ';
     buf_addc(out, '\n');
 }
