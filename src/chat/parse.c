@@ -131,19 +131,22 @@ static void take_mark(struct chat_parser *p, const struct parse_mark *m, size_t 
     if (m->what == MARK_THINK) p->state = PARSE_THINK;
 }
 
-/* A call without a trigger, at the beginning of the answer or behind another call. */
-static bool bare_call(struct chat_parser *p)
+/* A call without a trigger, at the beginning of the answer or behind another call, where a semicolon may part
+ * them.
+ */
+static enum match bare_call(struct chat_parser *p)
 {
     size_t n, i = 0;
     const char *s = parse_rest(p, &n);
-    if (!p->bare || !p->fresh) return false;
+    if (!p->bare || !p->fresh) return MATCH_NO;
     while (i < n && (parse_is_space(s[i]) || (s[i] == ';' && p->n_calls))) i++;
-    if (i == n || s[i] != p->bare->bare) return false;
+    if (i == n && !p->final) return MATCH_MORE;
+    if (i == n || s[i] != p->bare->bare) return MATCH_NO;
     if (i && !p->n_calls) parse_text(p, CHAT_CONTENT, s, i);
     p->at += i;
     p->next_mark = p->n_mark;
     parse_begin_calls(p, p->bare, 1, NULL);
-    return true;
+    return MATCH;
 }
 
 static bool step_text(struct chat_parser *p)
@@ -151,7 +154,8 @@ static bool step_text(struct chat_parser *p)
     size_t n, i = 0, n_mark = 0;
     bool more = false;
     const struct parse_mark *m = NULL;
-    if (bare_call(p)) return true;
+    enum match bare = bare_call(p);
+    if (bare != MATCH_NO) return bare == MATCH;
     const char *s = parse_rest(p, &n);
     for (; i < n; i++) {
         m = mark_at(p, s + i, n - i, &more, &n_mark);

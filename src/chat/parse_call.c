@@ -218,10 +218,7 @@ bool parse_head(struct chat_parser *p)
     }
     switch (p->w->w.args) {
     case CHAT_ARGS_TAGGED: p->state = PARSE_PARAMS; return true;
-    case CHAT_ARGS_PYTHON:
-        if (!parse_announce(p)) return parse_fail(p, "an unknown function");
-        literal_init(&p->lit, SYNTAX_PYTHON, NULL, true, &p->out);
-        break;
+    case CHAT_ARGS_PYTHON: literal_init(&p->lit, SYNTAX_PYTHON, NULL, true, &p->out); break;
     case CHAT_ARGS_GEMMA: literal_init(&p->lit, SYNTAX_GEMMA, p->w->w.quote, false, &p->out); break;
     default: literal_init(&p->lit, SYNTAX_JSON, NULL, false, &p->out); break;
     }
@@ -229,13 +226,26 @@ bool parse_head(struct chat_parser *p)
     return true;
 }
 
+/* Whether arguments begin here; only then a call is announced. */
+static enum match args_begin(const struct chat_parser *p)
+{
+    size_t n, i = 0;
+    const char *s = parse_rest(p, &n);
+    if (!n) return MATCH_MORE;
+    if (p->w->w.args != CHAT_ARGS_PYTHON) return s[0] == '{' ? MATCH : MATCH_NO;
+    if (s[0] == ')') return MATCH;
+    while (i < n && i < sizeof p->cap.key && s[i] && !strchr("=()[]{},:'\" \t\n", s[i])) i++;
+    while (i && i < n && parse_is_space(s[i])) i++;
+    return i == n ? MATCH_MORE : i && s[i] == '=' ? MATCH : MATCH_NO;
+}
+
 bool parse_args(struct chat_parser *p)
 {
     if (!p->announced) {
         skip_space(p);
-        if (p->at == p->in.n) return false;
-        if (p->in.data[p->at] != '{' || !parse_announce(p))
-            return parse_fail(p, "arguments that are not an object");
+        enum match m = args_begin(p);
+        if (m == MATCH_MORE) return false;
+        if (m == MATCH_NO || !parse_announce(p)) return parse_fail(p, "arguments that are none");
     }
     while (p->at < p->in.n) {
         enum literal_step s = literal_feed(&p->lit, p->in.data[p->at], &p->out);
