@@ -17,7 +17,7 @@ static struct {
     const char *host, *socket, *name, *tls_cert, *tls_key, *tls_client_ca;
     struct opt_list alias, api_key, cors;
     const char *api_key_file;
-    int64_t port, max_body, max_head, max_connections, max_per_address, max_streams, http_threads;
+    int64_t port, max_body, max_head, max_connections, max_per_address, max_streams, http_threads, hsts;
     double handshake_timeout, head_timeout, body_timeout, write_timeout, idle_timeout, drain_timeout,
         keepalive;
     bool log_json, quiet, half_close, strict;
