@@ -9,19 +9,32 @@
  * and a wake-up cost. */
 enum { SPINS = 4000 };
 
+/* Tasks [begin, end) of the current job, begin in the lower half: a thread takes its own from the front, and
+ * when it has none, those of others from the back. So each thread reads one contiguous stretch of the
+ * weights, which is what prefetchers guess, and a thread whose core is busy elsewhere is relieved.
+ *
+ * Between jobs all ranges are empty, so a late thread takes nothing. One that finds the same range as jobs
+ * ago takes a task that is there to be taken: what to do is looked up afterwards. */
+typedef _Atomic uint64_t task_range;
+
+static uint64_t range_of(uint32_t begin, uint32_t end)
+{
+    return (uint64_t)end << 32 | begin;
+}
+
 struct pool {
     uint32_t n_thread;
-    /* Number of the job << 32 | tasks not claimed yet. Between jobs the lower half is 0, so a late thread
-     * claims nothing; and a claim of an old job fails, because the number has changed. */
-    _Alignas(64) _Atomic uint64_t claim;
+    _Alignas(64) _Atomic uint32_t job; /* counts up when one begins */
     _Alignas(64) _Atomic uint32_t n_done;
-    _Alignas(64) _Atomic uint32_t n_task;
-    _Atomic(pool_task) fn;
+    _Alignas(64) _Atomic(pool_task) fn;
     _Atomic(void *) ctx;
     _Atomic uint32_t n_sleeping;
     atomic_bool stop;
     pthread_mutex_t lock;
     pthread_cond_t wake;
+    struct share {
+        _Alignas(64) task_range range;
+    } * share; /* n_thread */
     struct worker {
         struct pool *pool;
         pthread_t thread;
@@ -39,20 +52,30 @@ static void relax(void)
 #endif
 }
 
-/* Claim and run tasks of the current job until none is left. Returns the job's number. */
-static uint32_t work(struct pool *p, uint32_t thread)
+static bool take(task_range *range, bool front, uint32_t *task)
 {
-    uint64_t c = atomic_load(&p->claim);
+    uint64_t r = atomic_load(range);
     for (;;) {
-        uint32_t left = (uint32_t)c;
-        if (left == 0) return (uint32_t)(c >> 32);
-        if (!atomic_compare_exchange_weak(&p->claim, &c, c - 1)) continue; /* c is the new value */
-        /* The job cannot end before this task is done, so its description stands still. */
-        pool_task fn = atomic_load_explicit(&p->fn, memory_order_relaxed);
-        void *ctx = atomic_load_explicit(&p->ctx, memory_order_relaxed);
-        fn(ctx, atomic_load_explicit(&p->n_task, memory_order_relaxed) - left, thread);
-        atomic_fetch_add(&p->n_done, 1);
-        c = atomic_load(&p->claim);
+        uint32_t begin = (uint32_t)r, end = (uint32_t)(r >> 32);
+        if (begin >= end) return false;
+        *task = front ? begin : end - 1;
+        uint64_t rest = front ? range_of(begin + 1, end) : range_of(begin, end - 1);
+        if (atomic_compare_exchange_weak(range, &r, rest)) return true;
+    }
+}
+
+/* Take and run tasks of the current job until none is left. */
+static void work(struct pool *p, uint32_t thread)
+{
+    for (uint32_t i = 0, task; i < p->n_thread; i++) {
+        task_range *range = &p->share[(thread + i) % p->n_thread].range;
+        while (take(range, i == 0, &task)) {
+            /* The job cannot end before this task is done, so its description stands still. */
+            pool_task fn = atomic_load_explicit(&p->fn, memory_order_relaxed);
+            void *ctx = atomic_load_explicit(&p->ctx, memory_order_relaxed);
+            fn(ctx, task, thread);
+            atomic_fetch_add(&p->n_done, 1);
+        }
     }
 }
 
@@ -63,17 +86,17 @@ static void *worker_main(void *arg)
     uint32_t seen = 0;
     while (!atomic_load(&p->stop)) {
         uint32_t spins = 0;
-        while ((uint32_t)(atomic_load(&p->claim) >> 32) == seen && !atomic_load(&p->stop) && spins++ < SPINS)
-            relax();
-        if ((uint32_t)(atomic_load(&p->claim) >> 32) == seen) {
+        while (atomic_load(&p->job) == seen && !atomic_load(&p->stop) && spins++ < SPINS) relax();
+        if (atomic_load(&p->job) == seen) {
             pthread_mutex_lock(&p->lock);
             atomic_fetch_add(&p->n_sleeping, 1);
-            while ((uint32_t)(atomic_load(&p->claim) >> 32) == seen && !atomic_load(&p->stop))
+            while (atomic_load(&p->job) == seen && !atomic_load(&p->stop))
                 pthread_cond_wait(&p->wake, &p->lock);
             atomic_fetch_sub(&p->n_sleeping, 1);
             pthread_mutex_unlock(&p->lock);
         }
-        seen = work(p, w->index);
+        seen = atomic_load(&p->job);
+        work(p, w->index);
     }
     return NULL;
 }
@@ -85,6 +108,8 @@ status pool_new(struct pool **out, uint32_t n_thread, struct error *e)
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
     p->worker = mem_zalloc(n_thread, sizeof *p->worker);
+    p->share = mem_aligned(64, n_thread * sizeof *p->share);
+    for (uint32_t i = 0; i < n_thread; i++) atomic_init(&p->share[i].range, 0);
     *out = p;
     for (uint32_t i = 1; i < n_thread; i++) {
         struct worker *w = &p->worker[p->n_worker];
@@ -110,6 +135,7 @@ void pool_free(struct pool *p)
     pthread_mutex_destroy(&p->lock);
     pthread_cond_destroy(&p->wake);
     free(p->worker);
+    free(p->share);
     free(p);
 }
 
@@ -125,13 +151,16 @@ void pool_run(struct pool *p, uint32_t n_task, pool_task fn, void *ctx)
         for (uint32_t i = 0; i < n_task; i++) fn(ctx, i, 0);
         return;
     }
-    /* Nobody reads the description before it has claimed a task, so the number comes last. */
+    /* Nobody reads the description before it has taken a task, so the ranges come after it. */
     atomic_store(&p->n_done, 0);
-    atomic_store_explicit(&p->n_task, n_task, memory_order_relaxed);
     atomic_store_explicit(&p->fn, fn, memory_order_relaxed);
     atomic_store_explicit(&p->ctx, ctx, memory_order_relaxed);
-    uint64_t job = (atomic_load(&p->claim) >> 32) + 1;
-    atomic_store(&p->claim, job << 32 | n_task);
+    for (uint32_t i = 0; i < p->n_thread; i++) {
+        uint32_t begin = (uint32_t)((uint64_t)n_task * i / p->n_thread);
+        uint32_t end = (uint32_t)((uint64_t)n_task * (i + 1) / p->n_thread);
+        atomic_store(&p->share[i].range, range_of(begin, end));
+    }
+    atomic_fetch_add(&p->job, 1);
     if (atomic_load(&p->n_sleeping)) {
         pthread_mutex_lock(&p->lock);
         pthread_cond_broadcast(&p->wake);
