@@ -117,6 +117,19 @@ void build_work(struct build *b, uint64_t steps)
                    (unsigned long long)b->max_work);
 }
 
+json_t *build_json(struct build *b, const char *text, size_t n)
+{
+    json_error_t je;
+    json_t *root = json_loadb(text, n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &je);
+    if (!root && json_error_code(&je) == json_error_numeric_overflow)
+        root = json_loadb(text, n, JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &je);
+    if (!root) build_fail(b, ERR_ARG, "not JSON: %s", je.text);
+    b->owned = json_array();
+    if (!b->owned || json_array_append_new(b->owned, root) != 0) build_fail(b, ERR_MEMORY, "out of memory");
+    b->root = root;
+    return root;
+}
+
 uint64_t hash_bytes(const void *p, size_t n)
 {
     const unsigned char *s = p;

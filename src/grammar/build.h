@@ -41,6 +41,9 @@ void *build_grow(struct build *b, void *p, size_t n, size_t *cap, size_t bytes);
 char *build_strndup(struct build *b, const char *s, size_t n);
 void build_work(struct build *b, uint64_t steps); /* ERR_LIMIT over the ceiling */
 
+/* The document that is compiled, kept as long as the compilation; messages name places in it. */
+json_t *build_json(struct build *b, const char *text, size_t n);
+
 uint64_t hash_bytes(const void *p, size_t n);
 
 #endif

@@ -171,7 +171,7 @@ struct dfa *dfa_product(struct build *b, const struct dfa *const *c, size_t n,
 
 struct dfa *dfa_explore(struct build *b, const void *start, size_t bytes,
                         bool (*step)(void *ctx, void *to, const void *from, uint8_t c),
-                        int32_t (*exit_of)(void *ctx, const void *state), void *ctx)
+                        int32_t (*exit_of)(void *ctx, const void *state), void *ctx, unsigned n_byte)
 {
     struct intern t = {.bytes = bytes};
     struct dfa *d = dfa_new(b);
@@ -181,7 +181,7 @@ struct dfa *dfa_explore(struct build *b, const void *start, size_t bytes,
     for (uint32_t q = 1; q <= t.n; q++) {
         memcpy(from, t.data + (q - 1) * bytes, bytes);
         dfa_add_state(b, d, exit_of(ctx, from));
-        for (unsigned c = 0; c < 128; c++) {
+        for (unsigned c = 0; c < n_byte; c++) {
             memset(to, 0, bytes);
             if (step(ctx, to, from, (uint8_t)c)) dfa_add_edge(b, d, q, c, c, intern_key(b, &t, to, &is_new));
         }

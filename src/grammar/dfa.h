@@ -57,10 +57,10 @@ static inline uint32_t dfa_step(const struct dfa *d, uint32_t q, uint8_t c)
 struct dfa *dfa_product(struct build *b, const struct dfa *const *c, size_t n,
                         int32_t (*exit_of)(void *ctx, const uint32_t *q), void *ctx);
 /* The automaton over what step() says, explored from *start. States are bytes of a fixed size, compared with
- * memcmp: zero their padding. step returns false when there is no such step. */
+ * memcmp: zero their padding. step returns false when there is no such step; bytes below n_byte are tried. */
 struct dfa *dfa_explore(struct build *b, const void *start, size_t bytes,
                         bool (*step)(void *ctx, void *to, const void *from, uint8_t c),
-                        int32_t (*exit_of)(void *ctx, const void *state), void *ctx);
+                        int32_t (*exit_of)(void *ctx, const void *state), void *ctx, unsigned n_byte);
 /* Literal texts to their exits. A later equal text is ignored. */
 struct dfa_text {
     const char *p;

@@ -30,6 +30,8 @@ struct grammar_options {
     bool lenient;      /* leave out what cannot be enforced instead of refusing; see grammar_dropped */
     size_t max_bytes;  /* memory of the compiled grammar; 0: 64 MiB */
     uint64_t max_work; /* steps of compilation; 0: a few seconds' worth */
+    const struct grammar_trie *vocabulary; /* of the masks to come: where a structural tag spells a control token, that
+                                              token is meant. NULL: text is text. Must outlive the compilation only */
 };
 
 /* kind: a row of grammar_kinds: "json_schema", "regex", "gbnf", "choice" (a JSON array of strings).

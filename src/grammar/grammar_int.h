@@ -23,8 +23,10 @@ enum shape_kind {
 };
 enum { SEP_MORE, SEP_CLOSE, SEP_ANY };
 
-struct rule_exit { /* shape NULL: the end of the rule */
+struct node;
+struct rule_exit { /* a call of a shape, or of a value; neither: the end of the rule */
     const struct shape *shape;
+    const struct node *node;
     uint32_t back; /* where to go on after the call */
 };
 struct rule_exits {
@@ -42,7 +44,6 @@ struct shape {
     const struct rule_exits *exits; /* SHAPE_RULE: by exit */
 };
 
-struct node;
 struct label { /* of a key: a name, or a class of other names */
     const struct node *node;
     bool possible, many; /* many: stands for any number of names */
@@ -105,7 +106,8 @@ struct grammar_kind {
     const char *name;
     void (*compile)(struct build *b, struct grammar *g, const char *text, size_t n);
 };
-extern const struct grammar_kind grammar_json_schema, grammar_regex, grammar_gbnf, grammar_choice;
+extern const struct grammar_kind grammar_json_schema, grammar_regex, grammar_gbnf, grammar_choice,
+    grammar_structural_tag;
 
 /* What all grammars share: made once, kept for the life of the process. */
 struct builtin {

@@ -139,27 +139,31 @@ static void find_possible(struct schema *s)
         }
 }
 
-static void compile(struct build *b, struct grammar *g, const char *text, size_t n)
+struct schema *schema_new(struct build *b, struct grammar *g, json_t *root)
 {
-    json_error_t je;
-    json_t *root = json_loadb(text, n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &je);
-    if (!root && json_error_code(&je) == json_error_numeric_overflow)
-        root = json_loadb(text, n, JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &je);
-    if (!root) build_fail(b, ERR_ARG, "not JSON: %s", je.text);
-    b->owned = json_array();
-    if (!b->owned || json_array_append_new(b->owned, root) != 0) build_fail(b, ERR_MEMORY, "out of memory");
     struct schema *s = build_alloc(b, 1, sizeof *s);
     s->b = b;
     s->g = g;
     s->root = root;
-    b->root = root;
     schema_index(s);
-    struct node *first = schema_node_of(s, &(struct atom){.schema = root}, 1);
+    return s;
+}
+
+const struct node *schema_compile(struct schema *s, const json_t *at)
+{
+    struct build *b = s->b;
+    struct node *first = schema_node_of(s, &(struct atom){.schema = at}, 1);
     for (size_t i = 0; i < s->n_node; i++) schema_expand(s, s->node[i]);
     find_possible(s);
-    g->root = first;
-    b->at = root;
+    b->at = at;
     if (!first->possible) build_fail(b, ERR_ARG, "no value is valid under this schema");
+    return first;
+}
+
+static void compile(struct build *b, struct grammar *g, const char *text, size_t n)
+{
+    json_t *root = build_json(b, text, n);
+    g->root = schema_compile(schema_new(b, g, root), root);
 }
 
 const struct grammar_kind grammar_json_schema = {"json_schema", compile};

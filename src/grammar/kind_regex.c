@@ -20,12 +20,11 @@ static const struct dfa *dfa_of(struct build *b, const struct regex *r, bool who
     return nfa_to_dfa(b, &n, &from, 1, NULL, NULL, NULL);
 }
 
-static void compile(struct build *b, struct grammar *g, const char *text, size_t n)
+const struct dfa *regex_dfa(struct build *b, const char *p, size_t n, const char *where)
 {
-    const struct regex *r = regex_parse(b, text, n, "regex"), *look;
+    const struct regex *r = regex_parse(b, p, n, where), *look;
     const struct dfa *c[16];
     struct lang *looks = NULL;
-    struct shape *s = build_alloc(b, 1, sizeof *s);
     size_t count = 1;
     bool negative;
     c[0] = dfa_of(b, r, true);
@@ -38,9 +37,15 @@ static void compile(struct build *b, struct grammar *g, const char *text, size_t
         looks = l;
     }
     struct dfa *d = count > 1 ? dfa_product(b, c, count, in_all, looks) : (struct dfa *)c[0];
-    if (dfa_is_empty(d)) build_fail(b, ERR_ARG, "regex: nothing matches this expression");
+    if (dfa_is_empty(d)) build_fail(b, ERR_ARG, "%s: nothing matches this expression", where);
     dfa_mark_universal(b, d);
-    *s = (struct shape){.kind = SHAPE_TERM, .dfa = d};
+    return d;
+}
+
+static void compile(struct build *b, struct grammar *g, const char *text, size_t n)
+{
+    struct shape *s = build_alloc(b, 1, sizeof *s);
+    *s = (struct shape){.kind = SHAPE_TERM, .dfa = regex_dfa(b, text, n, "regex")};
     g->rule = s;
 }
 

@@ -23,7 +23,7 @@ static struct lang_cache *cache_of(struct build *b)
     return b->langs;
 }
 
-static const struct dfa *regex_dfa(struct build *b, const struct regex *r, bool whole)
+static const struct dfa *dfa_of(struct build *b, const struct regex *r, bool whole)
 {
     struct nfa n = {.json = true};
     uint32_t from = nfa_add_state(b, &n, -1), to = nfa_add_state(b, &n, 0);
@@ -56,10 +56,10 @@ static const struct lang *prepend(struct build *b, const struct dfa *d, bool neg
 static const struct lang *of_regex(struct build *b, const char *p, size_t n, bool whole, const char *where)
 {
     const struct regex *r = regex_parse(b, p, n, where), *look;
-    const struct lang *l = prepend(b, regex_dfa(b, r, whole), false, NULL);
+    const struct lang *l = prepend(b, dfa_of(b, r, whole), false, NULL);
     bool negative;
     for (size_t i = 0; (look = regex_look(r, i, &negative)); i++)
-        l = prepend(b, regex_dfa(b, look, false), negative, l);
+        l = prepend(b, dfa_of(b, look, false), negative, l);
     return l;
 }
 

@@ -182,6 +182,23 @@ void nfa_add_chars(struct build *b, struct nfa *n, uint32_t from, const struct c
     }
 }
 
+void nfa_add_dfa(struct build *b, struct nfa *n, uint32_t from, const struct dfa *d, const uint32_t *to,
+                 size_t n_to)
+{
+    uint32_t shift = (uint32_t)n->n_state;
+    for (uint32_t q = 0; q < d->n_state; q++) nfa_add_state(b, n, -1);
+    nfa_add_eps(b, n, from, shift + DFA_START, NFA_ALWAYS);
+    for (uint32_t q = 1; q < d->n_state; q++) {
+        const struct dfa_state *s = &d->state[q];
+        for (unsigned k = 0; k < s->n_edge; k++) {
+            const struct dfa_edge *e = &d->edge[s->edge + k];
+            nfa_add_edge(b, n, shift + q, e->lo, e->hi, shift + e->to);
+        }
+        if (s->exit >= 0 && (size_t)s->exit < n_to && to[s->exit] != NFA_NOWHERE)
+            nfa_add_eps(b, n, shift + q, to[s->exit], NFA_ALWAYS);
+    }
+}
+
 /* Sets of states: sorted runs in one pool, found by hash. */
 struct subsets {
     const struct nfa *n;

@@ -319,7 +319,7 @@ struct dfa *num_dfa(struct build *b, const struct num_spec *s, const char *where
         n.modulus[i] = (uint32_t)modulus;
         n.scale[i] = (uint8_t)m->scale;
     }
-    return dfa_explore(b, &start, sizeof start, num_step, num_exit, &n);
+    return dfa_explore(b, &start, sizeof start, num_step, num_exit, &n, 128);
 }
 
 /* v / m is an integer: long division of the digits of v * 10^(scale of m) by m's. */

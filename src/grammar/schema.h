@@ -135,6 +135,10 @@ struct schema {
     struct object *any_object;
 };
 
+/* json_schema.c: a document, and the values under the schema `at` within it */
+struct schema *schema_new(struct build *b, struct grammar *g, json_t *root);
+const struct node *schema_compile(struct schema *s, const json_t *at);
+
 /* schema_ref.c */
 void schema_index(struct schema *s);
 const json_t *schema_resolve(struct schema *s, const json_t *at, const char *ref);

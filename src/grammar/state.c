@@ -432,26 +432,39 @@ static void take_label(const struct grammar *g, struct config *to, const struct 
     }
 }
 
+static void call(const struct grammar *g, struct config *to, const struct rule_exit *e, struct frame *f)
+{
+    if (e->node)
+        enter(g, to, e->node, f);
+    else
+        add_thread(g, to, thread_at(e->shape, frame_ref(f)));
+}
+
+static bool is_end(const struct rule_exit *e)
+{
+    return !e->shape && !e->node;
+}
+
 static void call_rules(const struct grammar *g, struct config *to, const struct thread *t,
                        const struct rule_exits *x)
 {
     for (size_t i = 0; i < x->n; i++) {
         const struct rule_exit *e = &x->e[i];
-        if (!e->shape) {
+        if (is_end(e)) {
             resume(g, to, t->frame);
             continue;
         }
         const struct dfa_state *back = &t->shape->dfa->state[e->back];
         const struct rule_exits *after = back->exit >= 0 ? &t->shape->exits[back->exit] : NULL;
-        if (!back->n_edge && after && after->n == 1 &&
-            !after->e[0].shape) { /* a call at the end needs no frame */
-            add_thread(g, to, thread_at(e->shape, frame_ref(t->frame)));
+        if (!back->n_edge && after && after->n == 1 && is_end(&after->e[0])) {
+            call(g, to, e, t->frame); /* at the end: needs no frame */
             continue;
         }
         struct frame *f = frame_new(FRAME_RULE, t->frame, NULL);
         f->rule = t->shape;
         f->q = e->back;
-        add_thread(g, to, thread_at(e->shape, f));
+        call(g, to, e, f);
+        frame_unref(f);
     }
 }
 

@@ -101,10 +101,50 @@ static size_t split_plain(struct grammar_trie *t, const struct piece *p, size_t 
     return n_rest;
 }
 
-static bool may_generate(const struct tokenizer *tok, int32_t id)
+/* Bytes that are no text can never be generated, and must not look like the mark. */
+static bool is_text(const struct tokenizer *tok, int32_t id, const char *p, size_t n)
 {
     enum tok_attr a = tokenizer_attr(tok, id);
-    return (a == TOK_NORMAL || a == TOK_USER_DEFINED || a == TOK_BYTE) && !tokenizer_is_eog(tok, id);
+    return (a == TOK_NORMAL || a == TOK_USER_DEFINED || a == TOK_BYTE) && !memchr(p, CONTROL_MARK, n);
+}
+
+/* The bytes of token id in the trie, put behind blob; 0: it has none. */
+static size_t add_piece(struct buf *blob, const struct tokenizer *tok, int32_t id)
+{
+    size_t n, before = blob->n;
+    bool control = tokenizer_attr(tok, id) == TOK_CONTROL;
+    const char *p = control ? tokenizer_text(tok, id, &n) : tokenizer_piece(tok, id, &n);
+    if (!n || n >= MAX_TOKEN || tokenizer_is_eog(tok, id)) return 0;
+    if (!control && !is_text(tok, id, p, n)) return 0;
+    if (control) buf_addc(blob, (char)CONTROL_MARK);
+    buf_add(blob, p, n);
+    return blob->n - before;
+}
+
+static int longest_first(const void *x, const void *y)
+{
+    const struct control *a = x, *b = y;
+    return a->n != b->n ? (a->n > b->n ? -1 : 1) : (a->token > b->token) - (a->token < b->token);
+}
+
+static void list_controls(struct grammar_trie *t)
+{
+    t->control = mem_alloc((t->n_vocab + 1) * sizeof *t->control);
+    for (uint32_t i = 0; i < t->n_vocab; i++) {
+        const char *p = t->blob + t->at[i];
+        size_t n = t->at[i + 1] - t->at[i];
+        if (!n || (uint8_t)p[0] != CONTROL_MARK) continue;
+        t->control[t->n_control++] = (struct control){p + 1, n - 1, (int32_t)i};
+    }
+    qsort(t->control, t->n_control, sizeof *t->control, longest_first);
+}
+
+const struct control *trie_control_at(const struct grammar_trie *t, const char *p, size_t n)
+{
+    for (uint32_t i = 0; i < t->n_control; i++)
+        if (t->control[i].n <= n && memcmp(t->control[i].text, p, t->control[i].n) == 0)
+            return &t->control[i];
+    return NULL;
 }
 
 status grammar_trie_new(struct grammar_trie **out, const struct tokenizer *tok, struct error *e)
@@ -112,7 +152,8 @@ status grammar_trie_new(struct grammar_trie **out, const struct tokenizer *tok, 
     struct grammar_trie *t = mem_zalloc(1, sizeof *t);
     uint32_t n_vocab = tokenizer_n_vocab(tok);
     struct piece *p = mem_try(n_vocab + 1, sizeof *p), *rest = mem_try(n_vocab + 1, sizeof *rest);
-    size_t n = 0, bytes = 0;
+    struct buf blob = {0};
+    size_t n = 0;
     *out = NULL;
     if (!p || !rest) {
         free(p);
@@ -126,18 +167,17 @@ status grammar_trie_new(struct grammar_trie **out, const struct tokenizer *tok, 
     t->eog = mem_alloc((n_vocab + 1) * sizeof *t->eog);
     t->at = mem_zalloc(n_vocab + 1, sizeof *t->at);
     for (uint32_t i = 0; i < n_vocab; i++) {
-        size_t len;
-        const char *piece = tokenizer_piece(tok, (int32_t)i, &len);
         if (tokenizer_is_eog(tok, (int32_t)i)) t->eog[t->n_eog++] = (int32_t)i;
-        t->at[i] = (uint32_t)bytes;
-        if (len && len <= MAX_TOKEN && may_generate(tok, (int32_t)i)) {
-            p[n++] = (struct piece){piece, (uint32_t)len, (int32_t)i};
-            bytes += len;
-        }
+        t->at[i] = (uint32_t)blob.n;
+        add_piece(&blob, tok, (int32_t)i);
     }
-    t->at[n_vocab] = (uint32_t)bytes;
-    t->blob = mem_alloc(bytes + 1);
-    for (size_t i = 0; i < n; i++) memcpy(t->blob + t->at[p[i].token], p[i].p, p[i].n);
+    t->at[n_vocab] = (uint32_t)blob.n;
+    buf_addc(&blob, 0); /* it is never NULL */
+    t->blob = blob.data;
+    for (uint32_t i = 0; i < n_vocab; i++)
+        if (t->at[i] != t->at[i + 1])
+            p[n++] = (struct piece){t->blob + t->at[i], t->at[i + 1] - t->at[i], (int32_t)i};
+    list_controls(t);
     qsort(p, n, sizeof *p, by_bytes);
     size_t n_rest = split_plain(t, p, n, rest);
     build_nodes(&t->rest, rest, n_rest, t->same);
@@ -169,6 +209,7 @@ void grammar_trie_free(struct grammar_trie *t)
     free(t->plain_long);
     free(t->plain_long_chars);
     free(t->same);
+    free(t->control);
     free(t->eog);
     free(t->at);
     free(t->blob);

@@ -18,6 +18,15 @@ struct trie_nodes {
     int32_t *token; /* the first token that ends here, -1: none */
 };
 
+/* Control tokens stand in the trie as this byte and their text: no text has that byte, so only a literal that asks for
+ * the token can take it. */
+enum { CONTROL_MARK = 0xFF };
+struct control {
+    const char *text; /* in the blob, without the mark */
+    size_t n;
+    int32_t token;
+};
+
 struct mask_exit {
     uint32_t node, q;
 };
@@ -54,11 +63,15 @@ struct grammar_trie {
     int32_t *plain_long_chars;
     uint32_t n_plain_long;
     int32_t max_chars; /* of a token */
+    struct control *control; /* by length, the longest first */
+    uint32_t n_control;
     int32_t *eog;
     uint32_t n_eog;
     struct mask_cache shared; /* of automata that all grammars have */
 };
 
+/* The control token whose text is at the beginning of p, the longest one; NULL: none. */
+const struct control *trie_control_at(const struct grammar_trie *t, const char *p, size_t n);
 struct mask_cache *mask_cache_new(const struct grammar_trie *t);
 void mask_cache_deinit(struct mask_cache *m);
 
