@@ -7,12 +7,19 @@
 #include <jansson.h>
 
 #include "api/api_int.h"
+#include "api/session.h"
 #include "api/workers.h"
 #include "base/rng.h"
 
 enum { N_WORKER = 2 };
 
-const struct family *const api_families[] = {&server_family, &openai_family, NULL};
+const struct family *const api_families[] = {&server_family,
+                                             &openai_family,
+                                             &anthropic_family,
+                                             &ollama_family,
+                                             &llamacpp_family,
+                                             &native_family,
+                                             NULL};
 
 bool api_serves(const struct api *a, const char *model)
 {
@@ -47,6 +54,7 @@ status api_new(struct api **out, const struct api_options *o, struct error *e)
     if (!a->o.keepalive_ms) a->o.keepalive_ms = 15000;
     if (!a->o.max_buffered) a->o.max_buffered = 65536;
     facts_read(&a->facts, o->gguf);
+    a->sessions = sessions_new(NULL);
     a->created = (int64_t)time(NULL);
     json_object_seed((size_t)rng_seed_from_os()); /* hash tables that a client cannot predict */
     status s = workers_new(&a->workers, N_WORKER, e);
@@ -75,6 +83,7 @@ void api_free(struct api *a)
     api_stop(a);
     for (size_t i = 0; i < a->o.n_alias; i++) free(a->alias[i]);
     free(a->alias);
+    sessions_free(a->sessions);
     free(a->route);
     free((char *)a->o.model);
     free(a);

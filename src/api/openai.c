@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/generator.h"
+
 /* ---- setters ----------------------------------------------------------------------------------------- */
 
 /* {"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[{"type":"function","function":{"name":..}}]}}
@@ -209,6 +211,18 @@ static bool text_check(struct request *r, const struct api *api, struct fault *f
                       "'echo' together with 'logprobs' is not supported");
     return stream_check(r, f) && request_check(r, api, f);
 }
+
+/* OpenAI's default. */
+static void text_init(struct request *r)
+{
+    request_init(r);
+    r->max_tokens = 16;
+}
+
+const struct generator openai_chat_generator = {"/v1/chat/completions", request_init, &openai_chat_fields,
+                                                chat_check, &openai_chat};
+const struct generator openai_text_generator = {"/v1/completions", text_init, &text_fields, text_check,
+                                                &openai_completion};
 
 /* ---- handlers ---------------------------------------------------------------------------------------- */
 

@@ -52,7 +52,7 @@ void request_add_prompts(struct request *r, size_t n)
 }
 
 /* Who shares fairly with whom: clients with different keys. FNV-1a; 0 is "nobody in particular". */
-static uint64_t tenant_of(const struct http_exchange *x)
+uint64_t request_tenant(const struct http_exchange *x)
 {
     const char *key = http_header(x, "authorization");
     uint64_t h = 0xCBF29CE484222325u;
@@ -62,16 +62,25 @@ static uint64_t tenant_of(const struct http_exchange *x)
     return h;
 }
 
-bool request_read(struct request *r, const struct api *api, const struct field_table *t,
-                  struct http_exchange *x, struct fault *f)
+bool request_read_json(struct request *r, const struct api *api, const struct field_table *t,
+                       const struct http_exchange *x, json_t *body, struct fault *f)
 {
     const char *strict = http_header(x, "x-corral-strict");
     struct parse p = {api, r, f, api->o.strict || (strict && strcmp(strict, "0") != 0)};
-    struct http_str body = http_request_body(x);
-    r->tenant = tenant_of(x);
-    r->body_bytes = body.n;
-    r->body = body_parse(body, f);
-    return r->body && fields_read(&p, t, r->body);
+    r->tenant = request_tenant(x);
+    r->body = json_incref(body);
+    return fields_read(&p, t, body);
+}
+
+bool request_read(struct request *r, const struct api *api, const struct field_table *t,
+                  struct http_exchange *x, struct fault *f)
+{
+    struct http_str text = http_request_body(x);
+    json_t *body = body_parse(text, f);
+    bool ok = body && request_read_json(r, api, t, x, body, f);
+    r->body_bytes = text.n;
+    json_decref(body);
+    return ok;
 }
 
 bool request_check(struct request *r, const struct api *api, struct fault *f)

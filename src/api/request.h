@@ -84,6 +84,11 @@ void request_add_prompts(struct request *r, size_t n); /* empty ones, once */
 /* Read the body of x into r (initialised) by the table: JSON, fields, tenant, strict mode. */
 bool request_read(struct request *r, const struct api *api, const struct field_table *t, struct http_exchange *x,
                   struct fault *f);
+/* The same with a body (borrowed) that came otherwise; x says who asks. */
+bool request_read_json(struct request *r, const struct api *api, const struct field_table *t,
+                       const struct http_exchange *x, json_t *body, struct fault *f);
+/* Who asks: clients with one API key are one tenant. 0: no key. */
+uint64_t request_tenant(const struct http_exchange *x);
 /* What fields say together; every family calls it after its own rules. */
 bool request_check(struct request *r, const struct api *api, struct fault *f);
 /* Rendering and tokenizing, whatever r needs: afterwards prompt[i].ids are there. May be slow; on any thread. */

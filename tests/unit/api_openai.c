@@ -871,7 +871,7 @@ static void health_and_models(void **state)
     json_error_t je;
     json_t *v = json_loads(hear(ask("/health", NULL), &code), 0, &je);
     assert_int_equal(code, 200);
-    assert_string_equal(get(v, "status", text, sizeof text), "\"ok\"");
+    assert_string_equal(get(v, "status", text, sizeof text), "\"healthy\"");
     assert_string_equal(get(v, "kv_blocks", text, sizeof text), "13");
     assert_string_equal(get(v, "kv_blocks_free", text, sizeof text), "12");
     assert_string_equal(get(v, "queued", text, sizeof text), "0");

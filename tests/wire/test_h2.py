@@ -132,7 +132,7 @@ class H2:
 def test_requests_of_all_kinds(srv):
     with H2(srv) as c:
         s = c.answer(c.ask())
-        assert s["headers"][":status"] == "200" and json.loads(s["data"])["status"] == "ok"
+        assert s["headers"][":status"] == "200" and json.loads(s["data"])["status"] == "healthy"
         assert s["headers"]["content-length"] == str(len(s["data"])) and "connection" not in s["headers"]
         s = c.answer(c.ask(c.head("HEAD", "/v1/models")))
         assert s["headers"][":status"] == "200" and s["data"] == b"" and int(s["headers"]["content-length"]) > 0

@@ -93,8 +93,8 @@ def test_keep_alive_and_pipelining(srv):
     last = request("/health", method="GET", headers=["Connection: close"])
     answer = srv.raw(request("/health", method="GET") + one + two + b"\r\n" + last)
     assert answer.count(b"HTTP/1.1 200 OK") == 4
-    order = [answer.index(x) for x in (b'"status":"ok"', b'"finish_reason":"length"', b"data: [DONE]")]
-    assert order == sorted(order) and answer.rindex(b'"status":"ok"') > order[-1]
+    order = [answer.index(x) for x in (b'"status":"healthy"', b'"finish_reason":"length"', b"data: [DONE]")]
+    assert order == sorted(order) and answer.rindex(b'"status":"healthy"') > order[-1]
 
 
 def test_a_body_in_chunks(srv):
@@ -259,7 +259,7 @@ def test_api_keys():
                 if code == 401:
                     assert b"\r\nWWW-Authenticate: Bearer\r\n" in answer
                     assert json.loads(answer.split(b"\r\n\r\n", 1)[1])["error"]["code"] == "invalid_api_key"
-            assert s.health()["status"] == "ok"
+            assert s.health()["status"] == "healthy"
             # A stranger's body is not waited for.
             assert status(s.raw(b"POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")) == 401
     p = subprocess.run([wire.CORRAL, "serve", wire.DEMO, "--api-key", "short"], capture_output=True, text=True, timeout=20)
@@ -333,7 +333,7 @@ def test_a_unix_socket():
             with socket.socket(socket.AF_UNIX) as c:
                 c.connect(path)
                 c.sendall(request("/health", method="GET", headers=["Connection: close"]))
-                assert b'"status":"ok"' in drain(c)
+                assert b'"status":"healthy"' in drain(c)
         assert not os.path.exists(path)
 
 
@@ -425,7 +425,7 @@ def test_health_answers_while_streams_run(srv):
     def poll():
         while not stop.is_set():
             start = time.monotonic()
-            assert srv.health()["status"] == "ok"
+            assert srv.health()["status"] == "healthy"
             worst[0] = max(worst[0], time.monotonic() - start)
             time.sleep(0.01)
 
