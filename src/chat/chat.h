@@ -47,6 +47,7 @@ struct chat_caps {
     bool thinks;        /* answers may have a reasoning section */
     bool think_switch;  /* enable_thinking (or thinking, reasoning_effort) changes the prompt */
     const char *think_begin, *think_end; /* "" when none */
+    bool control_tokens;  /* the parser needs control tokens written out: text_stream_new's `special` */
     const struct chat_wire *wire; /* never NULL */
 };
 
@@ -104,8 +105,8 @@ struct chat_parse_options {
                                 borrowed; or NULL */
     uint64_t id_seed;        /* of the identifiers of calls, where the format brings none; 0: random */
 };
-/* Text as text_stream writes it with control tokens written out, without the token that ended the turn. The same
- * events come out however the text was cut, but for how CONTENT, REASONING and ARGS are split. Nothing that the model
+/* Text as text_stream writes it, with control tokens written out if caps say so, without the token that ended the turn. The
+ * same events come out however the text was cut, but for how CONTENT, REASONING and ARGS are split. Nothing that the model
  * writes is an error: what looks like a call and is none is content, and a warning in the log says so. */
 struct chat_parser;
 status chat_parser_new(struct chat_parser **out, const struct chat_format *f, const struct chat_parse_options *o,

@@ -106,6 +106,26 @@ static bool switches(const struct chat_format *f, const char *name)
     return differ;
 }
 
+/* Whether a mark of the answers is, or has in it, a control token. */
+static bool marks_are_control(const struct chat_format *f)
+{
+    struct buf marks = {0};
+    struct tok_stretch *cut = NULL;
+    size_t n = 0;
+    bool found = false;
+    const struct wire_row *w = wire_row(f->caps.wire);
+    const char *text[] = {f->caps.think_begin, f->caps.think_end, w->w.begin, w->w.head,
+                          w->w.tail,           w->w.end,          w->w.quote, w->w.trigger};
+    for (size_t i = 0; i < COUNT_OF(text); i++) buf_addf(&marks, "%s ", text[i]);
+    for (size_t i = 0; i < COUNT_OF(w->drop); i++) buf_addf(&marks, "%s ", w->drop[i] ? w->drop[i] : "");
+    if (f->tok && tokenizer_cut(f->tok, marks.data, marks.n, &cut, &n, NULL) == OK)
+        for (size_t i = 0; i < n; i++)
+            found |= cut[i].id >= 0 && tokenizer_attr(f->tok, cut[i].id) == TOK_CONTROL;
+    free(cut);
+    buf_deinit(&marks);
+    return found;
+}
+
 void chat_probe_caps(struct chat_format *f)
 {
     struct chat_caps *c = &f->caps;
@@ -124,4 +144,5 @@ void chat_probe_caps(struct chat_format *f)
     c->think_begin = tags->begin;
     c->think_end = tags->end;
     c->think_switch = switches(f, "enable_thinking") || switches(f, "thinking");
+    c->control_tokens = marks_are_control(f);
 }
