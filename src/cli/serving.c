@@ -22,5 +22,6 @@ void serving_apply(struct engine_options *out, const struct serving_options *o)
     out->age_ns = ns_or_never(o->age);
     out->queue_timeout_ns = ns(o->queue_timeout);
     out->first_timeout_ns = ns(o->first_timeout);
+    out->keep_alive_ns = ns(o->keep_alive);
     out->total_timeout_ns = ns(o->total_timeout);
 }

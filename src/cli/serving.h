@@ -6,7 +6,7 @@
 
 struct serving_options {
     int64_t parallel, queue, kv_bytes, step_tokens, draft_max;
-    double target_itl, age, queue_timeout, first_timeout, total_timeout;
+    double target_itl, age, queue_timeout, first_timeout, total_timeout, keep_alive;
     bool prefix_cache;
 };
 
@@ -34,7 +34,9 @@ struct serving_options {
     {.name = "first-token-timeout", .type = OPT_FLOAT, .at = &(o).first_timeout, .min = 0, .max = 86400, .def = "120", \
      .unit = "s", .help = "until it has its first token; 0: no limit"},                                        \
     {.name = "total-timeout", .type = OPT_FLOAT, .at = &(o).total_timeout, .min = 0, .max = 86400, .def = "0", \
-     .unit = "s", .help = "until it ends; 0: no limit"}
+     .unit = "s", .help = "until it ends; 0: no limit"},                                                       \
+    {.name = "keep-alive", .type = OPT_FLOAT, .at = &(o).keep_alive, .min = 0, .max = 1e8, .def = "0", .unit = "s", \
+     .help = "without work, then memory is given back until the next request; 0: never"}
 
 /* Over what session_engine_options has filled in. */
 void serving_apply(struct engine_options *out, const struct serving_options *o);

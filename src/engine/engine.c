@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/engine_int.h"
+#include "engine/sleep.h"
 
 const char *finish_reason_name(enum finish_reason r)
 {
@@ -95,7 +96,13 @@ status engine_new(struct engine **out, const struct model_desc *m, const struct 
     en->lim.max_context = o->max_context ? o->max_context : m->cfg.n_ctx_train;
     en->lim.kv_type = o->kv_type;
     pthread_mutex_init(&en->lock, NULL);
-    pthread_cond_init(&en->wake, NULL);
+    en->keep_alive_ns = o->keep_alive_ns > 0 ? o->keep_alive_ns : -1;
+    en->view = mem_zalloc(ENGINE_MAX_VIEW, sizeof *en->view);
+    pthread_condattr_t steady;
+    pthread_condattr_init(&steady);
+    pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
+    pthread_cond_init(&en->wake, &steady);
+    pthread_condattr_destroy(&steady);
 
     status s = open_backend(en, o, e);
     if (s == OK) {
@@ -141,7 +148,9 @@ void engine_free(struct engine *en)
     if (en->kv_mem) en->api->kv_close(en->kv_mem);
     if (en->model) en->api->unload(en->model);
     if (en->backend) en->api->close(en->backend);
+    sleep_forget(en);
     kv_free(en->kv);
+    free(en->view);
     pthread_mutex_destroy(&en->lock);
     pthread_cond_destroy(&en->wake);
     free(en->cancel);
@@ -212,6 +221,14 @@ void engine_cancel(struct engine *en, uint64_t id)
         en->cancel = mem_realloc(en->cancel, en->cap_cancel, sizeof *en->cancel);
     }
     en->cancel[en->n_cancel++] = id;
+    pthread_cond_signal(&en->wake);
+    pthread_mutex_unlock(&en->lock);
+}
+
+void engine_keep_alive(struct engine *en, int64_t ns)
+{
+    pthread_mutex_lock(&en->lock);
+    en->keep_alive_ns = ns;
     pthread_cond_signal(&en->wake);
     pthread_mutex_unlock(&en->lock);
 }

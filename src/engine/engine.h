@@ -32,6 +32,7 @@ struct engine_options {
                                < 0: no matter */
     int64_t    age_ns;      /* a request rises by one priority after waiting this long; 0: 10 s, < 0: never */
     int64_t    queue_timeout_ns, first_timeout_ns, total_timeout_ns; /* of requests that set none; 0: no limit */
+    int64_t    keep_alive_ns; /* weights and KV memory are given back after this long without work; 0: never */
 };
 
 enum finish_reason { FINISH_STOP, FINISH_LENGTH, FINISH_CONTEXT, FINISH_CANCELLED, FINISH_ERROR, FINISH_TIMEOUT };
@@ -115,8 +116,28 @@ struct engine_stats {
     uint32_t n_running, n_queued, n_kv_block, n_kv_free, max_context;
     uint64_t n_prompt_tokens, n_decode_tokens, n_steps;
     int64_t  last_step_ns; /* age of the last finished step while work is queued, else 0 */
+    bool     asleep;       /* weights and KV memory are given back; the next request loads them again */
 };
 void engine_stats(const struct engine *en, struct engine_stats *out); /* any thread */
 const struct backend_plan *engine_plan(const struct engine *en);
+
+/* From now on sleep after ns without work; 0: as soon as there is none, < 0: never. Blocks of KV_WORKSPACE requests stay
+ * in host memory meanwhile. Any thread. */
+void engine_keep_alive(struct engine *en, int64_t ns);
+
+/* What runs and waits, as of the last step: a view for debugging. Any thread. */
+enum { ENGINE_MAX_VIEW = 1024 };
+struct engine_seq_view {
+    uint64_t id, tenant;
+    enum engine_task task;
+    uint32_t choice;
+    bool     running; /* else it waits */
+    int32_t  priority;
+    uint32_t n_prompt, n_known, n_computed, max_known, n_cached, n_block, n_preempted, n_draft, n_draft_right;
+    int64_t  arrival_ns, start_ns, first_ns, last_ns; /* clock_ns; 0: not yet */
+};
+size_t engine_view(const struct engine *en, struct engine_seq_view *out, size_t max);
+struct buf;
+void   engine_view_json(const struct engine *en, struct buf *out); /* an array */
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include "base/buf.h"
 #include "engine/budget.h"
 #include "engine/engine.h"
 #include "engine/metrics.h"
@@ -35,6 +36,9 @@ struct engine {
     struct engine_stats stats;
     struct engine_metrics seen; /* copy of metrics, as of the last step */
     int64_t last_step_at_ns;    /* 0: nothing to do */
+    int64_t keep_alive_ns;      /* < 0: for ever */
+    struct engine_seq_view *view; /* copy, ENGINE_MAX_VIEW */
+    uint32_t n_view;
 
     /* The engine thread's own. */
     struct sched sched;
@@ -42,6 +46,11 @@ struct engine {
     struct budget budget;
     int64_t target_ns; /* between tokens; 0: no matter */
     struct engine_metrics metrics;
+    bool asleep;
+    struct saved_blocks {
+        uint32_t *id, n;
+        uint8_t *data;
+    } saved;         /* of the cache, while asleep */
     uint32_t n_kids; /* choices that wait for their prompt to be computed */
     struct sched_share *share;
     struct batch_seq *part; /* the same as the backend wants it */
@@ -52,5 +61,7 @@ struct engine {
 
 /* loop.c: the engine thread; arg is the engine. */
 void *engine_main(void *arg);
+/* view.c: leave a copy of what runs and waits; the lock is held. */
+void  view_publish(struct engine *en);
 
 #endif

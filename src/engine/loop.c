@@ -2,11 +2,13 @@
  * one batch, draw tokens, send events. The scheduler decides; what is here carries it out. */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "engine/embed.h"
 #include "engine/engine_int.h"
+#include "engine/sleep.h"
 
 /* ---- ends -------------------------------------------------------------------------------------------- */
 
@@ -105,6 +107,7 @@ static void publish(struct engine *en)
     m->n_preempted = en->sched.n_preempted;
     kv_stats(en->kv, &m->kv);
     en->seen = *m;
+    view_publish(en);
     en->n_waiting = m->n_queued;
     for (const struct seq *s = en->inbox.head; s; s = s->next) {
         en->n_waiting++;
@@ -115,6 +118,27 @@ static void publish(struct engine *en)
     en->stats.n_steps = m->n_steps;
     en->stats.n_prompt_tokens = m->n_prompt_tokens;
     en->stats.n_decode_tokens = m->n_decode_tokens;
+    en->stats.asleep = en->asleep;
+}
+
+/* Until a signal, or until it is time to sleep, which is then done. The lock is held, but not while falling
+ * asleep. */
+static void wait_idle(struct engine *en, int64_t idle_since)
+{
+    int64_t until =
+        en->keep_alive_ns < 0 ? INT64_MAX : idle_since + MIN(en->keep_alive_ns, INT64_MAX - idle_since);
+    if (en->asleep || until == INT64_MAX) {
+        pthread_cond_wait(&en->wake, &en->lock);
+    } else if (clock_ns() < until) {
+        struct timespec at = {.tv_sec = until / 1000000000, .tv_nsec = until % 1000000000};
+        (void)pthread_cond_timedwait(&en->wake, &en->lock, &at);
+    } else {
+        pthread_mutex_unlock(&en->lock);
+        sleep_begin(en);
+        pthread_mutex_lock(&en->lock);
+        en->asleep = true;
+        publish(en);
+    }
 }
 
 /* Wait for work, take in submissions and cancellations. False: stop. */
@@ -124,7 +148,8 @@ static bool take_in(struct engine *en)
     publish(en);
     bool idle = !en->sched.n_queue && !en->sched.n_running;
     en->last_step_at_ns = idle && !en->n_waiting ? 0 : clock_ns();
-    while (idle && !en->stop && !en->inbox.n && !en->n_cancel) pthread_cond_wait(&en->wake, &en->lock);
+    int64_t idle_since = clock_ns();
+    while (idle && !en->stop && !en->inbox.n && !en->n_cancel) wait_idle(en, idle_since);
     if (!en->last_step_at_ns) en->last_step_at_ns = clock_ns();
     bool stop = en->stop;
     for (struct seq *s; (s = seq_pop(&en->inbox));) {
@@ -141,6 +166,22 @@ static bool take_in(struct engine *en)
     pthread_mutex_unlock(&en->lock);
     for (uint32_t i = 0; i < n_cancel; i++) cancel_one(en, en->scratch_cancel[i]);
     return !stop;
+}
+
+/* What waits cannot be answered if this fails; the next request tries again. */
+static void wake_up(struct engine *en)
+{
+    struct error e;
+    if (sleep_end(en, &e) == OK) {
+        en->asleep = false;
+        return;
+    }
+    LOG(ERROR, "engine", "wake", "%s", e.msg);
+    while (en->sched.n_queue) {
+        struct seq *s = (struct seq *)en->sched.queue[0];
+        end_all_kids(en, s, FINISH_ERROR, &e);
+        finish(en, s, FINISH_ERROR, &e);
+    }
 }
 
 static void end_late_ones(struct engine *en)
@@ -383,6 +424,7 @@ void *engine_main(void *arg)
     struct engine *en = arg;
     while (take_in(en)) {
         end_late_ones(en);
+        if (en->asleep && en->sched.n_queue) wake_up(en);
         if (!(en->sched.n_queue + en->sched.n_running)) continue;
         if (en->target_ns)
             en->sched.budget =

@@ -120,3 +120,17 @@ void kv_clear(struct kv *kv)
 {
     while (kv_evict_one(kv, false)) {}
 }
+
+void kv_clear_below(struct kv *kv, enum kv_class cls)
+{
+    while (kv->n_heap && class_order[kv->block[kv->heap[0]].cls] < class_order[cls])
+        (void)kv_evict_one(kv, false);
+}
+
+uint32_t kv_list_cached(const struct kv *kv, uint32_t *id)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < kv->n_block; i++)
+        if (kv->block[i].state == KV_CACHED) id[n++] = i;
+    return n;
+}

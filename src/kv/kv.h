@@ -69,8 +69,11 @@ void     kv_truncate(struct kv *kv, struct kv_table *t, uint32_t n_token);
 /* Publish n_token computed positions, the partial block at the end too, and drop all blocks. n_token 0 drops only. */
 void     kv_release(struct kv *kv, struct kv_table *t, const int32_t *token, uint32_t n_token);
 void     kv_table_deinit(struct kv *kv, struct kv_table *t);
-/* Forget every block that no table holds. */
+/* Forget every block that no table holds; those of lower classes than this one only. */
 void     kv_clear(struct kv *kv);
+void     kv_clear_below(struct kv *kv, enum kv_class cls);
+/* The cached blocks, into id (room for all blocks); returns how many. */
+uint32_t kv_list_cached(const struct kv *kv, uint32_t *id);
 
 /* Copies of whole blocks that must be made, in order, before anything is written. The list is emptied by kv_copies_done. */
 const struct kv_copy_op *kv_copies(const struct kv *kv, uint32_t *n);
