@@ -5,7 +5,9 @@
 
 #include "backend/kv_layout.h"
 
-static const struct backend_api *const all[] = {&backend_cpu, &backend_ref};
+/* cuda comes after cpu, so that "auto" does not choose it before it has been measured on a device
+ * (docs/gpu.md). */
+static const struct backend_api *const all[] = {&backend_cpu, &backend_ref, &backend_cuda, &backend_sim};
 
 size_t backend_count(void)
 {

@@ -98,7 +98,7 @@ struct backend_api {
     status (*wait)(struct backend_model *m, uint64_t ticket, struct step_result *out, struct error *e);
 };
 
-extern const struct backend_api backend_ref, backend_cpu;
+extern const struct backend_api backend_ref, backend_cpu, backend_cuda, backend_sim;
 
 /* "auto" is the best usable one. ERR_NOT_FOUND lists the names. */
 status backend_find(const struct backend_api **out, const char *name, struct error *e);

@@ -64,19 +64,8 @@ static void look_at_backends(struct doctor *d)
         struct backend_state *b = &d->backend[d->n_backend++];
         b->name = api->name;
         b->usable = api->count(&b->why_not) > 0 && api->info(0, &b->device, &b->why_not) == OK;
+        if (!b->usable && strcmp(b->name, "sim") == 0) d->n_backend--; /* for tests; nobody misses it */
     }
-    for (size_t i = 0; i < d->n_backend; i++)
-        if (strcmp(d->backend[i].name, "cuda") == 0) return;
-    struct backend_state *cuda = &d->backend[d->n_backend++];
-    cuda->name = "cuda";
-    const struct machine *m = &d->machine;
-    if (m->nvidia_driver[0])
-        (void)fail(&cuda->why_not, ERR_UNSUPPORTED, "not built yet (NVIDIA driver %s is here)",
-                   m->nvidia_driver);
-    else
-        (void)fail(&cuda->why_not, ERR_UNSUPPORTED, "not built yet (%s)",
-                   m->gpus.n_nvidia ? "there is an NVIDIA GPU, its driver is not loaded"
-                                    : "no NVIDIA GPU here");
 }
 
 static void look_at_models(struct doctor *d)
@@ -117,8 +106,18 @@ static void judge_machine(struct doctor *d)
     if (m->open_files < MANY_FILES)
         warn(d, "ulimit -n 4096, or LimitNOFILE= in the service file",
              "only %" PRIu64 " files may be open: a server with many clients needs more", m->open_files);
-    if (m->gpus.n_nvidia || m->gpus.n_amd)
-        warn(d, "models run on the CPU for now", "this machine has a GPU that Corral cannot use yet");
+    if (m->gpus.n_amd)
+        warn(d, "models run on the CPU for now", "this machine has an AMD GPU that Corral cannot use yet");
+    for (size_t i = 0; i < d->n_backend; i++) {
+        const struct backend_state *b = &d->backend[i];
+        if (m->gpus.n_nvidia == 0 || strcmp(b->name, "cuda") != 0) continue;
+        if (b->usable)
+            warn(d, "try --backend cuda, and make test-gpu in the sources",
+                 "this machine has an NVIDIA GPU; it is used only when asked for, as cuda is new");
+        else
+            warn(d, "see docs/gpu.md", "this machine has an NVIDIA GPU that is not used: %.120s",
+                 b->why_not.msg);
+    }
 #if !defined(__OPTIMIZE__) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     warn(d, "build with CMAKE_BUILD_TYPE=Release", "this is a debug or sanitizer build: it is slow");
 #endif

@@ -30,6 +30,8 @@ static double limit_for(const char *path, const char *backend)
                  {"-q5_1.gguf", 1.3e-4},  {"_k.gguf", 2.5e-4},    {"-iq3_s.gguf", 3.1e-4},
                  {"-tq1_0.gguf", 3.3e-4}, {"-tq2_0.gguf", 3.3e-4}};
     if (strstr(path, "-f16")) return 1e-6;
+    if (!strcmp(backend, "sim") || !strcmp(backend, "cuda")) /* weights of blocks meet activations in bf16 */
+        return strstr(path, "/golden/quant/") ? 2e-5 : 1e-6;
     for (size_t i = 0; strcmp(backend, "ref") != 0 && i < COUNT_OF(types); i++) {
         size_t n = strlen(path), m = strlen(types[i].ending);
         if (n > m && !strcmp(path + n - m, types[i].ending)) return types[i].limit;
@@ -52,6 +54,8 @@ static void check_file(const char *gguf_path, const char *logits_path)
     float *got = mem_zalloc(n, sizeof *got);
     for (size_t i = 0; i < backend_count(); i++) {
         struct rig r;
+        struct error none;
+        if (backend_at(i)->count(&none) <= 0) continue;
         rig_open(&r, backend_at(i), model_desc(m), DT_F32, 2, 3);
         rig_logits(&r, tokens, N_TOK, N_TOK, block, got);
         double err = nmse(got, (const float *)(const void *)want.data, n);

@@ -269,6 +269,8 @@ static void bad_batches_are_refused(void **state)
     tiny_open(&m, &shapes[0], 1);
     for (size_t k = 0; k < backend_count(); k++) {
         struct rig r;
+        struct error none;
+        if (backend_at(k)->count(&none) <= 0) continue;
         rig_open(&r, backend_at(k), model_desc(m.model), DT_F16, 1, N_BLOCK);
         for (size_t i = 0; i < COUNT_OF(bad); i++) {
             struct error e = {0};

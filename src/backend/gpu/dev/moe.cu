@@ -1,0 +1,81 @@
+/* Routing of tokens to experts, and the list of work that comes of it. */
+#include "backend/gpu/dev/kernels.h"
+
+/* A warp per token: the best n_used logits, best first, ties to the lower index; their gates. */
+__global__ void __launch_bounds__(WARP, 16) k_route(struct gpu_route a)
+{
+    const float *logits = a.logits + (size_t)blockIdx.x * a.n_expert;
+    const size_t slot = (size_t)blockIdx.x * a.n_used;
+    const uint32_t lane = threadIdx.x;
+    uint32_t taken = 0; /* bit i: this lane's expert lane + 32 i */
+    float top = 0, all = 0, sum = 0;
+
+    if (a.kv_slot && a.kv_slot[blockIdx.x] == UINT32_MAX) { /* the whole block */
+        for (uint32_t k = lane; k < a.n_used; k += WARP) a.chosen[slot + k] = UINT32_MAX, a.gate[slot + k] = 0;
+        return;
+    }
+    for (uint32_t k = 0; k < a.n_used; k++) {
+        float best = -INFINITY;
+        uint32_t at = a.n_expert;
+        for (uint32_t i = 0; lane + WARP * i < a.n_expert; i++) {
+            const float v = logits[lane + WARP * i];
+            if (!(taken >> i & 1) && (at == a.n_expert || v > best)) best = v, at = lane + WARP * i;
+        }
+        for (int m = 16; m; m >>= 1) {
+            const float other = __shfl_xor_sync(FULL_MASK, best, m);
+            const uint32_t other_at = __shfl_xor_sync(FULL_MASK, at, m);
+            if (other_at < a.n_expert && (at == a.n_expert || other > best || (other == best && other_at < at)))
+                best = other, at = other_at;
+        }
+        if (at % WARP == lane) taken |= 1u << at / WARP;
+        if (k == 0) top = best;
+        sum += __expf(best - top);
+        if (lane == 0) {
+            a.chosen[slot + k] = at;
+            a.gate[slot + k] = __expf(best - top);
+        }
+    }
+    for (uint32_t i = lane; i < a.n_expert; i += WARP) all += __expf(logits[i] - top);
+    all = warp_sum(all);
+    __syncwarp(); /* lane 0's gates */
+    for (uint32_t k = lane; k < a.n_used; k += WARP)
+        a.gate[slot + k] *= a.scale / (a.softmax_after_topk || a.renormalize ? sum : all);
+}
+
+/* One block: slots sorted by expert, a slot's place within its expert in the order of slots; pieces of up to
+ * GPU_WORK_ROWS slots. The order of work is that of experts, whatever the order of threads. */
+__global__ void __launch_bounds__(GPU_MAX_EXPERTS, 1) k_group(struct gpu_route a)
+{
+    __shared__ uint32_t count[GPU_MAX_EXPERTS], first[GPU_MAX_EXPERTS], work_at[GPU_MAX_EXPERTS];
+    const uint32_t e = threadIdx.x, n_slot = a.n_tok * a.n_used;
+    uint32_t n = 0;
+    if (e < a.n_expert)
+        for (uint32_t s = 0; s < n_slot; s++) n += a.chosen[s] == e;
+    count[e] = n;
+    __syncthreads();
+    if (e == 0) {
+        uint32_t at = 0, n_work = 0;
+        for (uint32_t i = 0; i < a.n_expert; i++) {
+            first[i] = at, work_at[i] = n_work;
+            at += count[i];
+            n_work += (count[i] + GPU_WORK_ROWS - 1) / GPU_WORK_ROWS;
+        }
+        *a.n_work = n_work;
+    }
+    __syncthreads();
+    if (e >= a.n_expert) return;
+    uint32_t at = first[e];
+    for (uint32_t s = 0; s < n_slot; s++)
+        if (a.chosen[s] == e) a.order[at++] = s;
+    for (uint32_t i = 0; i < n; i += GPU_WORK_ROWS) {
+        const struct gpu_work piece = {e, first[e] + i, (uint32_t)min((int)(n - i), (int)GPU_WORK_ROWS)};
+        a.work[work_at[e] + i / GPU_WORK_ROWS] = piece;
+    }
+}
+
+void launch_route(cudaStream_t stream, const struct gpu_route *a)
+{
+    const uint32_t threads = (a->n_expert + WARP - 1) / WARP * WARP;
+    LAUNCH(k_route, a->n_tok, WARP, 0, stream, *a);
+    LAUNCH(k_group, 1, threads, 0, stream, *a);
+}

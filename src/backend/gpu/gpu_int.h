@@ -1,0 +1,128 @@
+/* The GPU backends' own view: a loaded model, its memory on the device, and the pieces of a step.
+ *
+ * One host code for all targets: a target is a shared object with a table of functions (ops.h). The memory of a model is
+ * three blocks: weights, scratch, and what a step brings (inputs), each laid out by one walk that is used to plan (no
+ * memory) and to load (with it). The engine's thread calls everything here; nothing locks. */
+#ifndef CORRAL_GPU_INT_H
+#define CORRAL_GPU_INT_H
+
+#include "backend/backend.h"
+#include "backend/gpu/ops.h"
+#include "backend/kv_layout.h"
+
+enum {
+    GPU_ALIGN = 256,
+    GPU_MAX_PARTS = 32,    /* of a long sequence at decode */
+    GPU_MIN_PART = 256,    /* keys */
+    GPU_GRAPH_TOKENS = 64, /* steps of up to so many tokens are kept as graphs */
+    GPU_MAX_GRAPHS = 32,
+};
+
+/* Memory handed out from the front; with mem NULL only the size is found. */
+struct gpu_bump { uint8_t *mem; size_t used; };
+void *gpu_take(struct gpu_bump *b, size_t n, size_t bytes);
+
+struct backend {
+    const struct gpu_ops *ops;
+    struct gpu           *gpu;
+    struct gpu_info       info;
+    int32_t               device;
+};
+
+/* A weight on the device. Vectors are matrices of one row. */
+struct gpu_weight {
+    struct gpu_matrix m;
+    struct gpu_layout layout;  /* of one matrix of a stack */
+    uint32_t          n_expert; /* 1: not a stack */
+};
+
+struct gpu_weights {
+    struct gpu_weight *w;        /* as model_desc.weight; on the heap */
+    float            **inv_freq; /* (n_rope), each on the device; on the heap */
+    size_t             total_bytes;
+};
+
+struct gpu_scratch {
+    struct gpu_acts h, o, u;       /* normalised rows; attention's output; hidden rows of the FFN */
+    float   *x, *y;                /* residual stream, what is added to it; y: at the end, hidden rows */
+    float   *qkv;
+    uint16_t *q;
+    float   *gate_up;              /* (slots, 2 hidden) */
+    uint32_t hidden;               /* widest FFN, padded */
+    float   *down, *route_logits, *route_gate;
+    uint32_t *chosen, *order, *n_work;
+    struct gpu_work *work;
+    float   *cos_sin;              /* (n_rope, max_tokens, n_pair of the widest, 2) */
+    uint32_t n_pair;
+    float   *logits, *part;
+    size_t   part_rows;
+    size_t   total_bytes;
+};
+
+/* What makes two steps the same to the device but for the contents of their inputs. */
+struct gpu_shape { uint32_t n_tok, n_row, n_hidden, n_tile, n_merge; };
+
+/* Arrays of a step: in host memory, and at the same places in device memory. */
+struct gpu_inputs {
+    uint32_t *token, *pos, *kv_slot; /* of each token */
+    uint32_t *row, *hidden;          /* tokens of the rows of logits, of the hidden rows */
+    struct gpu_tile  *tile;
+    struct gpu_merge *merge;
+    uint32_t *table;                 /* block tables, one after the other */
+    size_t    bytes;                 /* up to the tables */
+};
+void gpu_inputs_layout(struct gpu_inputs *in, void *mem, const struct gpu_shape *s);
+
+struct gpu_kept { struct gpu_shape shape; const struct backend_kv *kv; struct gpu_graph *graph; uint64_t used; };
+
+struct backend_model {
+    struct backend          *b;
+    const struct model_desc *m;
+    struct backend_limits    lim;
+    struct kv_layout         kv;
+    struct gpu_weights       w;
+    struct gpu_scratch       s;
+    void    *weight_mem, *scratch_mem, *input_mem; /* on the device */
+    void    *input_host;
+    float   *logits_host, *hidden_host;
+    uint64_t ticket;
+    bool     queued;
+    struct gpu_shape shape;   /* of the queued step */
+    uint32_t n_row, n_hidden; /* wanted of it */
+    int64_t  started_ns;
+    struct gpu_kept kept[GPU_MAX_GRAPHS];
+    uint32_t n_kept;
+};
+
+struct backend_kv {
+    struct backend_model *m;
+    uint8_t *mem;
+    uint32_t n_block;
+};
+
+/* What a step of a model needs at most. */
+struct gpu_sizes {
+    size_t   weight_bytes, scratch_bytes, input_bytes; /* on the device */
+    uint32_t part_keys;                                /* a long sequence is cut into parts of so many keys */
+    uint32_t tile_tokens;                              /* query tokens of a tile of attention */
+    struct gpu_shape most;
+};
+/* weights.c: where every weight lies; ERR_UNSUPPORTED names what this target cannot do. */
+status gpu_weights_layout(struct gpu_weights *w, void *mem, const struct gpu_ops *ops, const struct model_desc *m,
+                          struct error *e);
+status gpu_weights_upload(struct backend_model *bm, backend_progress progress, void *user, struct error *e);
+void   gpu_weights_deinit(struct gpu_weights *w);
+
+/* plan.c */
+status gpu_sizes(struct gpu_sizes *out, const struct gpu_ops *ops, const struct model_desc *m,
+                 const struct backend_limits *l, struct error *e);
+void gpu_scratch_layout(struct gpu_scratch *s, void *mem, const struct model_desc *m, const struct backend_limits *l);
+uint32_t gpu_part_keys(const struct backend_limits *l);
+
+/* step.c */
+void gpu_step_queue(struct backend_model *bm, struct backend_kv *kv, const struct batch *b);
+
+/* target.c: a target's table, loaded at the first call; NULL: why says what is in the way. */
+const struct gpu_ops *gpu_target(const char *name, struct error *why);
+
+#endif

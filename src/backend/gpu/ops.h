@@ -1,0 +1,218 @@
+/* What a GPU target is to the host code: one table of functions in a shared object (corral_cuda.so; corral_sim.so runs
+ * the same kernels on the CPU). The host code in this folder is C and knows no target; the kernels in dev/ know neither
+ * models nor batches. This header is the whole boundary, read by both sides, so it is C and C++.
+ *
+ * Everything runs in order on one stream of an open device. Kernels are queued and cannot fail by themselves: an error
+ * shows at the next sync and stays until the device is closed. Pointers named below are device memory unless said.
+ * Nothing here is checked on the device: the host code passes only what it has laid out itself. */
+#ifndef CORRAL_GPU_OPS_H
+#define CORRAL_GPU_OPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { GPU_OPS_ABI = 1 };
+enum {
+    GPU_STRIP = 16,          /* rows of a packed matrix that lie together */
+    GPU_PAD = 32,            /* rows of activations are padded with zeros to a multiple of this */
+    GPU_ATTN_ROWS = 64,      /* query rows (tokens times the heads that share a KV head) of an attention tile */
+    GPU_MAX_HEAD_DIM = 256,
+    GPU_WORK_ROWS = 8,       /* activations of one piece of expert work */
+    GPU_MAX_EXPERTS = 1024,
+};
+
+struct gpu_info {
+    char     name[96];
+    uint64_t memory_bytes, memory_free_bytes;
+    uint32_t n_core;        /* multiprocessors */
+    int      major, minor;  /* compute capability */
+};
+
+/* A matrix (n_out, n_in), or a stack of them. Packed types are strips of 16 rows in the order of matrix fragments (see
+ * dev/codec.cuh); the others lie as in the file. type is an enum dtype. */
+struct gpu_matrix {
+    const void *data;
+    uint32_t    type, n_out, n_in; /* n_in: as stored, bf16 padded to GPU_PAD */
+    size_t      expert_bytes;      /* from one matrix of a stack to the next */
+};
+
+/* Rows of activations, ld numbers apart, as f32 or bf16; a form that nobody reads is NULL. */
+struct gpu_acts {
+    float    *f;
+    uint16_t *b;
+    uint32_t  ld;
+};
+
+struct gpu_layout {
+    size_t   bytes;
+    uint32_t n_in;
+    bool     packed;  /* by pack(); else rows as in the file */
+    bool     reads_b; /* multiplies with the bf16 form of activations, else with f32 */
+};
+
+struct gpu_pack { /* type of the file -> packed: rows [row0, row0 + n_row) of a matrix, row0 a multiple of 16 */
+    const void *from; /* rows as in the file, n_in numbers each */
+    void       *to;   /* the whole packed matrix */
+    uint32_t    type, row0, n_row, n_in;
+};
+
+struct gpu_rows { /* out row i = table row index[i] (NULL: row0 + i) times scale; add: on top of what is there */
+    struct gpu_matrix table;
+    const uint32_t   *index;
+    uint32_t          row0, n_row, n;
+    float             scale;
+    bool              add;
+    struct gpu_acts   out;
+};
+
+struct gpu_norm { /* out row i = norm(x row index[i] (NULL: i)); add: add row i += norm(x row i) */
+    const float    *x;
+    const uint32_t *index;
+    uint32_t        n_row, n, ldx;
+    const float    *weight, *bias; /* weight NULL with add: no norm, only the addition */
+    float           eps;
+    bool            layer_norm;
+    struct gpu_acts out;
+    float          *add;
+};
+
+struct gpu_work { uint32_t expert, first, n; }; /* slots order[first .. first + n) go through this expert */
+
+struct gpu_matmul { /* y (n_row, n_out; ldy) = x w^T + bias, or added to y */
+    struct gpu_matrix w;
+    struct gpu_acts   x;
+    float            *y;
+    uint32_t          ldy, n_row;
+    const float      *bias;
+    bool              add;
+    /* Experts: n_work is an upper bound known to the host, *n_work_at the number. Slot s reads row s / x_div. */
+    const struct gpu_work *work;
+    const uint32_t        *order, *n_work_at;
+    uint32_t               n_work, x_div;
+};
+
+struct gpu_act { /* out row = act(gate) * up, or act(up) when gate is NULL; rows of gate and up are ld apart */
+    const float    *gate, *up;
+    uint32_t        ld, n_row, n;
+    bool            gelu;
+    struct gpu_acts out;
+};
+
+struct gpu_kv { /* a KV pool: block, layer, K or V, head, token; see backend/kv_layout.h. type: an enum dtype */
+    uint8_t *data;
+    uint32_t type;
+    size_t   row_bytes, head_bytes, part_bytes, block_bytes;
+};
+
+struct gpu_rope_table { /* cos_sin (n_tok, n_pair, 2) of the batch's positions */
+    const float    *inv_freq;
+    const uint32_t *pos;
+    uint32_t        n_tok, n_pair;
+    float           scale;
+    float          *cos_sin;
+};
+
+struct gpu_qkv { /* rows q, k, v: head norms, RoPE; k and v into the pool, q times q_scale as f16 */
+    const float    *qkv; /* (n_tok, (n_head + 2 n_head_kv) head_dim) */
+    uint16_t       *q;   /* (n_tok, n_head * head_dim) */
+    uint32_t        n_tok, n_head, n_head_kv, head_dim, layer;
+    const float    *q_norm, *k_norm; /* NULL: none */
+    float           eps, q_scale;
+    const float    *cos_sin; /* NULL: no RoPE */
+    uint32_t        n_pair;
+    bool            interleaved;
+    const uint32_t *kv_slot; /* of each token: block * 16 + place in it; UINT32_MAX: not stored */
+    struct gpu_kv   kv;
+};
+
+/* Query tokens [token, token + n_token) of one sequence against keys [from, to). Only with part == UINT32_MAX the result
+ * is complete; else rows go to part number `part` (of their own n_token * group rows) and are merged afterwards. */
+struct gpu_tile { uint32_t token, n_token, pos, table, from, to, part; };
+struct gpu_merge { uint32_t token, n_token, part, n_part; };
+struct gpu_attn {
+    const uint16_t *q;
+    uint32_t        n_head, n_head_kv, head_dim, layer, window;
+    float           softcap;
+    struct gpu_kv   kv;
+    const uint32_t *table; /* block tables of all sequences */
+    const struct gpu_tile  *tile;
+    const struct gpu_merge *merge;
+    uint32_t        n_tile, n_merge; /* upper bounds; tiles and merges with n_token 0 are skipped */
+    float          *part;            /* (part row, head_dim + 2): sums, maximum, total; row of a part: its n_token * n_head */
+    struct gpu_acts out;             /* (n_tok, n_head * head_dim) */
+};
+
+struct gpu_route { /* per token the n_used best of n_expert logits and their gates; then slots grouped by expert */
+    const float     *logits;  /* (n_tok, n_expert) */
+    const uint32_t  *kv_slot; /* UINT32_MAX: a token that fills a shape up; it goes to no expert. NULL: there are none */
+    uint32_t         n_tok, n_expert, n_used;
+    bool             softmax_after_topk, renormalize;
+    float            scale;
+    float           *gate;   /* (n_tok * n_used) */
+    uint32_t        *chosen; /* (n_tok * n_used) */
+    uint32_t        *order;  /* slots by expert */
+    struct gpu_work *work;
+    uint32_t        *n_work;
+};
+
+struct gpu_combine { /* y row = sum of gate * down over the token's slots, or y += sigmoid(gate) * down when shared */
+    const float *down, *gate; /* gate NULL: 1 */
+    float       *y;
+    uint32_t     n_tok, n, n_used;
+    bool         shared;
+};
+
+struct gpu_softcap { float *x; size_t n; float scale, cap; }; /* x = cap tanh(scale x / cap); cap 0: scale x */
+
+struct gpu; /* an open device with its stream */
+struct gpu_graph;
+
+struct gpu_ops {
+    int         abi;
+    const char *target; /* "cuda", "sim" */
+    const char *built;  /* architectures, compiler; for reports */
+    /* why: at least 200 bytes, filled when the answer is a failure. */
+    int  (*count)(char *why, size_t n); /* 0: why there is none */
+    bool (*info)(int device, struct gpu_info *out, char *why, size_t n);
+    struct gpu *(*open)(int device, char *why, size_t n);
+    void (*close)(struct gpu *g);
+    bool (*sync)(struct gpu *g, char *why, size_t n); /* wait for everything queued; false: the first error since open */
+
+    void *(*alloc)(struct gpu *g, size_t bytes); /* NULL when there is no memory; the device stays usable */
+    void  (*release)(struct gpu *g, void *p);
+    void *(*host_alloc)(struct gpu *g, size_t bytes); /* host memory that copies are fast from and to */
+    void  (*host_release)(struct gpu *g, void *p);
+    void  (*copy_in)(struct gpu *g, void *to, const void *from, size_t bytes);  /* from the host */
+    void  (*copy_out)(struct gpu *g, void *to, const void *from, size_t bytes); /* to the host */
+    void  (*copy)(struct gpu *g, void *to, const void *from, size_t bytes);
+    void  (*zero)(struct gpu *g, void *to, size_t bytes);
+
+    void  (*mark)(struct gpu *g, int which);      /* two of them: this place in the queue */
+    void  (*wait_mark)(struct gpu *g, int which); /* until the device has passed it */
+
+    /* What is queued between begin and end is not run but kept; NULL when that failed. */
+    bool  (*graph_begin)(struct gpu *g);
+    struct gpu_graph *(*graph_end)(struct gpu *g);
+    void  (*graph_run)(struct gpu *g, struct gpu_graph *x);
+    void  (*graph_free)(struct gpu *g, struct gpu_graph *x);
+
+    /* How a matrix of that type would lie on the device; false: this target cannot multiply with it. */
+    bool (*layout)(uint32_t type, uint32_t n_out, uint32_t n_in, struct gpu_layout *out);
+    void (*pack)(struct gpu *g, const struct gpu_pack *a);
+    void (*rows)(struct gpu *g, const struct gpu_rows *a);
+    void (*norm)(struct gpu *g, const struct gpu_norm *a);
+    void (*matmul)(struct gpu *g, const struct gpu_matmul *a);
+    void (*act)(struct gpu *g, const struct gpu_act *a);
+    void (*rope_table)(struct gpu *g, const struct gpu_rope_table *a);
+    void (*qkv)(struct gpu *g, const struct gpu_qkv *a);
+    void (*attn)(struct gpu *g, const struct gpu_attn *a);
+    void (*route)(struct gpu *g, const struct gpu_route *a);
+    void (*combine)(struct gpu *g, const struct gpu_combine *a);
+    void (*softcap)(struct gpu *g, const struct gpu_softcap *a);
+};
+
+/* The one symbol of a shared object: corral_gpu_ops. */
+typedef const struct gpu_ops *gpu_ops_fn(void);
+
+#endif

@@ -1,0 +1,567 @@
+/* The GPU kernels one by one against loops in double, through ops.h as the host code calls them: on the
+ * simulator, or with CORRAL_GPU=cuda on a device. Every block format with odd shapes, activations between
+ * poisoned rows. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/gpu/gpu_int.h"
+#include "backend/ref/ref_ops.h"
+#include "base/rng.h"
+#include "random_blocks.h"
+#include "tensor/dtype.h"
+
+/* After our headers: cmocka defines macros named like our functions. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+static const struct gpu_ops *ops;
+static struct gpu *gpu;
+
+static void *upload(const void *from, size_t bytes)
+{
+    void *p = ops->alloc(gpu, MAX(bytes, (size_t)1));
+    assert_non_null(p);
+    ops->copy_in(gpu, p, from, bytes);
+    return p;
+}
+
+static void download(void *to, const void *from, size_t bytes)
+{
+    char why[200];
+    ops->copy_out(gpu, to, from, bytes);
+    if (!ops->sync(gpu, why, sizeof why)) fail_msg("device: %s", why);
+}
+
+static float *random_floats(size_t n, float scale, uint64_t seed)
+{
+    float *x = mem_alloc(n * sizeof *x);
+    for (size_t i = 0; i < n; i++) x[i] = scale * (float)(2 * rng_uniform(seed, 5, i, 0) - 1);
+    return x;
+}
+
+/* A matrix or a stack of them on the device, and its rows decoded. */
+struct matrix {
+    struct gpu_matrix m;
+    struct gpu_layout layout;
+    float *want; /* (n_expert * n_out, n_in) */
+    void *memory;
+};
+
+static void matrix_init(struct matrix *x, size_t kind, uint32_t n_expert, uint32_t n_out, uint32_t n_in,
+                        uint64_t seed)
+{
+    const enum dtype type = random_kinds[kind].type;
+    size_t row_bytes = 0;
+    assert_true(dtype_bytes(type, n_in, &row_bytes));
+    uint8_t *w = mem_alloc(n_expert * n_out * row_bytes);
+    random_blocks(w, n_expert * n_out * row_bytes, kind, seed);
+    x->want = mem_alloc((size_t)n_expert * n_out * n_in * sizeof(float));
+    for (size_t r = 0; r < (size_t)n_expert * n_out; r++)
+        dtype_info((uint32_t)type)->decode(w + r * row_bytes, x->want + r * n_in, n_in);
+    if (!ops->layout((uint32_t)type, n_out, n_in, &x->layout))
+        fail_msg("%s is not supported", dtype_info((uint32_t)type)->name);
+    x->memory = ops->alloc(gpu, n_expert * x->layout.bytes);
+    assert_non_null(x->memory);
+    void *raw = upload(w, n_expert * n_out * row_bytes);
+    for (uint32_t e = 0; e < n_expert; e++) {
+        uint8_t *to = (uint8_t *)x->memory + e * x->layout.bytes,
+                *from = (uint8_t *)raw + e * n_out * row_bytes;
+        if (!x->layout.packed) {
+            ops->copy(gpu, to, from, n_out * row_bytes);
+            continue;
+        }
+        /* in two pieces, as a large matrix comes */
+        const uint32_t first = n_out > GPU_STRIP ? GPU_STRIP : n_out;
+        ops->pack(gpu, &(struct gpu_pack){from, to, (uint32_t)type, 0, first, n_in});
+        if (n_out > first)
+            ops->pack(gpu, &(struct gpu_pack){from + first * row_bytes, to, (uint32_t)type, first,
+                                              n_out - first, n_in});
+    }
+    char why[200];
+    assert_true(ops->sync(gpu, why, sizeof why));
+    ops->release(gpu, raw);
+    free(w);
+    x->m = (struct gpu_matrix){x->memory, (uint32_t)type, n_out, x->layout.n_in, x->layout.bytes};
+}
+
+static void matrix_deinit(struct matrix *x)
+{
+    ops->release(gpu, x->memory);
+    free(x->want);
+}
+
+/* Rows on the device in the form that the matrix reads, padded with zeros, and a row of NaN at the end; x is
+ * rounded to that form, so that what is compared is the kernel's own error. */
+static struct gpu_acts acts_init(float *x, uint32_t n_row, uint32_t n, bool as_b)
+{
+    struct gpu_acts a = {.ld = (uint32_t)round_up(n, GPU_PAD)};
+    const size_t all = (size_t)(n_row + 1) * a.ld;
+    float *f = mem_zalloc(all, sizeof *f);
+    uint16_t *b = mem_zalloc(all, sizeof *b);
+    for (uint32_t r = 0; r <= n_row; r++)
+        for (uint32_t i = 0; i < n; i++) {
+            float v = r < n_row ? x[(size_t)r * n + i] : NAN;
+            b[(size_t)r * a.ld + i] = f32_to_bf16(v);
+            f[(size_t)r * a.ld + i] = v;
+            if (as_b && r < n_row) x[(size_t)r * n + i] = bf16_to_f32(b[(size_t)r * a.ld + i]);
+        }
+    if (as_b)
+        a.b = upload(b, all * sizeof *b);
+    else
+        a.f = upload(f, all * sizeof *f);
+    free(f);
+    free(b);
+    return a;
+}
+
+static void acts_deinit(struct gpu_acts *a)
+{
+    if (a->f) ops->release(gpu, a->f);
+    if (a->b) ops->release(gpu, a->b);
+}
+
+static double nmse(const float *a, const float *b, size_t n)
+{
+    double d = 0, sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        d += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+        sum += (double)b[i] * (double)b[i];
+    }
+    return sum > 0 ? d / sum : d;
+}
+
+static void check_close(const float *got, const float *want, size_t n, double limit, const char *what)
+{
+    double err = nmse(got, want, n);
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(got[i])) fail_msg("%s: number %zu of %zu is %g", what, i, n, (double)got[i]);
+    if (!(err <= limit)) fail_msg("%s: NMSE %g, limit %g", what, err, limit);
+}
+
+static void check_product(size_t kind, uint32_t n_out, uint32_t n_in, uint32_t n_row, bool add)
+{
+    struct matrix w;
+    char what[120];
+    snprintf(what, sizeof what, "%s (%u, %u), %u rows%s", dtype_info((uint32_t)random_kinds[kind].type)->name,
+             n_out, n_in, n_row, add ? ", added" : "");
+    matrix_init(&w, kind, 1, n_out, n_in, 7 * kind + n_row);
+    float *x = random_floats((size_t)n_row * n_in, 1, n_row), *bias = random_floats(n_out, 1, 3);
+    struct gpu_acts a = acts_init(x, n_row, n_in, w.layout.reads_b);
+    const uint32_t ldy = n_out + 3;
+    const size_t n_y = (size_t)n_row * ldy;
+    float *y = random_floats(n_y, 1, 9), *want = mem_alloc(n_y * sizeof *want);
+    memcpy(want, y, n_y * sizeof *y);
+    for (uint32_t r = 0; r < n_row; r++)
+        for (uint32_t o = 0; o < n_out; o++) {
+            double sum = bias[o] + (add ? y[r * ldy + o] : 0.0f);
+            for (uint32_t i = 0; i < n_in; i++) sum += (double)w.want[o * n_in + i] * (double)x[r * n_in + i];
+            want[r * ldy + o] = (float)sum;
+        }
+    float *dy = upload(y, n_y * sizeof *y), *db = upload(bias, n_out * sizeof *bias);
+    ops->matmul(gpu, &(struct gpu_matmul){
+                         .w = w.m, .x = a, .y = dy, .ldy = ldy, .n_row = n_row, .bias = db, .add = add});
+    download(y, dy, n_y * sizeof *y);
+    check_close(y, want, n_y, 1e-10, what);
+    acts_deinit(&a);
+    ops->release(gpu, dy);
+    ops->release(gpu, db);
+    matrix_deinit(&w);
+    free(x);
+    free(y);
+    free(want);
+    free(bias);
+}
+
+static void products(void **state)
+{
+    for (size_t k = 0; k < N_RANDOM_KINDS; k++) {
+        const uint32_t block = dtype_info((uint32_t)random_kinds[k].type)->block_elems;
+        const uint32_t one = block == 1 ? 44 : block, many = block == 1 ? 173 : block == 32 ? 288 : 3 * block;
+        check_product(k, 5, one, 1, false);
+        check_product(k, 35, many, 3, true);
+        check_product(k, 16, many, 21, false);
+    }
+    check_product(0, 17, 1312, 70, false); /* more chunks than warps, more rows than a tile */
+}
+
+static void rows_are_decoded(void **state)
+{
+    enum { N_OUT = 37, N_ROW = 5 };
+    static const uint32_t index[N_ROW] = {36, 0, 17, 15, 16};
+    for (size_t k = 0; k < N_RANDOM_KINDS; k++) {
+        const uint32_t block = dtype_info((uint32_t)random_kinds[k].type)->block_elems;
+        const uint32_t n = block == 1    ? 45
+                           : block == 32 ? 96
+                                         : 2 * block,
+                       ld = (uint32_t)round_up(n, GPU_PAD);
+        struct matrix w;
+        matrix_init(&w, k, 1, N_OUT, n, 40 + k);
+        float *got = random_floats(N_ROW * ld, 1, 1), *want = mem_zalloc(N_ROW * ld, sizeof *want);
+        float *to = upload(got, N_ROW * ld * sizeof *got);
+        void *at = upload(index, sizeof index);
+        for (uint32_t r = 0; r < N_ROW; r++)
+            for (uint32_t i = 0; i < n; i++) want[r * ld + i] = 1.5f * w.want[index[r] * n + i];
+        ops->rows(gpu, &(struct gpu_rows){.table = w.m,
+                                          .index = at,
+                                          .n_row = N_ROW,
+                                          .n = n,
+                                          .scale = 1.5f,
+                                          .out = {.f = to, .ld = ld}});
+        download(got, to, N_ROW * ld * sizeof *got);
+        check_close(got, want, N_ROW * ld, 1e-13, dtype_info((uint32_t)random_kinds[k].type)->name);
+        ops->release(gpu, to);
+        ops->release(gpu, at);
+        matrix_deinit(&w);
+        free(got);
+        free(want);
+    }
+}
+
+/* ---- experts: route, group, multiply by the work list ---- */
+
+static void experts_get_their_tokens(void **state)
+{
+    static const struct {
+        uint32_t n_tok, n_expert, n_used;
+        bool after, renormalize;
+    } cases[] = {{1, 4, 2, true, false}, {11, 37, 3, false, true}, {40, 3, 2, false, false}};
+    for (size_t c = 0; c < COUNT_OF(cases); c++)
+        for (size_t kind = 0; kind < N_RANDOM_KINDS; kind++) {
+            const enum dtype type = random_kinds[kind].type;
+            if (type != DT_Q8_0 && type != DT_F32) continue; /* a packed type and a plain one */
+            const uint32_t n_tok = cases[c].n_tok, ne = cases[c].n_expert, nu = cases[c].n_used, n_out = 19,
+                           n_in = 64;
+            const uint32_t slots = n_tok * nu;
+            struct op_moe op = {.n_used = nu,
+                                .softmax_after_topk = cases[c].after,
+                                .renormalize = cases[c].renormalize,
+                                .scale = 1.25f};
+            struct matrix w;
+            matrix_init(&w, kind, ne, n_out, n_in, 90 + c);
+            float *logits = random_floats(n_tok * ne, 3, c), *x = random_floats(n_tok * n_in, 1, c + 50);
+            float *gate = mem_zalloc(slots, sizeof *gate), *want_gate = mem_zalloc(slots, sizeof *gate);
+            float *y = mem_zalloc(slots * n_out, sizeof *y), *want = mem_zalloc(slots * n_out, sizeof *y);
+            uint32_t *chosen = mem_zalloc(slots, sizeof *chosen),
+                     *want_chosen = mem_zalloc(slots, sizeof *chosen);
+            struct gpu_acts a = acts_init(x, n_tok, n_in, w.layout.reads_b);
+            struct gpu_route r = {.logits = upload(logits, n_tok * ne * sizeof *logits),
+                                  .n_tok = n_tok,
+                                  .n_expert = ne,
+                                  .n_used = nu,
+                                  .softmax_after_topk = op.softmax_after_topk,
+                                  .renormalize = op.renormalize,
+                                  .scale = op.scale,
+                                  .gate = ops->alloc(gpu, slots * sizeof(float)),
+                                  .chosen = ops->alloc(gpu, slots * sizeof(uint32_t)),
+                                  .order = ops->alloc(gpu, slots * sizeof(uint32_t)),
+                                  .work = ops->alloc(gpu, slots * sizeof(struct gpu_work)),
+                                  .n_work = ops->alloc(gpu, sizeof(uint32_t))};
+            float *dy = ops->alloc(gpu, slots * n_out * sizeof *dy);
+            ops->route(gpu, &r);
+            ops->matmul(gpu, &(struct gpu_matmul){.w = w.m,
+                                                  .x = a,
+                                                  .y = dy,
+                                                  .ldy = n_out,
+                                                  .n_row = slots,
+                                                  .work = r.work,
+                                                  .order = r.order,
+                                                  .n_work_at = r.n_work,
+                                                  .n_work = MIN(slots, ne + slots / GPU_WORK_ROWS),
+                                                  .x_div = nu});
+            download(gate, r.gate, slots * sizeof *gate);
+            download(chosen, r.chosen, slots * sizeof *chosen);
+            download(y, dy, slots * n_out * sizeof *y);
+            for (uint32_t t = 0; t < n_tok; t++)
+                ref_route(want_chosen + t * nu, want_gate + t * nu, logits + t * ne, ne, &op);
+            assert_memory_equal(chosen, want_chosen, slots * sizeof *chosen);
+            check_close(gate, want_gate, slots, 1e-11, "gates");
+            for (uint32_t s = 0; s < slots; s++)
+                for (uint32_t o = 0; o < n_out; o++) {
+                    const float *row = w.want + ((size_t)chosen[s] * n_out + o) * n_in;
+                    double sum = 0;
+                    for (uint32_t i = 0; i < n_in; i++) sum += (double)row[i] * (double)x[s / nu * n_in + i];
+                    want[s * n_out + o] = (float)sum;
+                }
+            check_close(y, want, slots * n_out, 1e-10, "products of experts");
+            void *mine[] = {(void *)(uintptr_t)r.logits, r.gate, r.chosen, r.order, r.work, r.n_work, dy};
+            void *host[] = {logits, x, gate, want_gate, y, want, chosen, want_chosen};
+            for (size_t i = 0; i < COUNT_OF(mine); i++) ops->release(gpu, mine[i]);
+            for (size_t i = 0; i < COUNT_OF(host); i++) free(host[i]);
+            acts_deinit(&a);
+            matrix_deinit(&w);
+        }
+}
+
+/* ---- attention: one sequence whole, in tiles, and its last token in parts ---- */
+
+enum { ATTN_BLOCKS = 24 };
+
+struct attn_case {
+    uint32_t n_head, n_head_kv, hd, len, first, window, part;
+    float softcap;
+    enum dtype kv;
+};
+
+static float *random_cache(const struct attn_case *c, const struct kv_layout *l, uint8_t **pool)
+{
+    const size_t n = (size_t)c->len * c->n_head_kv * 2 * c->hd;
+    float *kv = random_floats(n, 1, c->hd + c->len);
+    *pool = mem_zalloc(ATTN_BLOCKS, l->block_bytes);
+    memset(*pool, 0xff, ATTN_BLOCKS * l->block_bytes);
+    for (uint32_t j = 0; j < c->len; j++)
+        for (uint32_t v = 0; v < 2; v++)
+            for (uint32_t h = 0; h < c->n_head_kv; h++) {
+                float *row = kv + (((size_t)j * 2 + v) * c->n_head_kv + h) * c->hd;
+                uint8_t *to = *pool + (j / KV_BLOCK_TOKENS * 7 + 3) % ATTN_BLOCKS * l->block_bytes +
+                              kv_row_at(l, 1, v, h, j);
+                dtype_info((uint32_t)l->type)->encode(row, to, c->hd, NULL);
+                dtype_info((uint32_t)l->type)->decode(to, row, c->hd);
+            }
+    return kv;
+}
+
+static void attend(const struct attn_case *c, const float *q, const float *kv, uint32_t pos, uint32_t head,
+                   float *out)
+{
+    const uint32_t group = c->n_head / c->n_head_kv,
+                   from = c->window && pos + 1 > c->window ? pos + 1 - c->window : 0;
+    double score[512], sum = 0, max = -INFINITY, acc[GPU_MAX_HEAD_DIM] = {0};
+    for (uint32_t j = from; j <= pos; j++) {
+        const float *k = kv + (((size_t)j * 2) * c->n_head_kv + head / group) * c->hd;
+        score[j] = 0;
+        for (uint32_t i = 0; i < c->hd; i++) score[j] += (double)q[i] * (double)k[i];
+        if (c->softcap != 0) score[j] = (double)c->softcap * tanh(score[j] / (double)c->softcap);
+        max = fmax(max, score[j]);
+    }
+    for (uint32_t j = from; j <= pos; j++) {
+        const float *v = kv + (((size_t)j * 2 + 1) * c->n_head_kv + head / group) * c->hd;
+        double p = exp(score[j] - max);
+        sum += p;
+        for (uint32_t i = 0; i < c->hd; i++) acc[i] += p * (double)v[i];
+    }
+    for (uint32_t i = 0; i < c->hd; i++) out[i] = (float)(acc[i] / sum);
+}
+
+static void check_attention(const struct attn_case *c)
+{
+    const struct model_config cfg = {
+        .n_layer = 2, .n_head = c->n_head, .n_head_kv = c->n_head_kv, .head_dim = c->hd};
+    const uint32_t n_tok = c->len - c->first, nq = c->n_head * c->hd, group = c->n_head / c->n_head_kv;
+    const uint32_t tokens = GPU_ATTN_ROWS / group, ld = (uint32_t)round_up(nq, GPU_PAD);
+    struct kv_layout l;
+    struct error e;
+    struct gpu_tile tile[64];
+    struct gpu_merge merge = {0};
+    uint32_t n_tile = 0, table[ATTN_BLOCKS];
+    uint8_t *pool;
+    assert_int_equal(kv_layout_init(&l, &cfg, c->kv, &e), OK);
+    float *kv = random_cache(c, &l, &pool), *q = random_floats((size_t)n_tok * nq, 0.7f, 4);
+    uint16_t *half = mem_alloc((size_t)n_tok * nq * sizeof *half);
+    for (size_t i = 0; i < (size_t)n_tok * nq; i++) {
+        half[i] = f32_to_f16(q[i]);
+        q[i] = f16_to_f32(half[i]);
+    }
+    for (uint32_t i = 0; i < ATTN_BLOCKS; i++) table[i] = (i * 7 + 3) % ATTN_BLOCKS;
+    for (uint32_t at = 0; at < n_tok && !c->part; at += tokens) {
+        uint32_t n = MIN(tokens, n_tok - at);
+        tile[n_tile++] = (struct gpu_tile){at, n, c->first + at, 0, 0, c->first + at + n, UINT32_MAX};
+    }
+    for (uint32_t at = 0; at < c->len && c->part; at += c->part, merge.n_part++)
+        tile[n_tile++] = (struct gpu_tile){
+            0, n_tok, c->first, 0, at, MIN(at + c->part, c->len), merge.n_part * n_tok * c->n_head};
+    merge.n_token = n_tok;
+    tile[n_tile++] = (struct gpu_tile){0}; /* one that only fills up */
+    const size_t n_out = (size_t)n_tok * ld;
+    float *out = mem_zalloc(n_out, sizeof *out), *want = mem_zalloc(n_out, sizeof *want);
+    struct gpu_attn a = {
+        .q = upload(half, (size_t)n_tok * nq * sizeof *half),
+        .n_head = c->n_head,
+        .n_head_kv = c->n_head_kv,
+        .head_dim = c->hd,
+        .layer = 1,
+        .window = c->window,
+        .softcap = c->softcap,
+        .kv = {upload(pool, ATTN_BLOCKS * l.block_bytes), (uint32_t)l.type, l.row_bytes, l.head_bytes,
+               l.part_bytes, l.block_bytes},
+        .table = upload(table, sizeof table),
+        .tile = upload(tile, sizeof tile),
+        .merge = upload(&merge, sizeof merge),
+        .n_tile = n_tile,
+        .n_merge = c->part ? 1 : 0,
+        .part = ops->alloc(gpu, (size_t)(merge.n_part + 1) * n_tok * c->n_head * (c->hd + 2) * 4),
+        .out = {.f = upload(out, n_out * sizeof *out), .ld = ld}};
+    ops->attn(gpu, &a);
+    download(out, a.out.f, n_out * sizeof *out);
+    for (uint32_t t = 0; t < n_tok; t++)
+        for (uint32_t h = 0; h < c->n_head; h++)
+            attend(c, q + (size_t)t * nq + h * c->hd, kv, c->first + t, h, want + (size_t)t * ld + h * c->hd);
+    char what[120];
+    snprintf(what, sizeof what,
+             "attention of %u/%u heads of %u, keys %u, queries from %u, window %u, parts of %u, %s",
+             c->n_head, c->n_head_kv, c->hd, c->len, c->first, c->window, c->part,
+             dtype_info((uint32_t)c->kv)->name);
+    /* weights and widened keys are rounded to f16 */
+    check_close(out, want, n_out, 1e-6, what);
+    void *mine[] = {(void *)(uintptr_t)a.q,
+                    a.kv.data,
+                    (void *)(uintptr_t)a.table,
+                    (void *)(uintptr_t)a.tile,
+                    (void *)(uintptr_t)a.merge,
+                    a.part,
+                    a.out.f};
+    void *host[] = {kv, q, half, pool, out, want};
+    for (size_t i = 0; i < COUNT_OF(mine); i++) ops->release(gpu, mine[i]);
+    for (size_t i = 0; i < COUNT_OF(host); i++) free(host[i]);
+}
+
+static void attention(void **state)
+{
+    // clang-format off
+    static const struct attn_case cases[] = {
+        /* heads kv  size  keys first window part  cap   type */
+        {  4,   2,   64,   70,  69,   0,     0,    0,    DT_F16},   /* decode */
+        {  8,   1,  128,   97,  94,   0,     0,    0,    DT_F16},   /* a few tokens at once */
+        {  5,   5,   12,   70,   0,   0,     0,    0,    DT_F16},   /* odd size, a prompt over several tiles */
+        {  3,   1,   32,   45,   5,   0,     0,   20.0f, DT_F32},
+        {  4,   2,   32,   80,  60,   0,     0,    0,    DT_Q8_0},
+        {  2,   1,   16,  100,  30,  21,     0,    0,    DT_F16},   /* window */
+        {  2,   1,  256,   70,  66,   0,     0,    0,    DT_F16},
+        {  4,   2,   96,  300, 299,   0,   128,    0,    DT_F16},   /* parts */
+        {  4,   1,   64,  200, 190,  70,    64,    0,    DT_F16},   /* parts, some of them out of sight */
+    };
+    // clang-format on
+    for (size_t i = 0; i < COUNT_OF(cases); i++) check_attention(&cases[i]);
+}
+
+/* ---- rows ---- */
+
+static void norms(void **state)
+{
+    for (uint32_t n = 1; n < 3000; n = 3 * n + 1)
+        for (int kind = 0; kind < 2; kind++) {
+            const uint32_t ld = (uint32_t)round_up(n, GPU_PAD), index[2] = {2, 0};
+            float *x = random_floats(3 * n, 2, n), *w = random_floats(n, 1, n + 1),
+                  *b = random_floats(n, 1, n + 2);
+            float *y = random_floats(2 * ld, 1, 1), *want = mem_zalloc(2 * ld, sizeof *want);
+            float *dx = upload(x, 3 * n * sizeof *x), *dw = upload(w, n * sizeof *w),
+                  *db = upload(b, n * sizeof *b);
+            float *dy = upload(y, 2 * ld * sizeof *y);
+            void *di = upload(index, sizeof index);
+            for (int r = 0; r < 2; r++) {
+                const float *row = x + index[r] * n;
+                double mean = 0, square = 0;
+                for (uint32_t i = 0; kind && i < n; i++) mean += (double)row[i] / n;
+                for (uint32_t i = 0; i < n; i++)
+                    square += ((double)row[i] - mean) * ((double)row[i] - mean) / n;
+                for (uint32_t i = 0; i < n; i++)
+                    want[(uint32_t)r * ld + i] =
+                        (float)(((double)row[i] - mean) / sqrt(square + 1e-5) * (double)w[i] + (double)b[i]);
+            }
+            ops->norm(gpu, &(struct gpu_norm){.x = dx,
+                                              .index = di,
+                                              .n_row = 2,
+                                              .n = n,
+                                              .ldx = n,
+                                              .weight = dw,
+                                              .bias = db,
+                                              .eps = 1e-5f,
+                                              .layer_norm = kind,
+                                              .out = {.f = dy, .ld = ld}});
+            download(y, dy, 2 * ld * sizeof *y);
+            check_close(y, want, 2 * ld, 1e-9, "norm");
+            void *mine[] = {dx, dw, db, dy, di};
+            for (size_t i = 0; i < COUNT_OF(mine); i++) ops->release(gpu, mine[i]);
+            free(x);
+            free(w);
+            free(b);
+            free(y);
+            free(want);
+        }
+}
+
+static void activations(void **state)
+{
+    enum { N = 77, LD = 96, ROWS = 3 };
+    for (int act = 0; act < 2; act++)
+        for (int gated = 0; gated < 2; gated++) {
+            float *in = random_floats(ROWS * 2 * N, 12, 6), y[ROWS * LD], want[ROWS * LD] = {0};
+            uint16_t b[ROWS * LD];
+            float *di = upload(in, ROWS * 2 * N * sizeof *in), *dy = upload(want, sizeof want);
+            void *db = upload(b, sizeof b);
+            for (int r = 0; r < ROWS; r++)
+                for (int i = 0; i < N; i++) {
+                    const float g = in[r * 2 * N + i], u = in[r * 2 * N + N + i];
+                    enum activation kind = act ? ACT_GELU : ACT_SILU;
+                    want[r * LD + i] = gated ? ref_act(kind, g) * u : ref_act(kind, u);
+                }
+            ops->act(gpu, &(struct gpu_act){.gate = gated ? di : NULL,
+                                            .up = di + N,
+                                            .ld = 2 * N,
+                                            .n_row = ROWS,
+                                            .n = N,
+                                            .gelu = act,
+                                            .out = {dy, db, LD}});
+            download(y, dy, sizeof y);
+            download(b, db, sizeof b);
+            check_close(y, want, ROWS * LD, 1e-7, act ? "gelu" : "silu"); /* a half may round the other way */
+            for (int i = 0; i < ROWS * LD; i++) assert_int_equal(b[i], f32_to_bf16(y[i]));
+            ops->release(gpu, di);
+            ops->release(gpu, dy);
+            ops->release(gpu, db);
+            free(in);
+        }
+}
+
+/* Work that is kept is run once per gpu_graph_run, not before. */
+static void graphs_repeat_work(void **state)
+{
+    float x[3] = {1, 2, -3};
+    char why[200];
+    float *dx = upload(x, sizeof x);
+    assert_true(ops->sync(gpu, why, sizeof why));
+    assert_true(ops->graph_begin(gpu));
+    ops->softcap(gpu, &(struct gpu_softcap){dx, 3, 2, 0});
+    struct gpu_graph *g = ops->graph_end(gpu);
+    assert_non_null(g);
+    download(x, dx, sizeof x);
+    assert_true(x[0] == 1 && x[2] == -3);
+    for (int i = 0; i < 3; i++) ops->graph_run(gpu, g);
+    download(x, dx, sizeof x);
+    assert_true(x[0] == 8 && x[1] == 16 && x[2] == -24);
+    ops->graph_free(gpu, g);
+    ops->release(gpu, dx);
+}
+
+int main(void)
+{
+    const char *name = getenv("CORRAL_GPU") ? getenv("CORRAL_GPU") : "sim";
+    struct error e = {0};
+    char why[200] = "";
+    ops = gpu_target(name, &e);
+    if (!ops || ops->count(why, sizeof why) <= 0) {
+        printf("skipped: %s: %s\n", name, ops ? why : e.msg);
+        return getenv("CORRAL_GPU") ? 2 : 0;
+    }
+    gpu = ops->open(0, why, sizeof why);
+    if (!gpu) {
+        printf("%s: %s\n", name, why);
+        return 1;
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rows_are_decoded),
+        cmocka_unit_test(products),
+        cmocka_unit_test(experts_get_their_tokens),
+        cmocka_unit_test(attention),
+        cmocka_unit_test(norms),
+        cmocka_unit_test(activations),
+        cmocka_unit_test(graphs_repeat_work),
+    };
+    int bad = cmocka_run_group_tests(tests, NULL, NULL);
+    ops->close(gpu);
+    return bad;
+}
