@@ -8,18 +8,15 @@
 
 #include "api/api_int.h"
 #include "api/session.h"
+#include "api/store.h"
 #include "api/workers.h"
 #include "base/rng.h"
 
 enum { N_WORKER = 2 };
 
-const struct family *const api_families[] = {&server_family,
-                                             &openai_family,
-                                             &anthropic_family,
-                                             &ollama_family,
-                                             &llamacpp_family,
-                                             &native_family,
-                                             NULL};
+const struct family *const api_families[] = {
+    &server_family, &openai_family,   &responses_family, &anthropic_family,
+    &ollama_family, &llamacpp_family, &native_family,    NULL};
 
 bool api_serves(const struct api *a, const char *model)
 {
@@ -57,6 +54,7 @@ status api_new(struct api **out, const struct api_options *o, struct error *e)
     a->sessions = sessions_new(NULL);
     a->created = (int64_t)time(NULL);
     json_object_seed((size_t)rng_seed_from_os()); /* hash tables that a client cannot predict */
+    a->responses = store_new(NULL);
     status s = workers_new(&a->workers, N_WORKER, e);
     if (s == OK) s = constraints_new(&a->constraints, o->tok, NULL, e);
     if (s != OK) {
@@ -81,6 +79,7 @@ void api_free(struct api *a)
 {
     if (!a) return;
     api_stop(a);
+    store_free(a->responses);
     for (size_t i = 0; i < a->o.n_alias; i++) free(a->alias[i]);
     free(a->alias);
     sessions_free(a->sessions);

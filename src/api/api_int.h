@@ -34,8 +34,8 @@ struct family {
     const struct endpoint *row;
     size_t n;
 };
-extern const struct family server_family, openai_family, anthropic_family, ollama_family, llamacpp_family,
-    native_family;
+extern const struct family server_family, openai_family, responses_family, anthropic_family, ollama_family,
+    llamacpp_family, native_family;
 
 struct api {
     struct api_options o;
@@ -44,6 +44,7 @@ struct api {
     struct model_facts facts;
     struct workers *workers;
     struct constraints *constraints;
+    struct store *responses; /* for previous_response_id */
     struct sessions *sessions; /* of POST /chat */
     struct http_route *route;
     size_t n_route;

@@ -252,7 +252,7 @@ static void add_members(const struct field_table *t, struct buf *out);
 
 static void add_row(const struct field *row, struct buf *out)
 {
-    static const char *const type[] = {
+    static const char *const type[FIELD_ANY + 1] = {
         [FIELD_FLAG] = "boolean",  [FIELD_REAL] = "number",    [FIELD_INT] = "integer",
         [FIELD_COUNT] = "integer", [FIELD_SECONDS] = "number", [FIELD_TEXT] = "string",
         [FIELD_ARRAY] = "array",   [FIELD_OBJECT] = "object"};
@@ -260,7 +260,7 @@ static void add_row(const struct field *row, struct buf *out)
     buf_addc(out, '{');
     if (row->sub)
         add_members(row->sub, out);
-    else if (type[row->type] && !(row->schema && strstr(row->schema, "\"type\"")))
+    else if (type[row->type])
         buf_addf(out, "\"type\":\"%s\"", type[row->type]);
     if (row->type <= FIELD_SECONDS && row->type != FIELD_FLAG)
         buf_addf(out, ",\"minimum\":%.10g,\"maximum\":%.10g", row->min, row->max);

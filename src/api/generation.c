@@ -307,6 +307,8 @@ static bool submit(struct generation *g, uint32_t prompt, struct fault *f)
                                 .tenant = r->tenant,
                                 .cache_salt = salt_of(r->cache_salt),
                                 .no_cache = r->no_cache,
+                                .prediction = r->prediction_ids.id,
+                                .n_prediction = (uint32_t)r->prediction_ids.n,
                                 .queue_timeout_ns = r->queue_timeout_ns,
                                 .first_timeout_ns = r->first_timeout_ns,
                                 .total_timeout_ns = r->total_timeout_ns};
@@ -591,8 +593,8 @@ void generation_usage(const struct generation *g, struct usage *u)
         const struct choice *c = &g->choice[i];
         u->completion += c->n_tokens;
         u->reasoning += c->n_reasoning;
-        u->guessed += c->timing.n_draft;
-        u->guessed_right += c->timing.n_draft_right;
+        u->guessed += c->timing.n_predicted;
+        u->guessed_right += c->timing.n_predicted_right;
         if (i % g->req.n == 0) u->cached += c->timing.n_cached;
     }
     if (g->n_choice && g->choice[0].timing.cache_miss) u->cache_miss = g->choice[0].timing.cache_miss;

@@ -149,7 +149,7 @@ const char *choice_stop(const struct choice *c); /* the stop string that was met
 size_t notes_ready(const struct choice *c);
 struct usage {
     uint64_t prompt, completion, cached, reasoning; /* tokens, of all prompts and choices */
-    uint64_t guessed, guessed_right;                /* by speculation */
+    uint64_t guessed, guessed_right; /* of the request's prediction: tried, and those that were right */
     const char *cache_miss;                         /* why the cache did not have more of the first prompt */
 };
 void generation_usage(const struct generation *g, struct usage *u);

@@ -1,5 +1,8 @@
 #include "api/openai.h"
 
+#include "api/fim.h"
+#include "api/task.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,6 +94,28 @@ static bool set_continue(struct parse *p, const char *name, const json_t *v)
     return true;
 }
 
+/* {"type":"content","content":"..."} or parts, of which the texts are joined. */
+static bool set_prediction(struct parse *p, const char *name, const json_t *v)
+{
+    const json_t *content = json_object_get(v, "content");
+    struct buf b = {0};
+    if (json_is_string(content)) {
+        p->r->prediction = json_string_value(content);
+        return true;
+    }
+    if (!json_is_array(content))
+        return field_wrong_type(p, name, "an object with content, a string or text parts");
+    for (size_t i = 0; i < json_array_size(content); i++) {
+        const char *text = json_string_value(json_object_get(json_array_get(content, i), "text"));
+        buf_adds(&b, text ? text : "");
+    }
+    json_t *joined = json_stringn(b.data ? b.data : "", b.n);
+    buf_deinit(&b);
+    request_keep(p->r, joined);
+    p->r->prediction = json_string_value(joined);
+    return true;
+}
+
 static bool set_text_logprobs(struct parse *p, const char *name, const json_t *v)
 {
     p->r->logprobs = true;
@@ -155,7 +180,7 @@ static const struct field chat_rows[] = {
     {"function_call", FIELD_ANY, .use = FIELD_REFUSED, .def = "\"none\"", .help = "use 'tool_choice'"},
     {"chat_template", FIELD_TEXT, .use = FIELD_REFUSED, .help = "the model's own is used"},
     {"documents", FIELD_ARRAY, .use = FIELD_REFUSED},
-    {"prediction", FIELD_OBJECT, .use = FIELD_IGNORED},
+    {"prediction", FIELD_OBJECT, 0, 0, 0, set_prediction, .help = "content that the answer probably has, whole or in parts: makes it faster"},
     {"timings_per_token", FIELD_FLAG, .use = FIELD_IGNORED},
     {"return_progress", FIELD_FLAG, .use = FIELD_IGNORED},
 };
@@ -163,7 +188,7 @@ const struct field_table openai_chat_fields = {"ChatCompletionRequest", chat_row
 
 static const struct field text_rows[] = {
     MODEL(set_model),
-    {"suffix", FIELD_TEXT, 0, 0, AT(suffix), .use = FIELD_REFUSED, .help = "fill in the middle: what follows the answer"},
+    {"suffix", FIELD_TEXT, 0, 0, AT(suffix), .help = "fill in the middle: what follows the answer"},
     {"prompt", FIELD_ANY, 0, 0, 0, set_prompt, .schema = "\"type\":[\"string\",\"array\"]", .required = true,
      .help = "a string, token ids, or an array of those"},
     {"max_tokens", FIELD_ANY, 0, 0, 0, set_max_tokens, .schema = "\"type\":\"integer\"", .def = "16"},
@@ -209,6 +234,16 @@ static bool text_check(struct request *r, const struct api *api, struct fault *f
     if (r->echo && r->logprobs)
         return refuse(f, 400, "unsupported_parameter", "echo",
                       "'echo' together with 'logprobs' is not supported");
+    if (r->suffix && *r->suffix) {
+        if (!fim_supported(api, f)) { /* clients of OpenAI would try a 501 again */
+            f->code = 400;
+            f->reason = "unsupported_parameter";
+            return false;
+        }
+        for (uint32_t i = 0; i < r->n_prompt; i++)
+            if (r->prompt[i].ids.n)
+                return refuse(f, 400, "invalid_value", "suffix", "'suffix' needs a 'prompt' that is text");
+    }
     return stream_check(r, f) && request_check(r, api, f);
 }
 
@@ -234,6 +269,26 @@ static void chat_completions(struct http_exchange *x, void *user)
     request_init(&r);
     if (request_read(&r, api, &openai_chat_fields, x, &f) && chat_check(&r, api, &f))
         generate(x, api, &openai_chat, &r);
+    else
+        reply_fault(x, &openai_chat, &f);
+    request_deinit(&r);
+}
+
+bool openai_count_tokens(const struct api *api, struct request *r, struct buf *out, struct fault *f)
+{
+    if (!request_encode(r, api, f)) return false;
+    buf_addf(out, "{\"object\":\"response.input_tokens\",\"input_tokens\":%zu}", r->prompt[0].ids.n);
+    return true;
+}
+
+static void input_tokens(struct http_exchange *x, void *user)
+{
+    const struct api *api = user;
+    struct request r;
+    struct fault f;
+    request_init(&r);
+    if (request_read(&r, api, &openai_chat_fields, x, &f) && chat_check(&r, api, &f))
+        task_run(x, api, &openai_chat, &r, openai_count_tokens);
     else
         reply_fault(x, &openai_chat, &f);
     request_deinit(&r);
@@ -301,6 +356,7 @@ static void one_model(struct http_exchange *x, void *user)
 static const struct endpoint rows[] = {
     {"POST", "/v1/chat/completions", chat_completions, &openai_chat_fields, "Answer a conversation", HTTP_BODY_WHOLE, HTTP_ROLE_USER},
     {"POST", "/chat/completions", chat_completions, &openai_chat_fields, "The same, as llama.cpp's clients call it", HTTP_BODY_WHOLE, HTTP_ROLE_USER},
+    {"POST", "/v1/chat/completions/input_tokens", input_tokens, &openai_chat_fields, "How many tokens the prompt would have", HTTP_BODY_WHOLE, HTTP_ROLE_USER},
     {"POST", "/v1/completions", completions, &text_fields, "Continue a text", HTTP_BODY_WHOLE, HTTP_ROLE_USER},
     {"GET", "/v1/models", models, .summary = "The served model and its aliases"},
     {"GET", "/models", models, .summary = "The same, as llama.cpp's clients call it"},

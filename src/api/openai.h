@@ -10,6 +10,9 @@ void openai_error(const struct fault *f, struct buf *out); /* {"error":{...}} */
 void openai_usage(struct buf *out, const struct generation *g); /* {"prompt_tokens":...} */
 void openai_logprobs(struct buf *out, struct choice *c); /* of the tokens not written yet: [{"token":...},...] */
 
+/* For task_run: {"input_tokens":...} of a conversation. */
+bool openai_count_tokens(const struct api *api, struct request *r, struct buf *out, struct fault *f);
+
 extern const struct field_table openai_chat_fields;
 /* What chat fields say together: tool_choice against tools, ... */
 bool openai_chat_check(struct request *r, const struct api *api, struct fault *f);

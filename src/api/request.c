@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "api/api_int.h"
+#include "api/fim.h"
 #include "base/rng.h"
 
 /* ---- life cycle -------------------------------------------------------------------------------------- */
@@ -28,6 +29,7 @@ void request_deinit(struct request *r)
     free(r->stop);
     free(r->bias);
     tok_ids_deinit(&r->stop_ids);
+    tok_ids_deinit(&r->prediction_ids);
     tok_ids_deinit(&r->breaker_ids);
     free(r->breaker_at);
     constraint_spec_deinit(&r->constraint);
@@ -51,7 +53,7 @@ void request_add_prompts(struct request *r, size_t n)
     r->n_prompt = (uint32_t)n;
 }
 
-/* Who shares fairly with whom: clients with different keys. FNV-1a; 0 is "nobody in particular". */
+/* FNV-1a of the key. */
 uint64_t request_tenant(const struct http_exchange *x)
 {
     const char *key = http_header(x, "authorization");
@@ -303,8 +305,12 @@ bool set_prompt(struct parse *p, const char *name, const json_t *v)
     return true;
 }
 
-static bool encode_text(const struct api *api, struct prompt *p, struct fault *f)
+static bool encode_text(const struct api *api, const struct request *r, struct prompt *p, struct fault *f)
 {
+    if (r->suffix && *r->suffix) {
+        struct fim_text t = {p->text ? p->text : "", r->suffix, p->n, strlen(r->suffix), NULL};
+        return fim_encode(api, &t, &p->ids, f);
+    }
     struct tok_options o = {.bos = TOK_BOS_AUTO, .parse_special = true};
     struct error e;
     if (p->text && tokenizer_encode(api->o.tok, p->text, p->n, &o, &p->ids, &e) != OK)
@@ -322,13 +328,24 @@ static bool encode_chat(const struct api *api, struct request *r, struct fault *
                   "'messages': %s", e.msg);
 }
 
+static bool encode_prediction(const struct api *api, struct request *r, struct fault *f)
+{
+    struct tok_options o = {.bos = TOK_BOS_OFF, .no_prefix = true};
+    struct error e;
+    if (!r->prediction ||
+        tokenizer_encode(api->o.tok, r->prediction, strlen(r->prediction), &o, &r->prediction_ids, &e) == OK)
+        return true;
+    return refuse(f, 400, "invalid_value", "prediction", "'prediction': %s", e.msg);
+}
+
 bool request_encode(struct request *r, const struct api *api, struct fault *f)
 {
+    if (!encode_prediction(api, r, f)) return false;
     if (r->encode) return r->encode(api, r, f);
     if (r->chat.messages) return encode_chat(api, r, f);
     for (uint32_t i = 0; i < r->n_prompt; i++) {
         struct prompt *p = &r->prompt[i];
-        if (!encode_text(api, p, f)) return false;
+        if (!encode_text(api, r, p, f)) return false;
         if (!r->echo) continue;
         if (p->text)
             buf_add(&p->echo, p->text, p->n);

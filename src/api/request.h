@@ -41,7 +41,9 @@ struct request {
     bool one_call;          /* parallel_tool_calls: false */
     struct prompt *prompt;
     uint32_t n_prompt;
-    const char *suffix; /* fill in the middle: what follows the (one) prompt */
+    const char *suffix; /* fill in the middle: what follows the prompts */
+    const char *prediction; /* what the answer may be: makes it faster where that is right */
+    struct tok_ids prediction_ids;
     /* NULL, or the family's own way from what it read to prompt[i].ids. On a worker's thread. */
     bool (*encode)(const struct api *api, struct request *r, struct fault *f);
 
@@ -81,14 +83,14 @@ void request_init(struct request *r);
 void request_deinit(struct request *r);              /* a zeroed one is fine */
 void request_keep(struct request *r, json_t *v);     /* takes v over */
 void request_add_prompts(struct request *r, size_t n); /* empty ones, once */
+/* Who asks: clients with one API key are one tenant. 0: no key. */
+uint64_t request_tenant(const struct http_exchange *x);
 /* Read the body of x into r (initialised) by the table: JSON, fields, tenant, strict mode. */
 bool request_read(struct request *r, const struct api *api, const struct field_table *t, struct http_exchange *x,
                   struct fault *f);
 /* The same with a body (borrowed) that came otherwise; x says who asks. */
 bool request_read_json(struct request *r, const struct api *api, const struct field_table *t,
                        const struct http_exchange *x, json_t *body, struct fault *f);
-/* Who asks: clients with one API key are one tenant. 0: no key. */
-uint64_t request_tenant(const struct http_exchange *x);
 /* What fields say together; every family calls it after its own rules. */
 bool request_check(struct request *r, const struct api *api, struct fault *f);
 /* Rendering and tokenizing, whatever r needs: afterwards prompt[i].ids are there. May be slow; on any thread. */

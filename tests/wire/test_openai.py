@@ -1,12 +1,15 @@
 """The official openai client against corral serve and the demo model."""
+import json
 import os
 import threading
+import urllib.request
 
 import server as wire
 from server import Server
 
 try:
     import openai
+    import pydantic
     import pytest
 except ImportError:
     wire.run(__file__, "openai")
@@ -175,6 +178,136 @@ def test_sampling_parameters_of_other_servers(client):
     assert r.choices[0].message.content == greedy.choices[0].message.content
     raw = client.chat.completions.with_raw_response.create(model="demo", messages=QUESTION, max_tokens=1, user="me", extra_body={"frobnicate": 1})
     assert raw.headers["x-corral-ignored"] == "frobnicate"
+
+
+WEATHER = {"name": "get_weather", "description": "The weather in a city", "parameters": {
+    "type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}
+ASK_WEATHER = [{"role": "user", "content": "What is the weather in Paris?"}]
+
+
+def test_tools(client):
+    args = dict(model="demo", messages=ASK_WEATHER, tools=[{"type": "function", "function": WEATHER}], temperature=0, max_tokens=80)
+    choice = client.chat.completions.create(**args).choices[0]
+    call = choice.message.tool_calls[0]
+    assert choice.finish_reason == "tool_calls" and call.id and call.function.name == "get_weather"
+    assert json.loads(call.function.arguments) == {"city": "Paris"}
+    with client.chat.completions.stream(**args) as stream:
+        streamed = stream.get_final_completion().choices[0].message.tool_calls
+    assert [(c.function.name, c.function.arguments) for c in streamed] == [(call.function.name, call.function.arguments)]
+    # The result goes back, and the model answers in words.
+    messages = ASK_WEATHER + [choice.message, {"role": "tool", "tool_call_id": call.id, "content": "Sunny, 21 degrees."}]
+    after = client.chat.completions.create(**{**args, "messages": messages}).choices[0]
+    assert after.message.content and not after.message.tool_calls and after.finish_reason == "stop"
+    none = client.chat.completions.create(tool_choice="none", **args).choices[0]
+    assert not none.message.tool_calls and none.message.content
+
+
+def test_parse(client):
+    class Point(pydantic.BaseModel):
+        x: int
+        name: str
+
+    r = client.chat.completions.parse(model="demo", messages=QUESTION, response_format=Point, temperature=0, max_tokens=200)
+    assert isinstance(r.choices[0].message.parsed, Point)
+    r = client.chat.completions.create(model="demo", messages=QUESTION, temperature=0, max_tokens=40, extra_body={"guided_choice": ["yes", "no"]})
+    assert r.choices[0].message.content in ("yes", "no") and r.choices[0].finish_reason == "stop"
+
+
+def test_stops_and_min_tokens(client):
+    args = dict(model="demo", messages=QUESTION, temperature=0, max_tokens=40)
+    free = client.chat.completions.create(logprobs=True, **args).choices[0]
+    text, tokens = free.message.content, free.logprobs.content
+    kept = client.chat.completions.create(stop=text[5:8], extra_body={"include_stop_str_in_output": True}, **args).choices[0]
+    assert kept.message.content == text[:text.index(text[5:8]) + 3]
+    late = client.chat.completions.create(stop=text[0], extra_body={"min_tokens": 5}, **args).choices[0].message.content
+    first = sum(len(t.token) for t in tokens[:5])
+    assert late == (text[:text.index(text[0], first)] if text[0] in text[first:] else text)
+    ids = client.completions.create(model="demo", prompt=STORY, temperature=0, max_tokens=8, extra_body={"return_token_ids": True})
+    assert ids.choices[0].text
+
+
+def test_prefill_and_prediction(client):
+    args = dict(model="demo", temperature=0, max_tokens=60)
+    choice = client.chat.completions.create(messages=QUESTION, logprobs=True, **args).choices[0]
+    free, begun = choice.message.content, "".join(t.token for t in choice.logprobs.content[:4])
+    prefilled = client.chat.completions.create(messages=QUESTION + [{"role": "assistant", "content": begun}], **args)
+    assert begun + prefilled.choices[0].message.content == free
+    guessed = client.chat.completions.create(messages=QUESTION, prediction={"type": "content", "content": free}, **args)
+    assert guessed.choices[0].message.content == free  # never different
+
+
+def test_responses(srv, client):
+    first = client.responses.create(model="demo", input="What is Corral?", temperature=0, max_output_tokens=200)
+    chat = client.chat.completions.create(model="demo", messages=QUESTION, temperature=0, max_tokens=200)
+    assert first.output_text == chat.choices[0].message.content and first.status == "completed"
+    assert first.usage.input_tokens == chat.usage.prompt_tokens
+    second = client.responses.create(model="demo", input="Tell me more.", previous_response_id=first.id, temperature=0, max_output_tokens=8)
+    same = client.responses.create(model="demo", temperature=0, max_output_tokens=8, input=[
+        {"role": "user", "content": "What is Corral?"}, {"role": "assistant", "content": first.output_text}, {"role": "user", "content": "Tell me more."}])
+    assert second.usage.input_tokens == same.usage.input_tokens and second.output_text == same.output_text
+    assert second.status == "incomplete" and second.incomplete_details.reason == "max_output_tokens"
+    assert client.responses.retrieve(first.id).output_text == first.output_text
+    assert [i.content for i in client.responses.input_items.list(first.id)] == ["What is Corral?"]
+    assert srv.post("/v1/responses/input_tokens", {"input": "What is Corral?"})[2]["input_tokens"] == first.usage.input_tokens
+    client.responses.delete(first.id)
+    for call in (lambda: client.responses.retrieve(first.id),
+                 lambda: client.responses.create(model="demo", input="More.", previous_response_id=first.id)):
+        with pytest.raises(openai.NotFoundError):
+            call()
+
+
+def test_responses_stream(client):
+    with client.responses.stream(model="demo", input="What is Corral?", temperature=0, max_output_tokens=200) as stream:
+        events = list(stream)
+        final = stream.get_final_response()
+    assert [e.sequence_number for e in events] == sorted({e.sequence_number for e in events})
+    assert [e.type for e in events[:4]] == ["response.created", "response.in_progress", "response.output_item.added", "response.content_part.added"]
+    assert [e.type for e in events[-4:]] == ["response.output_text.done", "response.content_part.done", "response.output_item.done", "response.completed"]
+    assert "".join(e.delta for e in events if e.type == "response.output_text.delta") == final.output_text
+    tools = [{"type": "function", **WEATHER}]
+    with client.responses.stream(model="demo", input="What is the weather in Paris?", tools=tools, temperature=0) as stream:
+        events = list(stream)
+        call = stream.get_final_response().output[0]
+    assert call.type == "function_call" and json.loads(call.arguments) == {"city": "Paris"}
+    done = [e for e in events if e.type == "response.function_call_arguments.done"]
+    assert done[0].arguments == call.arguments
+    answer = client.responses.create(model="demo", tools=tools, temperature=0, max_output_tokens=60, input=[
+        {"role": "user", "content": "What is the weather in Paris?"}, call.model_dump(),
+        {"type": "function_call_output", "call_id": call.call_id, "output": "Sunny, 21 degrees."}])
+    assert answer.output_text
+
+
+def test_retries_and_timeouts(srv, client):
+    with pytest.raises(openai.APITimeoutError):
+        client.with_options(timeout=0.02).completions.create(model="demo", prompt=STORY, max_tokens=900, extra_body={"ignore_eos": True})
+    srv.idle(5)  # the client went, so the work ended
+    status, _, body = srv.post("/v1/completions", {"prompt": STORY, "max_tokens": 900, "ignore_eos": True, "timeout": 0.02})
+    assert status == 408 and body["error"]["code"] == "timeout"
+    raw = client.chat.completions.with_raw_response.create(model="demo", messages=QUESTION, max_tokens=1)
+    assert raw.headers["x-request-id"]
+
+
+def test_strict_mode(srv):
+    def ask(**more):
+        request = urllib.request.Request(srv.url + "/v1/chat/completions", json.dumps({"messages": QUESTION, "max_tokens": 1, **more}).encode(),
+                                         {"Content-Type": "application/json", "X-Corral-Strict": "1"})
+        return srv.open(request, 30)
+    assert ask()[0] == ask(user="me")[0] == 200
+    status, _, body = ask(frobnicate=1)
+    assert status == 400 and body["error"]["param"] == "frobnicate"
+
+
+def test_the_document_names_every_field(srv):
+    doc = srv.get("/openapi.json")[2]
+    chat = doc["components"]["schemas"]["ChatCompletionRequest"]
+    assert chat["required"] == ["messages"] and chat["properties"]["temperature"]["maximum"] == 2
+    for path, method in (("/v1/chat/completions", "post"), ("/v1/models/{id}", "get"), ("/v1/responses/{id}", "delete"), ("/metrics", "get")):
+        assert doc["paths"][path][method]["summary"]
+    for operations in doc["paths"].values():
+        for operation in operations.values():
+            if "requestBody" in operation:
+                ref = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+                assert ref.rsplit("/", 1)[1] in doc["components"]["schemas"]
 
 
 @pytest.mark.parametrize("kind, code, args", [

@@ -1,0 +1,136 @@
+#include "api/store.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+struct entry {
+    struct entry *next; /* most recently used first */
+    uint64_t tenant;
+    int64_t used_ns;
+    size_t n;
+    char *id, *text;
+};
+
+struct store {
+    struct store_options o;
+    pthread_mutex_t lock; /* guards what follows */
+    struct entry *first;
+    size_t bytes;
+    uint32_t n;
+};
+
+struct store *store_new(const struct store_options *o)
+{
+    struct store *s = mem_zalloc(1, sizeof *s);
+    if (o) s->o = *o;
+    if (!s->o.max_bytes) s->o.max_bytes = 64 << 20;
+    if (!s->o.max_entries) s->o.max_entries = 4096;
+    if (!s->o.ttl_ns) s->o.ttl_ns = 3600 * (int64_t)1000000000;
+    if (!s->o.now_ns) s->o.now_ns = clock_ns;
+    pthread_mutex_init(&s->lock, NULL);
+    return s;
+}
+
+static void unlink_entry(struct store *s, struct entry **at)
+{
+    struct entry *x = *at;
+    *at = x->next;
+    s->bytes -= x->n;
+    s->n--;
+}
+
+static void entry_free(struct entry *x)
+{
+    free(x->id);
+    free(x->text);
+    free(x);
+}
+
+void store_free(struct store *s)
+{
+    if (!s) return;
+    while (s->first) {
+        struct entry *x = s->first;
+        unlink_entry(s, &s->first);
+        entry_free(x);
+    }
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+static struct entry **find(struct store *s, uint64_t tenant, const char *id)
+{
+    struct entry **at = &s->first;
+    while (*at && ((*at)->tenant != tenant || strcmp((*at)->id, id) != 0)) at = &(*at)->next;
+    return at;
+}
+
+/* The list is in the order of use, so what is too old or too much is at its end. */
+static void trim(struct store *s)
+{
+    int64_t oldest = s->o.now_ns() - s->o.ttl_ns;
+    size_t bytes = 0;
+    uint32_t n = 0;
+    for (struct entry **at = &s->first; *at;) {
+        bytes += (*at)->n;
+        if (++n <= s->o.max_entries && bytes <= s->o.max_bytes && (*at)->used_ns >= oldest) {
+            at = &(*at)->next;
+            continue;
+        }
+        struct entry *x = *at;
+        bytes -= x->n;
+        n--;
+        unlink_entry(s, at);
+        entry_free(x);
+    }
+}
+
+static void push_front(struct store *s, struct entry *x)
+{
+    x->used_ns = s->o.now_ns();
+    x->next = s->first;
+    s->first = x;
+    s->bytes += x->n;
+    s->n++;
+}
+
+void store_put(struct store *s, uint64_t tenant, const char *id, const json_t *v)
+{
+    char *text = json_dumps(v, JSON_COMPACT);
+    if (!text) return;
+    struct entry *x = mem_zalloc(1, sizeof *x);
+    *x = (struct entry){.tenant = tenant, .n = strlen(text), .id = mem_strdup(id), .text = text};
+    store_drop(s, tenant, id);
+    pthread_mutex_lock(&s->lock);
+    push_front(s, x);
+    trim(s);
+    pthread_mutex_unlock(&s->lock);
+}
+
+json_t *store_get(struct store *s, uint64_t tenant, const char *id)
+{
+    json_t *v = NULL;
+    pthread_mutex_lock(&s->lock);
+    trim(s);
+    struct entry **at = find(s, tenant, id), *x = *at;
+    if (x) {
+        unlink_entry(s, at);
+        push_front(s, x);
+        v = json_loadb(x->text, x->n, 0, NULL);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return v;
+}
+
+bool store_drop(struct store *s, uint64_t tenant, const char *id)
+{
+    pthread_mutex_lock(&s->lock);
+    struct entry **at = find(s, tenant, id), *x = *at;
+    if (x) unlink_entry(s, at);
+    pthread_mutex_unlock(&s->lock);
+    if (x) entry_free(x);
+    return x != NULL;
+}
