@@ -32,7 +32,10 @@
 
 #include <cmocka.h> /* last: it defines a macro fail() */
 
-enum { IM_START = 256, IM_END = 257, CONTEXT = 200 };
+#ifndef CONTEXT_TOKENS
+#define CONTEXT_TOKENS 200
+#endif
+enum { IM_START = 256, IM_END = 257, CONTEXT = CONTEXT_TOKENS };
 
 /* ---- the scripted engine ----------------------------------------------------------------------------- */
 
