@@ -212,8 +212,10 @@ static void add_waiter(struct entry *x, constraint_ready ready, void *user)
 static struct constraint *compile(struct constraints *p, const struct entry *x, struct error *e)
 {
     int64_t start = clock_ns();
+    struct grammar_options o = x->options;
     struct grammar *g;
-    if (grammar_compile(&g, x->kind, x->text, x->n, &x->options, e) != OK) return NULL;
+    o.vocabulary = p->v->trie;
+    if (grammar_compile(&g, x->kind, x->text, x->n, &o, e) != OK) return NULL;
     struct constraint *c = mem_alloc(sizeof *c);
     c->grammar = g;
     c->v = p->v;

@@ -89,8 +89,16 @@ static status true_for_object(struct constraint_spec *s, const json_t *v, struct
     return json_is_true(v) ? constraint_from_json_object(s, e) : OK;
 }
 
-/* {"type": "text" | "json_object" | "json_schema", ..}; the schema stands beside "type" or under
- * "json_schema". */
+static status tag_field(struct constraint_spec *s, const json_t *v, struct error *e)
+{
+    if (json_is_string(v))
+        return constraint_from_text(s, "structural_tag", json_string_value(v), json_string_length(v), e);
+    if (!json_is_object(v)) return fail(e, ERR_ARG, "a structural tag is an object");
+    return from_json(s, "structural_tag", v, e);
+}
+
+/* {"type": "text" | "json_object" | "json_schema" | "structural_tag", ..}; the schema stands beside "type" or
+ * under "json_schema". */
 static status response_format(struct constraint_spec *s, const json_t *v, struct error *e)
 {
     const char *type = json_string_value(json_object_get(v, "type"));
@@ -104,7 +112,9 @@ static status response_format(struct constraint_spec *s, const json_t *v, struct
         if (!schema) return fail(e, ERR_ARG, "\"json_schema\" must have a \"schema\"");
         return schema_field(s, schema, e);
     }
-    return fail(e, ERR_UNSUPPORTED, "type \"%.40s\" is not supported: text, json_object, json_schema", type);
+    if (strcmp(type, "structural_tag") == 0) return tag_field(s, v, e);
+    return fail(e, ERR_UNSUPPORTED,
+                "type \"%.40s\" is not supported: text, json_object, json_schema, structural_tag", type);
 }
 
 /* Ollama: "json", "", or a schema. */
@@ -124,11 +134,9 @@ static status structured_outputs(struct constraint_spec *s, const json_t *v, str
     static const struct {
         const char *name;
         reader read;
-    } member[] = {{"json", schema_field},
-                  {"regex", regex_field},
-                  {"choice", choice_field},
-                  {"grammar", grammar_field},
-                  {"json_object", true_for_object}};
+    } member[] = {{"json", schema_field},           {"regex", regex_field},
+                  {"choice", choice_field},         {"grammar", grammar_field},
+                  {"json_object", true_for_object}, {"structural_tag", tag_field}};
     const char *name;
     json_t *x;
     bool flexible = false;

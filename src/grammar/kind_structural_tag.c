@@ -1,6 +1,7 @@
 /* Constraint kind "structural_tag": the JSON notation of xgrammar and vLLM, in both its shapes:
  *   {"type": "structural_tag", "format": FORMAT}
- *   {"structures": [{"begin": .., "schema": .., "end": ..}], "triggers": [..]} */
+ *   {"structures": [{"begin": .., "schema": .., "end": ..}], "triggers": [..]}
+ * "control": true beside "format" lets control tokens stand in free text. */
 #include <string.h>
 
 #include "grammar/regex.h"
@@ -40,7 +41,7 @@ static const json_t *array_of(struct tags *t, const json_t *j, const char *name)
 
 void tag_free_text(struct tags *t, uint32_t from, struct follow f, uint32_t to)
 {
-    free_text_add(t->b, rules_nfa(&t->rules, t->rule), from, f.stop, f.n, to);
+    free_text_add(t->b, rules_nfa(&t->rules, t->rule), from, f.stop, f.n, t->control, to);
 }
 
 void tag_regex(struct tags *t, uint32_t from, const char *p, size_t n, uint32_t to)
@@ -321,6 +322,7 @@ static void compile(struct build *b, struct grammar *g, const char *text, size_t
     struct tags t = {.b = b, .g = g, .rules = {.b = b, .kind = "structural_tag"}};
     const json_t *root = build_json(b, text, n), *format = json_object_get(root, "format");
     if (!json_is_object(root)) tag_fail(&t, root, "want an object");
+    t.control = json_is_true(json_object_get(root, "control"));
     t.rule = rules_add(&t.rules, "format", 6);
     if (!format) format = json_object_get(root, "structures") ? modern(&t, root) : root;
     add_format(&t, format, RULE_FROM, RULE_TO, (struct follow){0});

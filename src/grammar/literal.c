@@ -19,6 +19,8 @@ static size_t mark_controls(struct build *b, const char *text, size_t n, char **
     for (size_t i = 0; i < n;) {
         const struct control *c = t ? trie_control_at(t, text + i, n - i) : NULL;
         size_t step = c ? c->n : 1;
+        if (c && c->eog && i + step == n) break;
+        if (c && c->eog) c = NULL;
         if (c) (*out)[len++] = (char)CONTROL_MARK;
         memcpy(*out + len, text + i, step);
         len += step;
@@ -53,6 +55,7 @@ struct finder {
     } * node;
     size_t n, cap;
     const struct dfa *utf8;
+    bool control;
 };
 
 static uint32_t child_of(const struct finder *f, uint32_t at, uint8_t byte)
@@ -113,6 +116,11 @@ static bool find_step(void *ctx, void *to, const void *from, uint8_t byte)
     memcpy(&x, from, sizeof x);
     memset(out, 0, sizeof *out); /* the padding too: places are compared as bytes */
     if (f->node[x.node].stop >= 0) return false;
+    if (byte == CONTROL_MARK && f->control) { /* the token's text is then read like any other */
+        if (f->utf8->state[x.utf8].exit < 0) return false;
+        memcpy(out, &x, sizeof x);
+        return true;
+    }
     if (x.control || byte == CONTROL_MARK) {
         if (!x.control && f->utf8->state[x.utf8].exit < 0) return false; /* within a character */
         out->utf8 = x.utf8;
@@ -147,9 +155,9 @@ static const struct dfa *any_utf8(struct build *b)
 }
 
 void free_text_add(struct build *b, struct nfa *n, uint32_t from, const struct stop *stop, size_t n_stop,
-                   uint32_t end)
+                   bool control, uint32_t end)
 {
-    struct finder f = {.utf8 = any_utf8(b)};
+    struct finder f = {.utf8 = any_utf8(b), .control = control};
     struct place start;
     uint32_t *to = build_alloc(b, n_stop + 1, sizeof *to);
     memset(&start, 0, sizeof start);
@@ -162,7 +170,7 @@ void free_text_add(struct build *b, struct nfa *n, uint32_t from, const struct s
         size_t len = mark_controls(b, stop[i].text, stop[i].n, &marked, &any);
         if (!stop[i].n) build_fail(b, ERR_ARG, "free text cannot end at an empty string");
         add_string(b, &f, PLAIN_ROOT, stop[i].text, stop[i].n, (int32_t)i);
-        if (any && (uint8_t)marked[0] == CONTROL_MARK)
+        if (any && !control && (uint8_t)marked[0] == CONTROL_MARK)
             add_string(b, &f, CONTROL_ROOT, marked, len, (int32_t)i);
         to[1 + i] = stop[i].to;
     }

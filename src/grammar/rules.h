@@ -38,13 +38,14 @@ uint32_t gbnf_read(struct rules *r, const char *text, size_t n);
 /* literal.c. Where the options name a vocabulary, control tokens that a literal spells are those tokens, and not
  * the same characters in plain tokens. */
 void literal_add(struct build *b, struct nfa *n, uint32_t from, const char *text, size_t len, uint32_t to);
-/* Any text up to the first place where one of the stops ends, by plain tokens or control tokens; its state is then
- * to[i]. end: where such a text may end before (a state, or NFA_NOWHERE). */
+/* Any text up to the first place where one of the stops ends, by plain tokens or control tokens, and then its `to`.
+ * control: other control tokens may stand in it. end: where it may end before any (a state, or NFA_NOWHERE). */
 struct stop {
     const char *text;
     size_t n;
     uint32_t to;
 };
-void free_text_add(struct build *b, struct nfa *n, uint32_t from, const struct stop *stop, size_t n_stop, uint32_t end);
+void free_text_add(struct build *b, struct nfa *n, uint32_t from, const struct stop *stop, size_t n_stop, bool control,
+                   uint32_t end);
 
 #endif

@@ -15,6 +15,7 @@ struct tags {
     struct rules rules;
     uint32_t rule;   /* into which formats are written */
     uint32_t any_python, any_quoted; /* rules of any value in these notations, + 1; 0: not needed yet */
+    bool control; /* free text may hold control tokens */
     int depth;
 };
 struct follow {

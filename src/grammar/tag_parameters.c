@@ -216,31 +216,34 @@ static void add_value(struct parameters *p, const json_t *schema, uint32_t from,
     }
 }
 
-/* The text before a value: {key}, {type} and {string} stand for what they say. */
-static void add_head(struct parameters *p, const char *key, const json_t *schema, uint32_t from, uint32_t to)
+/* The text around a value: {key}, {type} and {string} stand for what they say. */
+static const char *expand(struct parameters *p, const char *text, const char *key, const json_t *schema,
+                          size_t *n)
 {
     const json_t *j = resolved(p, schema);
     bool string = is_type(j, "string") || json_is_string(json_array_get(json_object_get(j, "enum"), 0));
-    const char *type = *member(j, "type") ? member(j, "type") : string ? "string" : "object";
-    struct buf text = {0};
-    for (const char *h = p->head; *h;) {
-        if (strncmp(h, "{key}", 5) == 0) {
-            buf_adds(&text, key);
-            h += 5;
-        } else if (strncmp(h, "{type}", 6) == 0) {
-            buf_adds(&text, type);
-            h += 6;
-        } else if (strncmp(h, "{string}", 8) == 0) {
-            buf_adds(&text, string ? "true" : "false");
-            h += 8;
+    const struct {
+        const char *name, *value;
+    } word[] = {{"{key}", key},
+                {"{type}", *member(j, "type") ? member(j, "type")
+                           : string           ? "string"
+                                              : "object"},
+                {"{string}", string ? "true" : "false"}};
+    struct buf out = {0};
+    while (*text) {
+        size_t i = 0;
+        while (i < COUNT_OF(word) && strncmp(text, word[i].name, strlen(word[i].name)) != 0) i++;
+        if (i < COUNT_OF(word)) {
+            buf_adds(&out, word[i].value);
+            text += strlen(word[i].name);
         } else {
-            buf_addc(&text, *h++);
+            buf_addc(&out, *text++);
         }
     }
-    char *kept = build_strndup(p->t->b, text.n ? text.data : "", text.n);
-    size_t n = text.n;
-    buf_deinit(&text);
-    add_text(p, kept, n, from, to);
+    const char *kept = build_strndup(p->t->b, out.n ? out.data : "", out.n);
+    *n = out.n;
+    buf_deinit(&out);
+    return kept;
 }
 
 static bool is_required(const json_t *schema, const char *key)
@@ -258,20 +261,21 @@ static bool is_required(const json_t *schema, const char *key)
 static void add_members(struct parameters *p, const json_t *schema, uint32_t from, uint32_t to)
 {
     uint32_t none = from, some = tag_state(p->t), end = tag_state(p->t);
-    size_t n_tail = strlen(p->tail);
     const char *key;
     json_t *v;
     json_object_foreach(json_object_get(schema, "properties"), key, v)
     {
-        uint32_t head = tag_state(p->t), value = tag_state(p->t), tail = tag_state(p->t),
+        uint32_t begin = tag_state(p->t), value = tag_state(p->t), behind = tag_state(p->t),
                  next = tag_state(p->t), still_none = tag_state(p->t);
+        size_t n_head, n_tail;
+        const char *head = expand(p, p->head, key, v, &n_head), *tail = expand(p, p->tail, key, v, &n_tail);
         struct stop *stop = build_alloc(p->t->b, 1, sizeof *stop);
-        *stop = (struct stop){p->tail, n_tail, next};
-        tag_eps(p->t, none, head);
-        add_text(p, p->between, strlen(p->between), some, head);
-        add_head(p, key, v, head, value);
-        add_value(p, v, value, tail, n_tail ? (struct follow){stop, 1} : (struct follow){0});
-        add_text(p, p->tail, n_tail, tail, next);
+        *stop = (struct stop){tail, n_tail, next};
+        tag_eps(p->t, none, begin);
+        add_text(p, p->between, strlen(p->between), some, begin);
+        add_text(p, head, n_head, begin, value);
+        add_value(p, v, value, behind, n_tail ? (struct follow){stop, 1} : (struct follow){0});
+        add_text(p, tail, n_tail, behind, next);
         if (!is_required(schema, key)) {
             tag_eps(p->t, none, still_none);
             tag_eps(p->t, some, next);
@@ -300,5 +304,8 @@ void tag_parameters(struct tags *t, const json_t *j, uint32_t from, uint32_t to,
                            .quote = member(j, "quote")};
     if (p.style == STYLE_RAW && !*p.tail) tag_fail(t, j, "raw parameters want a \"tail\"");
     if (p.style == STYLE_QUOTED && !*p.quote) tag_fail(t, j, "quoted parameters want a \"quote\"");
+    bool control = t->control;
+    t->control = false; /* an argument is text */
     add_members(&p, resolved(&p, schema), from, to);
+    t->control = control;
 }

@@ -127,15 +127,20 @@ static int longest_first(const void *x, const void *y)
     return a->n != b->n ? (a->n > b->n ? -1 : 1) : (a->token > b->token) - (a->token < b->token);
 }
 
-static void list_controls(struct grammar_trie *t)
+static void list_controls(struct grammar_trie *t, const struct tokenizer *tok)
 {
+    struct buf text = {0};
     t->control = mem_alloc((t->n_vocab + 1) * sizeof *t->control);
-    for (uint32_t i = 0; i < t->n_vocab; i++) {
-        const char *p = t->blob + t->at[i];
-        size_t n = t->at[i + 1] - t->at[i];
-        if (!n || (uint8_t)p[0] != CONTROL_MARK) continue;
-        t->control[t->n_control++] = (struct control){p + 1, n - 1, (int32_t)i};
+    for (int32_t i = 0; i < (int32_t)t->n_vocab; i++) {
+        size_t n;
+        const char *p = tokenizer_text(tok, i, &n);
+        if (tokenizer_attr(tok, i) != TOK_CONTROL || !n || n >= MAX_TOKEN) continue;
+        t->control[t->n_control++] = (struct control){NULL, n, i, tokenizer_is_eog(tok, i)};
+        buf_add(&text, p, n);
     }
+    t->control_text = text.data;
+    for (uint32_t k = 0, at = 0; k < t->n_control; at += (uint32_t)t->control[k++].n)
+        t->control[k].text = t->control_text + at;
     qsort(t->control, t->n_control, sizeof *t->control, longest_first);
 }
 
@@ -177,7 +182,7 @@ status grammar_trie_new(struct grammar_trie **out, const struct tokenizer *tok, 
     for (uint32_t i = 0; i < n_vocab; i++)
         if (t->at[i] != t->at[i + 1])
             p[n++] = (struct piece){t->blob + t->at[i], t->at[i + 1] - t->at[i], (int32_t)i};
-    list_controls(t);
+    list_controls(t, tok);
     qsort(p, n, sizeof *p, by_bytes);
     size_t n_rest = split_plain(t, p, n, rest);
     build_nodes(&t->rest, rest, n_rest, t->same);
@@ -210,6 +215,7 @@ void grammar_trie_free(struct grammar_trie *t)
     free(t->plain_long_chars);
     free(t->same);
     free(t->control);
+    free(t->control_text);
     free(t->eog);
     free(t->at);
     free(t->blob);

@@ -22,9 +22,10 @@ struct trie_nodes {
  * the token can take it. */
 enum { CONTROL_MARK = 0xFF };
 struct control {
-    const char *text; /* in the blob, without the mark */
+    const char *text; /* without the mark */
     size_t n;
     int32_t token;
+    bool eog; /* it ends a text, and is not in the trie */
 };
 
 struct mask_exit {
@@ -63,6 +64,7 @@ struct grammar_trie {
     int32_t *plain_long_chars;
     uint32_t n_plain_long;
     int32_t max_chars; /* of a token */
+    char *control_text;
     struct control *control; /* by length, the longest first */
     uint32_t n_control;
     int32_t *eog;
