@@ -32,9 +32,9 @@ static void add_usage(struct buf *out, const struct generation *g)
     buf_addf(
         out,
         "\"usage\":{\"input_tokens\":%llu,\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":%llu,"
-        "\"output_tokens\":%llu}",
+        "\"output_tokens\":%llu,\"output_tokens_details\":{\"thinking_tokens\":%llu}}",
         (unsigned long long)(u.prompt - u.cached), (unsigned long long)u.cached,
-        (unsigned long long)u.completion);
+        (unsigned long long)u.completion, (unsigned long long)u.reasoning);
 }
 
 static void add_head(struct buf *out, const struct generation *g)
@@ -51,6 +51,7 @@ static void add_stop_reason(struct buf *out, const struct choice *c)
                *reason = stop ? "stop_sequence" : "end_turn";
     for (size_t i = 0; i < COUNT_OF(words); i++)
         if (!strcmp(finish, words[i][0])) reason = words[i][1];
+    if (c->finish == FINISH_CONTEXT) reason = "model_context_window_exceeded";
     buf_addf(out, "\"stop_reason\":\"%s\",\"stop_sequence\":", reason);
     if (stop)
         render_str(out, stop);

@@ -43,14 +43,17 @@ static bool set_tool_choice(struct parse *p, const char *name, const json_t *v)
 static bool set_thinking(struct parse *p, const char *name, const json_t *v)
 {
     const char *type = json_string_value(json_object_get(v, "type"));
+    static const char *const on[] = {"enabled", "adaptive", "between_tools"};
     const json_t *budget = json_object_get(v, "budget_tokens");
+    bool known = false;
     if (type && !strcmp(type, "disabled")) {
         p->r->chat.think = CHAT_THINK_OFF;
         return true;
     }
-    if (!type || (strcmp(type, "enabled") != 0 && strcmp(type, "adaptive") != 0))
+    for (size_t i = 0; type && i < COUNT_OF(on); i++) known = known || !strcmp(type, on[i]);
+    if (!known)
         return refuse(p->f, 400, "invalid_value", name,
-                      "thinking: the type must be 'enabled', 'adaptive' or 'disabled'");
+                      "thinking: the type must be 'enabled', 'adaptive', 'between_tools' or 'disabled'");
     p->r->chat.think = CHAT_THINK_ON;
     if (!budget || json_is_null(budget)) return true;
     if (!json_is_integer(budget) || json_integer_value(budget) < 1)
@@ -92,6 +95,11 @@ static const struct field rows[] = {
     {"stream", FIELD_FLAG, 0, 0, AT(stream), .def = "false"},
     {"metadata", FIELD_OBJECT, .use = FIELD_ACCEPTED},
     {"service_tier", FIELD_TEXT, .use = FIELD_ACCEPTED},
+    {"speed", FIELD_TEXT, .use = FIELD_ACCEPTED},
+    {"inference_geo", FIELD_TEXT, .use = FIELD_ACCEPTED},
+    {"diagnostics", FIELD_OBJECT, .use = FIELD_ACCEPTED},
+    {"user_profile_id", FIELD_TEXT, .use = FIELD_ACCEPTED},
+    {"workspace_id", FIELD_TEXT, .use = FIELD_ACCEPTED},
     {"cache_control", FIELD_OBJECT, .use = FIELD_ACCEPTED, .help = "prefixes are cached without being asked"},
     {"context_management", FIELD_OBJECT, .use = FIELD_IGNORED},
     {"container", FIELD_ANY, .use = FIELD_REFUSED},

@@ -138,7 +138,7 @@ static void answers(void **state)
         {"/v1/messages", "{\"max_tokens\":50," HI "}", "Hello",
          "\"id\":\"msg_|\"type\":\"message\",\"role\":\"assistant\"|\"content\":[{\"type\":\"text\",\"text\":"
          "\"Hello\"}]|"
-         "\"stop_reason\":\"end_turn\",\"stop_sequence\":null|\"output_tokens\":5}"},
+         "\"stop_reason\":\"end_turn\",\"stop_sequence\":null|\"output_tokens\":5,"},
         {"/v1/messages", "{\"stop_sequences\":[\"lo\"]," HI "}", "Hello",
          "\"text\":\"Hel\"|\"stop_reason\":\"stop_sequence\",\"stop_sequence\":\"lo\""},
         {"/v1/messages", "{\"max_tokens\":2," HI "}", "Hello",
