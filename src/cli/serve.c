@@ -321,6 +321,8 @@ static status bind_server(struct http_server **out, struct api_keys *keys, struc
     return http_server_new(out, &ho, e);
 }
 
+static struct session draft; /* the engine uses its model: it goes after that */
+
 static status serve(struct session *s, struct http_server *server, struct chat_format **chat,
                     struct api **api, struct error *e)
 {
@@ -329,7 +331,7 @@ static status serve(struct session *s, struct http_server *server, struct chat_f
     const char *name = o.name ? o.name : s->name;
     TRY(chat_format_of_model(chat, s->tok, s->gguf, e));
     TRY(session_engine_options(s, &o.model, (uint32_t)o.serving.parallel, &eo, e));
-    serving_apply(&eo, &o.serving);
+    TRY(serving_apply(&eo, &o.serving, &o.model, s, &draft, e));
     TRY(session_start(s, &eo, e));
     const struct api_options ao = {.engine = s->engine,
                                    .tok = s->tok,
@@ -381,6 +383,7 @@ static int serve_main(int argc, char **argv)
     api_stop(api); /* its threads use the session's tokenizer */
     session_close(
         &s); /* the engine's last events still wake the server's loop and count down what api holds */
+    session_close(&draft);
     http_server_free(server);
     api_free(api);
     chat_format_free(chat);

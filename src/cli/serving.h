@@ -8,6 +8,7 @@ struct serving_options {
     int64_t parallel, queue, kv_bytes, step_tokens, draft_max;
     double target_itl, age, queue_timeout, first_timeout, total_timeout, keep_alive;
     bool prefix_cache;
+    const char *draft;
 };
 
 /* o: a struct serving_options with static storage. */
@@ -23,6 +24,8 @@ struct serving_options {
      .help = "keep the KV of prompts for those that begin alike"},                                                    \
     {.name = "draft-max", .type = OPT_INT, .at = &(o).draft_max, .min = 0, .max = 64, .def = "8", .unit = "tokens", \
      .help = "guessed ahead where the text repeats itself, answers stay the same; 0: none"},                   \
+    {.name = "draft", .type = OPT_STR, .at = &(o).draft, .arg = "MODEL",                                       \
+     .help = "small model of the same vocabulary that guesses too: a file, or a name as for --model"},         \
     {.name = "target-itl", .type = OPT_FLOAT, .at = &(o).target_itl, .min = 0, .max = 60, .def = "0.25",       \
      .unit = "s", .help = "between tokens of an answer while prompts are read beside it; 0: as fast as prompts go"}, \
     {.name = "step-tokens", .type = OPT_INT, .at = &(o).step_tokens, .min = 16, .max = 65536, .def = "256",    \
@@ -38,7 +41,9 @@ struct serving_options {
     {.name = "keep-alive", .type = OPT_FLOAT, .at = &(o).keep_alive, .min = 0, .max = 1e8, .def = "0", .unit = "s", \
      .help = "without work, then memory is given back until the next request; 0: never"}
 
-/* Over what session_engine_options has filled in. */
-void serving_apply(struct engine_options *out, const struct serving_options *o);
+/* Over what session_engine_options has filled in. draft, zeroed, is opened if there is to be a draft model for s; close
+ * it after the engine, also after a failure. */
+status serving_apply(struct engine_options *out, const struct serving_options *o, const struct session_options *model,
+                     const struct session *s, struct session *draft, struct error *e);
 
 #endif

@@ -39,6 +39,11 @@ uint32_t budget_tokens(const struct budget *b, int64_t target_ns, uint32_t least
     return n > least ? (uint32_t)n : least;
 }
 
+int64_t budget_step_ns(const struct budget *b)
+{
+    return b->weight < 1 ? 0 : (int64_t)mean_ns(b);
+}
+
 double budget_price(const struct budget *b, uint32_t n)
 {
     const double unknown = 0.1; /* low enough to try, and to learn from it */

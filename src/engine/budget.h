@@ -14,6 +14,7 @@ struct budget { /* zeroed knows nothing */
 void     budget_learn(struct budget *b, uint32_t n_token, int64_t took_ns);
 /* Tokens of a step that takes target_ns, at most `most` and at least `least`. `most` while nothing is known. */
 uint32_t budget_tokens(const struct budget *b, int64_t target_ns, uint32_t least, uint32_t most);
+int64_t  budget_step_ns(const struct budget *b); /* a step, on average; 0: unknown */
 /* What one more token costs in a step that n sequences decode in, as a share of what each of their tokens costs:
  * near 0 while a step's time is mostly reading the weights, near 1 with many sequences. */
 double   budget_price(const struct budget *b, uint32_t n);

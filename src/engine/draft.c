@@ -9,9 +9,10 @@ void draft_init(struct draft *d, uint32_t max, uint32_t n_prompt, const int32_t 
                 uint32_t n_prediction)
 {
     /* What a source is believed to be worth before it was tried. */
-    *d = (struct draft){.max = max,
-                        .n_followed = n_prompt,
-                        .record = {[DRAFT_CURSOR] = {3.8, 4, 0}, [DRAFT_LOOKUP] = {1.4, 2, 0}}};
+    *d = (struct draft){
+        .max = max,
+        .n_followed = n_prompt,
+        .record = {[DRAFT_CURSOR] = {3.8, 4, 0}, [DRAFT_LOOKUP] = {1.4, 2, 0}, [DRAFT_MODEL] = {3, 4, 0}}};
     if (!max || !n_prediction) return;
     d->n_prediction = n_prediction;
     d->prediction = mem_alloc(n_prediction * sizeof *prediction);
@@ -112,6 +113,13 @@ static uint32_t worth(struct draft_record *r, double price, uint32_t most)
     if (++r->n_idle < RETRY_AFTER) return 0;
     r->n_idle = 0;
     return MIN(most, 1u);
+}
+
+uint32_t draft_worth(struct draft *d, enum draft_source source, double price, uint32_t most)
+{
+    uint32_t n = worth(&d->record[source], price, MIN(most, d->max));
+    if (n) d->last = source;
+    return n;
 }
 
 uint32_t draft_propose(struct draft *d, const int32_t *token, uint32_t n, uint32_t most, double price,

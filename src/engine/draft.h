@@ -11,7 +11,7 @@
 
 #include "base/base.h"
 
-enum draft_source { DRAFT_CURSOR, DRAFT_LOOKUP, DRAFT_N_SOURCE };
+enum draft_source { DRAFT_CURSOR, DRAFT_LOOKUP, DRAFT_MODEL /* draft_model.h */, DRAFT_N_SOURCE };
 
 struct draft { /* caller's storage; zeroed never guesses */
     uint32_t  max;      /* guesses at once, at most; 0: none */
@@ -31,6 +31,8 @@ void     draft_deinit(struct draft *d);
 /* Up to `most` guesses at what follows token[0..n) into out. price: what one more token adds to a step, as a share of
  * what the step yields each token for now (0: nothing, 1: as much); see budget_price. */
 uint32_t draft_propose(struct draft *d, const int32_t *token, uint32_t n, uint32_t most, double price, int32_t *out);
+/* How many guesses of this source are worth it; they count as the last proposal. */
+uint32_t draft_worth(struct draft *d, enum draft_source source, double price, uint32_t most);
 /* Of n_tried guesses, the last proposal's, the first n_right were drawn. */
 void     draft_learn(struct draft *d, uint32_t n_tried, uint32_t n_right);
 

@@ -66,6 +66,8 @@ static status open_backend(struct engine *en, const struct engine_options *o, st
     TRY(en->api->kv_open(&en->kv_mem, en->model, n_block, e));
     TRY(kv_new(&en->kv, n_block, KV_BLOCK_TOKENS, e));
     TRY(open_scheduler(en, o, e));
+    if (o->draft && o->max_draft)
+        TRY(draft_model_new(&en->draft_model, en->api, o->draft, &en->lim, o->n_thread, e));
     en->stats.n_kv_block = en->stats.n_kv_free = n_block;
     en->stats.max_context = en->lim.max_context;
     return OK;
@@ -109,6 +111,7 @@ status engine_new(struct engine **out, const struct model_desc *m, const struct 
         en->share = mem_zalloc(en->lim.max_seqs, sizeof *en->share);
         en->mask = mem_zalloc((m->cfg.n_vocab + 31) / 32, sizeof *en->mask);
         en->part = mem_zalloc(en->lim.max_seqs, sizeof *en->part);
+        en->want = mem_zalloc(en->lim.max_seqs, sizeof *en->want);
         en->started = pthread_create(&en->thread, NULL, engine_main, en) == 0;
         if (!en->started) s = fail(e, ERR_IO, "cannot start the engine thread");
     }
@@ -145,6 +148,7 @@ void engine_free(struct engine *en)
     }
     free_list(en->inbox.head); /* empty if the thread ran */
     sched_deinit(&en->sched);
+    draft_model_free(en->draft_model);
     if (en->kv_mem) en->api->kv_close(en->kv_mem);
     if (en->model) en->api->unload(en->model);
     if (en->backend) en->api->close(en->backend);
@@ -157,6 +161,7 @@ void engine_free(struct engine *en)
     free(en->scratch_cancel);
     free(en->share);
     free(en->part);
+    free(en->want);
     free(en->mask);
     free(en);
 }

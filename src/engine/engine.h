@@ -27,6 +27,8 @@ struct engine_options {
     void      *progress_user;
     bool       no_prefix_cache; /* no request uses or feeds the prefixes of others */
     uint32_t   max_draft;   /* speculation: guesses per step and sequence at most; 0: off */
+    const struct model_desc *draft; /* a small model of the same vocabulary that guesses too, with max_draft; outlives the
+                               engine. NULL: none */
     double     draft_price; /* take this for the cost of a guess (see engine/draft.h) instead of measuring it; 0: measure */
     int64_t    target_ns;   /* between the tokens of an answer: prompts computed beside it are cut accordingly; 0: 250 ms,
                                < 0: no matter */

@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "engine/budget.h"
+#include "engine/draft_model.h"
 #include "engine/engine.h"
 #include "engine/metrics.h"
 #include "engine/sched.h"
@@ -44,6 +45,8 @@ struct engine {
     struct sched sched;
     struct kv *kv;
     struct budget budget;
+    struct draft_model *draft_model; /* NULL: none */
+    struct draft_want *want;         /* max_seqs */
     int64_t target_ns; /* between tokens; 0: no matter */
     struct engine_metrics metrics;
     bool asleep;

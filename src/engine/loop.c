@@ -30,6 +30,7 @@ static void end(struct engine *en, struct seq *s, enum finish_reason why, const 
 {
     int64_t now = clock_ns();
     count_end(en, s, why, now);
+    if (en->draft_model) draft_model_leave(en->draft_model, s);
     seq_send_end(s, why, error, now);
     seq_free(s);
 }
@@ -245,13 +246,42 @@ static bool draw(struct engine *en, struct seq *s, const float *logits, int64_t 
     return s->q.n_known == s->q.max_known;
 }
 
+static double price_of_guesses(const struct engine *en)
+{
+    return en->draft_price > 0 ? en->draft_price : budget_price(&en->budget, en->sched.n_running);
+}
+
 static void propose(struct engine *en, struct seq *s)
 {
     uint32_t most = s->draft.max;
     if (!most) return;
     int32_t *out = seq_reserve(s, most); /* first: it may move the tokens */
-    double price = en->draft_price > 0 ? en->draft_price : budget_price(&en->budget, en->sched.n_running);
-    s->q.n_draft = draft_propose(&s->draft, s->token, s->q.n_known, most, price, out);
+    s->q.n_draft = draft_propose(&s->draft, s->token, s->q.n_known, most, price_of_guesses(en), out);
+}
+
+/* The draft model guesses for those that have no other guesses. Its own steps are part of the price. */
+static void ask_draft_model(struct engine *en)
+{
+    struct error e;
+    uint32_t n = 0;
+    double price = price_of_guesses(en);
+    if (en->draft_price <= 0 && en->metrics.n_steps)
+        price += (double)draft_model_step_ns(en->draft_model) / MAX(budget_step_ns(&en->budget), 1);
+    for (uint32_t i = 0; i < en->sched.n_running; i++) {
+        struct seq *s = (struct seq *)en->sched.running[i];
+        if (sched_gap(&s->q) != 1 || s->q.n_draft || s->q.n_known == s->q.n_prompt) continue;
+        uint32_t most = MIN(s->draft.max, s->q.max_known - s->q.n_known - 1);
+        uint32_t want = most ? draft_worth(&s->draft, DRAFT_MODEL, price, most) : 0;
+        if (want) en->want[n++] = (struct draft_want){.seq = s, .n = want};
+    }
+    if (!n) return;
+    if (draft_model_guess(en->draft_model, en->want, n, en->m->cfg.n_vocab, &e) != OK) {
+        LOG(ERROR, "engine", "draft", "no more guesses of the draft model: %s", e.msg);
+        draft_model_free(en->draft_model);
+        en->draft_model = NULL;
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++) en->want[i].seq->q.n_draft = en->want[i].n_got;
 }
 
 static void begin_kids(struct engine *en, struct seq *parent, const float *logits, int64_t now)
@@ -273,7 +303,7 @@ static void begin_kids(struct engine *en, struct seq *parent, const float *logit
 static void take_result(struct engine *en, const struct sched_share *sh, const float *logits, int64_t now)
 {
     struct seq *s = (struct seq *)sh->seq;
-    uint32_t base = sh->n_token - sh->n_draft, n_right = 0;
+    uint32_t base = sh->n_token - sh->n_draft, n_right = 0, n_known = s->q.n_known;
     enum finish_reason why;
     struct error e;
     bool ended = false, right = true;
@@ -300,6 +330,7 @@ static void take_result(struct engine *en, const struct sched_share *sh, const f
     en->metrics.n_draft_right += n_right;
     if (base + n_right) sched_computed(&en->sched, &s->q, base + n_right);
     draft_learn(&s->draft, sh->n_draft, n_right);
+    s->n_modelled = MIN(s->n_modelled, n_known + n_right);
     s->q.n_draft = 0;
     if (ended)
         finish(en, s, why, why == FINISH_ERROR ? &e : NULL);
@@ -429,6 +460,7 @@ void *engine_main(void *arg)
         if (en->target_ns)
             en->sched.budget =
                 budget_tokens(&en->budget, en->target_ns, en->sched.o.grid, en->lim.max_tokens);
+        if (en->draft_model) ask_draft_model(en);
         run_step(en, sched_plan(&en->sched, clock_ns(), en->share));
         DEBUG_ASSERT(sched_valid(&en->sched));
     }

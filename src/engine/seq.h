@@ -21,6 +21,7 @@ struct seq {
     int64_t         first_ns, last_ns; /* when the first and the last token were chosen */
     struct draft    draft;
     uint32_t        n_draft, n_draft_right;
+    uint32_t        draft_slot, n_modelled; /* of the draft model: its slot plus one (0: none) and what it has read there */
     enum engine_task task;
     enum pooling    pooling;   /* of EMBED and RANK, decided */
     bool            normalize;

@@ -51,6 +51,7 @@ void sleep_begin(struct engine *en)
     en->api->unload(en->model);
     en->kv_mem = NULL;
     en->model = NULL;
+    if (en->draft_model) draft_model_sleep(en->draft_model);
     page_out_weights(en->m);
     LOG(INFO, "engine", "sleep", "kept_blocks=%u", en->saved.n);
 }
@@ -70,6 +71,11 @@ status sleep_end(struct engine *en, struct error *e)
         return s;
     }
     sleep_forget(en);
+    if (en->draft_model && draft_model_wake(en->draft_model, e) != OK) {
+        LOG(ERROR, "engine", "wake", "no draft model any more: %s", e->msg);
+        draft_model_free(en->draft_model);
+        en->draft_model = NULL;
+    }
     LOG(INFO, "engine", "wake", "ms=%.1f", (double)(clock_ns() - start) / 1e6);
     return OK;
 }

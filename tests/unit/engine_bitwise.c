@@ -43,8 +43,9 @@ static struct answer truth[N_REQ];
 struct scene {
     const char *name;
     uint32_t max_seqs, step_tokens, kv_blocks, max_draft, rounds;
-    bool no_cache,
-        predicted; /* predicted: the true answer, with every seventh token wrong and some left out */
+    bool no_cache;
+    bool modelled;  /* guesses of a draft model, which is the same model */
+    bool predicted; /* the true answer, with every seventh token wrong and some left out */
 };
 
 static size_t block_bytes(const struct model_desc *m)
@@ -74,6 +75,7 @@ static struct engine *start(const struct model_desc *m, const struct scene *s)
                                .kv_type = DT_F16,
                                .no_prefix_cache = s->no_cache,
                                .max_draft = s->max_draft,
+                               .draft = s->modelled ? m : NULL,
                                .draft_price = 0.05};
     if (engine_new(&en, m, &o, &e) != OK) fail_msg("%s", e.msg);
     return en;
@@ -113,7 +115,7 @@ static void submit(struct engine *en, uint32_t i, uint32_t n_vocab, bool predict
 
 static void run_alone(const struct model_desc *m)
 {
-    struct engine *en = start(m, &(struct scene){"alone", 1, 256, 0, 0, 1, true, false});
+    struct engine *en = start(m, &(struct scene){"alone", 1, 256, 0, 0, 1, true, false, false});
     for (uint32_t i = 0; i < N_REQ; i++) {
         submit(en, i, m->cfg.n_vocab, false, &truth[i]);
         wait_end(&truth[i]);
@@ -193,7 +195,7 @@ static void run_choices(const struct model_desc *m)
     int32_t prompt[CONTEXT];
     uint64_t id;
     struct engine *en =
-        start(m, &(struct scene){"choices", 3, 256, 0, 0, 1, false, false}); /* not all at once */
+        start(m, &(struct scene){"choices", 3, 256, 0, 0, 1, false, false, false}); /* not all at once */
     struct engine_request r = request(10, m->cfg.n_vocab, prompt, NULL);
     for (uint32_t i = 0; i < N; i++) {
         struct engine_request q = r;
@@ -250,7 +252,8 @@ static void run_constrained(const struct model_desc *m)
         struct error e = {0};
         int32_t prompt[CONTEXT];
         uint64_t id;
-        struct engine *en = start(m, &(struct scene){"constrained", 4, 64, 0, k ? 6 : 0, 1, false, false});
+        struct engine *en =
+            start(m, &(struct scene){"constrained", 4, 64, 0, k ? 6 : 0, 1, false, k == 2, false});
         struct engine_request r = request(3, m->cfg.n_vocab, prompt, a[k]);
         for (uint32_t i = 0; i < 4; i++) answer_init(&a[k][i]);
         r.params.temperature = 0;
@@ -271,16 +274,19 @@ static void run_constrained(const struct model_desc *m)
 }
 
 static const struct scene scenes[] = {
-    {"among sixteen", 16, 256, 0, 0, 1, true, false},
-    {"in pieces", 4, 20, 0, 0, 1, true, false},
-    {"after a cache hit", 16, 64, 0, 0, 3, false, false},
-    {"after preemption", 16, 64, 14, 0, 2, false, false},
-    {"after preemption, more at once", 16, 64, 28, 0, 1, false, false},
-    {"after preemption, computed again", 16, 48, 40, 0, 1, true, false},
-    {"with guesses", 2, 64, 0, 6, 2, false, false},
-    {"with guesses, among sixteen, preempted", 16, 40, 16, 4, 1, true, false},
-    {"with predictions", 2, 64, 0, 12, 1, true, true},
-    {"with predictions, among sixteen", 16, 96, 0, 8, 2, false, true},
+    {"among sixteen", 16, 256, 0, 0, 1, true, false, false},
+    {"in pieces", 4, 20, 0, 0, 1, true, false, false},
+    {"after a cache hit", 16, 64, 0, 0, 3, false, false, false},
+    {"after preemption", 16, 64, 14, 0, 2, false, false, false},
+    {"after preemption, more at once", 16, 64, 28, 0, 1, false, false, false},
+    {"after preemption, computed again", 16, 48, 40, 0, 1, true, false, false},
+    {"with guesses", 2, 64, 0, 6, 2, false, false, false},
+    {"with guesses, among sixteen, preempted", 16, 40, 16, 4, 1, true, false, false},
+    {"with predictions", 2, 64, 0, 12, 1, true, false, true},
+    {"with predictions, among sixteen", 16, 96, 0, 8, 2, false, false, true},
+    {"with a draft model", 3, 64, 0, 6, 2, false, true, false},
+    {"with a draft model, preempted", 16, 40, 16, 4, 1, true, true, false},
+    {"with all of these", 5, 48, 0, 8, 2, false, true, true},
 };
 
 static void all_scenes(const struct model_desc *m)
