@@ -161,6 +161,15 @@ static void check_share(const struct sched_share *sh)
 }
 
 /* Run the planned shares. Returns how many ended. */
+static int64_t computed_ns; /* in sched_computed */
+
+static void computed(struct sched_seq *q, uint32_t n)
+{
+    int64_t start = clock_ns();
+    sched_computed(&w.s, q, n);
+    computed_ns += clock_ns() - start;
+}
+
 static uint32_t run_shares(bool with_drafts)
 {
     uint32_t n_ended = 0, n_tokens = 0, n_rows = 0;
@@ -183,7 +192,7 @@ static uint32_t run_shares(bool with_drafts)
         struct job *j = (struct job *)sh->seq;
         struct sched_seq *q = sh->seq;
         if (!sh->closes) {
-            sched_computed(&w.s, q, sh->n_token);
+            computed(q, sh->n_token);
             continue;
         }
         bool ended = false;
@@ -202,7 +211,7 @@ static uint32_t run_shares(bool with_drafts)
         }
         w.n_draft_tokens += sh->n_draft;
         w.n_accepted += n_right;
-        sched_computed(&w.s, q, MIN(sh->n_token - sh->n_draft + n_right, q->n_known - q->n_computed));
+        computed(q, MIN(sh->n_token - sh->n_draft + n_right, q->n_known - q->n_computed));
         q->n_draft = 0;
         if (ended) {
             assert_int_equal(j->n_out, j->total_out);
@@ -574,28 +583,43 @@ static void siblings_wait_for_a_prefix(void **state)
     world_close();
 }
 
+static int by_value(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* What the scheduler and the pool take of a step in which 256 sequences decode: planning it and taking in
+ * what was computed, with nobody and with three hundred waiting. */
 static void a_step_is_planned_fast(void **state)
 {
-    static struct world *const world = &w;
-    world_open(MAX_BLOCKS,
-               (struct sched_options){.max_seqs = 256, .max_tokens = 512, .max_logits = 512, .grid = 16});
-    for (uint32_t i = 0; i < 256; i++) sched_add(&w.s, &new_job((int32_t)i, 100, 200)->q);
-    for (uint32_t i = 0; i < 90; i++) run_step(false);
-    assert_int_equal(world->s.n_running, 256);
-    int64_t best = INT64_MAX;
-    for (uint32_t i = 0; i < 30; i++) {
-        int64_t t0 = clock_ns();
-        w.n_share = sched_plan(&w.s, w.now_ns, w.share);
-        int64_t took = clock_ns() - t0;
-        best = MIN(best, took);
-        assert_int_equal(w.n_share, 256);
-        kv_copies_done(w.kv);
-        run_shares(false);
+    enum { N_RUN = 256, N_STEP = 80 };
+    static const uint32_t n_waiting[] = {0, 300};
+    for (size_t k = 0; k < COUNT_OF(n_waiting); k++) {
+        int64_t took[N_STEP];
+        world_open(MAX_BLOCKS, (struct sched_options){
+                                   .max_seqs = N_RUN, .max_tokens = 512, .max_logits = 512, .grid = 16});
+        for (uint32_t i = 0; i < N_RUN; i++) sched_add(&w.s, &new_job((int32_t)i, 100, 200)->q);
+        for (uint32_t i = 0; i < 90; i++) run_step(false);
+        for (uint32_t i = 0; i < n_waiting[k]; i++) sched_add(&w.s, &new_job((int32_t)(i % 90), 60, 2)->q);
+        assert_int_equal(w.s.n_running, N_RUN);
+        for (uint32_t i = 0; i < N_STEP; i++) {
+            computed_ns = 0;
+            int64_t t0 = clock_ns();
+            w.n_share = sched_plan(&w.s, w.now_ns, w.share);
+            took[i] = clock_ns() - t0;
+            assert_int_equal(w.n_share, N_RUN);
+            kv_copies_done(w.kv);
+            run_shares(false);
+            took[i] += computed_ns;
+        }
+        qsort(took, N_STEP, sizeof *took, by_value);
+        print_message("  a step of %d sequences, %u waiting: median %.1f us, 90%% below %.1f us\n", N_RUN,
+                      n_waiting[k], (double)took[N_STEP / 2] / 1e3, (double)took[N_STEP * 9 / 10] / 1e3);
+        assert_true(took[0] < 5000000); /* the goal is 100 us; a shared machine may not tell */
+        run_until_idle();
+        world_close();
     }
-    printf("  a step of 256 sequences: %.1f us\n", (double)best / 1e3);
-    assert_true(best < 5000000); /* the goal is 100 us; a shared machine may not tell */
-    run_until_idle();
-    world_close();
 }
 
 int main(void)

@@ -224,7 +224,7 @@ static void operate(uint32_t n_block, uint32_t n_op, bool evicts)
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { MANY = 30000 };
 #else
-enum { MANY = 300000 };
+enum { MANY = 500000 };
 #endif
 
 static void contents_and_counts_in_a_small_pool(void **state)
