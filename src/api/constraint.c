@@ -1,7 +1,6 @@
-#include "api/constraint.h"
+#include "api/constraint_int.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,86 +8,6 @@
 #include "base/log.h"
 
 enum { MAX_ENTRIES = 1024, MAX_THREADS = 16, DEFAULT_BYTES = 256 << 20 };
-
-/* ---- a compiled constraint --------------------------------------------------------------------------- */
-
-/* The vocabulary is shared by the pool and every constraint made with it. */
-struct vocabulary {
-    atomic_uint refs;
-    struct grammar_trie *trie;
-};
-
-struct constraint {
-    atomic_uint refs;
-    struct grammar *grammar;
-    struct vocabulary *v;
-};
-
-static void vocabulary_unref(struct vocabulary *v)
-{
-    if (atomic_fetch_sub(&v->refs, 1) != 1) return;
-    grammar_trie_free(v->trie);
-    free(v);
-}
-
-struct constraint *constraint_ref(struct constraint *c)
-{
-    atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
-    return c;
-}
-
-void constraint_unref(struct constraint *c)
-{
-    if (!c || atomic_fetch_sub(&c->refs, 1) != 1) return;
-    grammar_unref(c->grammar);
-    vocabulary_unref(c->v);
-    free(c);
-}
-
-/* ---- the engine's side ------------------------------------------------------------------------------- */
-
-/* Where one answer stands. Each choice begins with a state of its own: states of one thread share memory. */
-struct position {
-    struct constraint *c;
-    struct grammar_state *state;
-};
-
-static void *position_begin(const void *constraint)
-{
-    struct constraint *c = constraint_ref((struct constraint *)(uintptr_t)constraint);
-    struct position *p = mem_alloc(sizeof *p);
-    *p = (struct position){c, grammar_state_new(c->grammar)};
-    return p;
-}
-
-static void position_free(void *state)
-{
-    struct position *p = state;
-    grammar_state_free(p->state);
-    constraint_unref(p->c);
-    free(p);
-}
-
-static void position_mask(void *state, uint32_t *bits)
-{
-    struct position *p = state;
-    grammar_state_mask(p->state, p->c->v->trie, bits);
-}
-
-static bool position_accept(void *state, int32_t token)
-{
-    struct position *p = state;
-    return grammar_state_accept_token(p->state, p->c->v->trie, token);
-}
-
-struct engine_constraint constraint_engine(const struct constraint *c)
-{
-    return (struct engine_constraint){.state = c,
-                                      .clone = position_begin,
-                                      .free = position_free,
-                                      .mask = position_mask,
-                                      .accept = position_accept};
-}
 
 /* ---- the cache --------------------------------------------------------------------------------------- */
 
@@ -113,7 +32,6 @@ struct entry {
 };
 
 struct constraints {
-    const struct tokenizer *tok;
     struct vocabulary *v;
     size_t max_bytes;
     uint32_t max_queued, n_thread;
@@ -297,8 +215,8 @@ status constraints_new(struct constraints **out, const struct tokenizer *tok,
     struct constraints *p = mem_zalloc(1, sizeof *p);
     p->v = mem_zalloc(1, sizeof *p->v);
     p->v->trie = trie;
+    p->v->tok = tok;
     atomic_init(&p->v->refs, 1);
-    p->tok = tok;
     p->max_bytes = o->max_bytes ? o->max_bytes : DEFAULT_BYTES;
     p->max_queued = o->max_queued ? o->max_queued : 256;
     pthread_mutex_init(&p->lock, NULL);

@@ -49,7 +49,7 @@ struct constraints_options { /* zeros are fine */
     uint32_t n_thread;   /* 0: 2 */
     uint32_t max_queued; /* waiting to be compiled; 0: 256 */
 };
-/* tok is borrowed and must outlive the pool; constraints may outlive both. */
+/* tok is borrowed and must outlive the pool and every constraint; constraints may outlive the pool. */
 status constraints_new(struct constraints **out, const struct tokenizer *tok, const struct constraints_options *o,
                        struct error *e);
 void constraints_free(struct constraints *p); /* what still waits becomes ready with ERR_CANCELLED. NULL is fine */

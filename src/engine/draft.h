@@ -11,7 +11,8 @@
 
 #include "base/base.h"
 
-enum draft_source { DRAFT_CURSOR, DRAFT_LOOKUP, DRAFT_MODEL /* draft_model.h */, DRAFT_N_SOURCE };
+enum draft_source { DRAFT_CURSOR, DRAFT_LOOKUP, DRAFT_MODEL /* draft_model.h */, DRAFT_FORCED /* by a constraint */,
+                    DRAFT_N_SOURCE };
 
 struct draft { /* caller's storage; zeroed never guesses */
     uint32_t  max;      /* guesses at once, at most; 0: none */

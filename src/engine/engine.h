@@ -72,6 +72,8 @@ struct engine_constraint {
     void  (*free)(void *state);
     void  (*mask)(void *state, uint32_t *bits);    /* set the bit of each token that may come, ends of generation too */
     bool  (*accept)(void *state, int32_t token);   /* it was drawn; false ends the request with an error */
+    uint32_t (*forced)(void *state, int32_t *out, uint32_t most); /* tokens, one after the other, that the mask leaves
+                                                      alone: guesses that are right. NULL: unknown */
 };
 
 /* EMBED: one vector of n_embd numbers for the prompt (POOLING_NONE: one for each token). RANK: what the head of a

@@ -256,6 +256,11 @@ static void propose(struct engine *en, struct seq *s)
     uint32_t most = s->draft.max;
     if (!most) return;
     int32_t *out = seq_reserve(s, most); /* first: it may move the tokens */
+    s->q.n_draft = s->constraint.forced ? s->constraint.forced(s->allowed, out, most) : 0;
+    if (s->q.n_draft) {
+        s->draft.last = DRAFT_FORCED;
+        return;
+    }
     s->q.n_draft = draft_propose(&s->draft, s->token, s->q.n_known, most, price_of_guesses(en), out);
 }
 

@@ -65,5 +65,9 @@ uint32_t grammar_trie_words(const struct grammar_trie *t); /* 32-bit words of a 
 void grammar_state_mask(struct grammar_state *s, struct grammar_trie *t, uint32_t *bits);
 /* The bytes of token id; id must be of the tokenizer. */
 bool grammar_state_accept_token(struct grammar_state *s, const struct grammar_trie *t, int32_t id);
+/* Control tokens within forced bytes: how many bytes at text are before one; the token that is written at text, all of
+ * it, and its length there; -1: none. */
+size_t grammar_trie_plain(const char *text, size_t n);
+int32_t grammar_trie_control(const struct grammar_trie *t, const char *text, size_t n, size_t *len);
 
 #endif

@@ -195,6 +195,20 @@ status grammar_trie_new(struct grammar_trie **out, const struct tokenizer *tok, 
     return OK;
 }
 
+size_t grammar_trie_plain(const char *text, size_t n)
+{
+    const char *mark = memchr(text, CONTROL_MARK, n);
+    return mark ? (size_t)(mark - text) : n;
+}
+
+int32_t grammar_trie_control(const struct grammar_trie *t, const char *text, size_t n, size_t *len)
+{
+    const struct control *c = trie_control_at(t, text + 1, n - 1);
+    if (!c || c->eog) return -1;
+    *len = c->n + 1;
+    return c->token;
+}
+
 static void nodes_deinit(struct trie_nodes *t)
 {
     free(t->byte);

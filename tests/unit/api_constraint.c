@@ -147,6 +147,51 @@ static void test_outlives_its_pool(void **state)
     k.free(two);
 }
 
+/* Where the text is forced, the tokenizer's tokens are the only ones, known in advance; the last one is open.
+ */
+static void test_forced_tokens(void **state)
+{
+    struct tokenizer *t = *state;
+    struct constraints *p;
+    struct constraint *c;
+    struct error e;
+    uint32_t bits[64] = {0};
+    int32_t guess[8];
+    size_t n_forced = 0, n_token = 0;
+    struct buf text = {0};
+    assert_int_equal(constraints_new(&p, t, NULL, &e), OK);
+    struct constraint_spec s =
+        spec("json_schema", "{\"type\": \"object\", \"properties\": {\"hello\": {\"const\": \"hello "
+                            "world\"}, \"n\": {\"enum\": [12]}}, "
+                            "\"required\": [\"hello\", \"n\"], \"additionalProperties\": false}");
+    s.options.ordered = true;
+    assert_int_equal(constraints_get(p, &s, &c, NULL, NULL, &e), OK);
+    struct engine_constraint k = constraint_engine(c);
+    void *x = k.clone(k.state);
+    for (;; n_token++) {
+        uint32_t n = k.forced(x, guess, COUNT_OF(guess)), n_bit = 0;
+        int32_t id = -1;
+        size_t len;
+        k.mask(x, bits);
+        for (int32_t i = 0; i < (int32_t)tokenizer_n_vocab(t); i++)
+            if (bits[i >> 5] >> (i & 31) & 1) n_bit++, id = i;
+        assert_true(n_bit > 0);
+        if (n) assert_true(n_bit == 1 && id == guess[0]);
+        n_forced += n > 0;
+        if (tokenizer_is_eog(t, id)) break;
+        const char *piece = tokenizer_piece(t, id, &len);
+        buf_add(&text, piece, len);
+        assert_true(k.accept(x, id));
+    }
+    assert_string_equal(text.data, "{\"hello\": \"hello world\", \"n\": 12}");
+    assert_true(n_forced + 2 >= n_token && n_forced < n_token);
+    buf_deinit(&text);
+    k.free(x);
+    constraint_unref(c);
+    constraint_spec_deinit(&s);
+    constraints_free(p);
+}
+
 static void test_errors_say_where(void **state)
 {
     struct tokenizer *t = *state;
@@ -276,7 +321,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fields),           cmocka_unit_test(test_outlives_its_pool),
         cmocka_unit_test(test_errors_say_where), cmocka_unit_test(test_memory_is_bounded),
-        cmocka_unit_test(test_many_threads),
+        cmocka_unit_test(test_many_threads),     cmocka_unit_test(test_forced_tokens),
     };
     return cmocka_run_group_tests(tests, open_vocab, close_vocab);
 }
