@@ -14,9 +14,9 @@
 
 enum { N_WORKER = 2 };
 
-const struct family *const api_families[] = {
-    &server_family, &openai_family,   &responses_family, &anthropic_family,
-    &ollama_family, &llamacpp_family, &native_family,    NULL};
+const struct family *const api_families[] = {&server_family,   &openai_family,    &responses_family,
+                                             &embed_family,    &anthropic_family, &ollama_family,
+                                             &llamacpp_family, &native_family,    NULL};
 
 bool api_serves(const struct api *a, const char *model)
 {

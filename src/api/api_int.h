@@ -34,7 +34,7 @@ struct family {
     const struct endpoint *row;
     size_t n;
 };
-extern const struct family server_family, openai_family, responses_family, anthropic_family, ollama_family,
+extern const struct family server_family, openai_family, responses_family, embed_family, anthropic_family, ollama_family,
     llamacpp_family, native_family;
 
 struct api {

@@ -112,6 +112,8 @@ bool set_stop_ids(struct parse *p, const char *name, const json_t *v);
 bool set_samplers(struct parse *p, const char *name, const json_t *v);
 bool set_dry_breakers(struct parse *p, const char *name, const json_t *v);
 bool set_prompt(struct parse *p, const char *name, const json_t *v); /* text, ids, or an array of those */
+/* v, or with `many` its n elements, as prompts. */
+bool read_prompts(struct parse *p, const char *name, const json_t *v, bool many, size_t n);
 bool set_messages(struct parse *p, const char *name, const json_t *v); /* OpenAI's; checked */
 bool set_tools(struct parse *p, const char *name, const json_t *v);    /* OpenAI's; checked */
 bool set_constraint(struct parse *p, const char *name, const json_t *v); /* a name that constraint_field knows */

@@ -236,6 +236,25 @@ def test_prefill_and_prediction(client):
     assert guessed.choices[0].message.content == free  # never different
 
 
+def test_embeddings(srv, client):
+    r = client.embeddings.create(model="demo", input=["a dog", "a cat", "the server is fast"])  # asks for base64
+    dog, cat, _ = (d.embedding for d in r.data)
+    assert [d.index for d in r.data] == [0, 1, 2] and len(dog) == len(cat) and dog != cat and r.usage.prompt_tokens > 3
+    assert sum(x * x for x in dog) == pytest.approx(1, abs=1e-5)
+    plain = client.embeddings.create(model="demo", input="a dog", encoding_format="float").data[0].embedding
+    assert plain == pytest.approx(dog, abs=1e-6)
+    short = client.embeddings.create(model="demo", input="a dog", dimensions=8).data[0].embedding
+    assert len(short) == 8 and sum(x * x for x in short) == pytest.approx(1, abs=1e-5)
+    assert short[0] / short[1] == pytest.approx(dog[0] / dog[1], rel=1e-4)
+    many = client.embeddings.create(model="demo", input=[f"text {i}" for i in range(300)])  # more than the queue holds
+    assert len(many.data) == 300
+    for wrong in (dict(input=[]), dict(input="word " * 9000), dict(input="a", dimensions=100000), dict(input="a", encoding_format="int8")):
+        with pytest.raises(openai.BadRequestError):
+            client.embeddings.create(model="demo", **wrong)
+    status, _, body = srv.post("/v1/rerank", {"query": "a", "documents": ["b"]})
+    assert status == 400 and "cannot score" in body["error"]["message"]
+
+
 def test_responses(srv, client):
     first = client.responses.create(model="demo", input="What is Corral?", temperature=0, max_output_tokens=200)
     chat = client.chat.completions.create(model="demo", messages=QUESTION, temperature=0, max_tokens=200)
