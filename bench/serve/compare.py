@@ -5,7 +5,7 @@ usage: compare.py MODEL.gguf [--corral build/corral] [--llama-server PATH] [--ll
                   [--scenes throughput,mixed,turns,open] [--threads 2] [--out FOLDER]
 
 Scenes: `throughput` 16 clients with prompts of 128 and answers of 64 tokens; `mixed` 16 clients, most with prompts of
-32 tokens and some with 1500; `turns` conversations behind a long prefix that all share; `open` requests that arrive at
+32 tokens and some with 1000; `turns` conversations behind a long prefix that all share; `open` requests that arrive at
 random. In `turns` corral also runs without its prefix cache. Servers are started once and answer one after the other,
 round by round; the table has medians over rounds and ratios to corral's.
 """
@@ -24,10 +24,10 @@ import load
 
 SCENES = {
     "throughput": ["--closed", "16", "--requests", "32", "--prompt", "128", "--output", "64"],
-    "mixed": ["--closed", "16", "--requests", "40", "--prompt", "mix:32*0.8,1500*0.2", "--output", "32"],
-    "turns": ["--closed", "4", "--requests", "24", "--turns", "6", "--prefix", "1024", "--prompt", "48", "--turn-tokens", "64",
+    "mixed": ["--closed", "16", "--requests", "32", "--prompt", "mix:32*0.8,1000*0.2", "--output", "32"],
+    "turns": ["--closed", "2", "--requests", "12", "--turns", "4", "--prefix", "768", "--prompt", "32", "--turn-tokens", "32",
               "--output", "16"],
-    "open": ["--open", "0.8", "--requests", "32", "--prompt", "lognormal:160:0.8", "--output", "lognormal:48:0.6"],
+    "open": ["--open", "0.5", "--requests", "20", "--prompt", "lognormal:160:0.8", "--output", "lognormal:48:0.6"],
 }
 CONTEXT, PARALLEL = 4096, 16
 
