@@ -45,6 +45,7 @@ static void add_engine(struct buf *b, const struct api *a, const struct http_exc
 {
     buf_adds(b, ",\"model\":");
     render_str(b, a->o.model);
+    buf_adds(b, s->asleep ? ",\"asleep\":true" : ",\"asleep\":false");
     buf_addf(b,
              ",\"running\":%u,\"queued\":%u,\"max_context\":%u,\"kv_blocks\":%u,\"kv_blocks_free\":%u,"
              "\"last_step_age_s\":",

@@ -196,6 +196,8 @@ static const struct endpoint endpoints[] = {
     {"POST", "/tokenize", llamacpp_tokenize, &llamacpp_tokenize_fields, "A text's tokens", HTTP_BODY_WHOLE, HTTP_ROLE_USER},
     {"POST", "/detokenize", llamacpp_detokenize, &llamacpp_detokenize_fields, "The text of tokens", HTTP_BODY_WHOLE, HTTP_ROLE_USER},
     {"POST", "/apply-template", llamacpp_apply_template, &llamacpp_template_fields, "The prompt that a conversation makes", HTTP_BODY_WHOLE, HTTP_ROLE_USER},
+    {"POST", "/embedding", llamacpp_embedding, &llamacpp_embedding_fields, "Texts as vectors", HTTP_BODY_WHOLE, HTTP_ROLE_USER},
+    {"POST", "/embeddings", llamacpp_embedding, &llamacpp_embedding_fields, "The same", HTTP_BODY_WHOLE, HTTP_ROLE_USER},
     {"GET", "/props", llamacpp_props, .summary = "The server's settings"},
     {"GET", "/slots", llamacpp_slots, .summary = "What is running"},
     {"GET", "/lora-adapters", llamacpp_adapters, .summary = "Adapters: none"},

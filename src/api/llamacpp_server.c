@@ -1,4 +1,5 @@
 /* /props, /slots, /lora-adapters and llama.cpp's own /health. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "api/llamacpp.h"
@@ -56,32 +57,55 @@ void llamacpp_props(struct http_exchange *x, void *user)
     add_caps(&b, chat_format_caps(a->o.chat));
     add_token_text(&b, "bos_token", a, tokenizer_bos(a->o.tok));
     add_token_text(&b, "eos_token", a, tokenizer_eos(a->o.tok));
-    buf_adds(&b, "\"build_info\":\"corral " CORRAL_VERSION "\",\"is_sleeping\":false}");
+    buf_adds(&b, "\"build_info\":\"corral " CORRAL_VERSION "\",\"is_sleeping\":");
+    buf_adds(&b, st.asleep ? "true}" : "false}");
     http_reply(x, 200, "application/json", b.data, b.n);
     buf_deinit(&b);
     request_deinit(&defaults);
 }
 
-/* Sequences are not tied to slots here: as many as run are shown as busy. */
+/* Sequences are not tied to slots here: those that run are shown as slots, then free ones up to --parallel.
+ */
+static void add_slot(struct buf *b, uint32_t id, uint32_t n_ctx, const struct engine_seq_view *s)
+{
+    buf_addf(b, "%s{\"id\":%u,\"n_ctx\":%u,\"speculative\":%s,\"is_processing\":%s", id ? "," : "", id, n_ctx,
+             s && s->n_draft ? "true" : "false", s ? "true" : "false");
+    if (s) {
+        uint32_t n_decoded = s->n_known - MIN(s->n_known, s->n_prompt);
+        buf_addf(b,
+                 ",\"id_task\":%llu,\"n_prompt_tokens\":%u,\"n_prompt_tokens_processed\":%u,"
+                 "\"n_prompt_tokens_cache\":%u,\"next_token\":[{\"has_next_token\":true,\"n_remain\":%u,"
+                 "\"n_decoded\":%u}]",
+                 (unsigned long long)s->id, s->n_prompt, MIN(s->n_computed, s->n_prompt), s->n_cached,
+                 s->max_known - MIN(s->max_known, s->n_known), n_decoded);
+    }
+    buf_addc(b, '}');
+}
+
 void llamacpp_slots(struct http_exchange *x, void *user)
 {
     const struct api *a = user;
+    struct engine_seq_view *view = mem_zalloc(ENGINE_MAX_VIEW, sizeof *view);
+    size_t n = engine_view(a->o.engine, view, ENGINE_MAX_VIEW);
+    uint32_t n_slot = 0;
     struct engine_stats st;
     struct buf b = {0};
     engine_stats(a->o.engine, &st);
-    if (strstr(http_query(x), "fail_on_no_slot=1") && st.n_running >= a->o.max_seqs) {
+    buf_addc(&b, '[');
+    for (size_t i = 0; i < n; i++)
+        if (view[i].running) add_slot(&b, n_slot++, st.max_context, &view[i]);
+    bool full = n_slot >= a->o.max_seqs;
+    while (n_slot < a->o.max_seqs) add_slot(&b, n_slot++, st.max_context, NULL);
+    buf_addc(&b, ']');
+    if (full && strstr(http_query(x), "fail_on_no_slot=1")) {
         struct fault f;
         refuse(&f, 503, "unavailable", NULL, "no slot available");
         reply_fault(x, &llamacpp_renderer, &f);
-        return;
+    } else {
+        http_reply(x, 200, "application/json", b.data, b.n);
     }
-    buf_addc(&b, '[');
-    for (uint32_t i = 0; i < a->o.max_seqs; i++)
-        buf_addf(&b, "%s{\"id\":%u,\"n_ctx\":%u,\"speculative\":false,\"is_processing\":%s}", i ? "," : "", i,
-                 st.max_context, i < st.n_running ? "true" : "false");
-    buf_addc(&b, ']');
-    http_reply(x, 200, "application/json", b.data, b.n);
     buf_deinit(&b);
+    free(view);
 }
 
 void llamacpp_adapters(struct http_exchange *x, void *user)

@@ -18,6 +18,10 @@ bool ollama_serves(const struct api *api, const char *model);
 void ollama_add_time(struct buf *out, int64_t s, long ns);
 void ollama_error(const struct fault *f, struct buf *out);
 
+/* Setters of fields that all calls have. */
+bool ollama_set_model(struct parse *p, const char *name, const json_t *v);
+bool ollama_set_keep_alive(struct parse *p, const char *name, const json_t *v);
+
 extern const struct renderer ollama_chat, ollama_generate;
 
 /* ollama_models.c */
@@ -28,5 +32,10 @@ void ollama_version(struct http_exchange *x, void *api);
 void ollama_root(struct http_exchange *x, void *api);
 void ollama_no_store(struct http_exchange *x, void *api); /* create, copy, delete, pull, push, blobs */
 extern const struct field_table ollama_show_fields;
+
+/* ollama_embed.c */
+void ollama_embed(struct http_exchange *x, void *api);
+void ollama_embeddings(struct http_exchange *x, void *api);
+extern const struct field_table ollama_embed_fields, ollama_embeddings_fields;
 
 #endif

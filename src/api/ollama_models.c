@@ -72,7 +72,8 @@ void ollama_tags(struct http_exchange *x, void *user)
     buf_deinit(&b);
 }
 
-/* What is loaded stays: it expires in a hundred years, which Ollama says for keep_alive -1. */
+/* When the model will sleep is not known before: it is said to stay for a hundred years, as Ollama says for
+ * keep_alive -1. Asleep it is not listed. */
 void ollama_ps(struct http_exchange *x, void *user)
 {
     enum { DAY_S = 86400, FOR_EVER_DAYS = 36500 };
@@ -81,27 +82,23 @@ void ollama_ps(struct http_exchange *x, void *user)
     struct buf b = {0};
     engine_stats(a->o.engine, &st);
     buf_adds(&b, "{\"models\":[");
-    add_model(&b, a, a->o.model);
-    buf_adds(&b, ",\"expires_at\":");
-    ollama_add_time(&b, (int64_t)time(NULL) + (int64_t)FOR_EVER_DAYS * DAY_S, 0);
-    buf_addf(&b, ",\"size_vram\":0,\"context_length\":%u}]}", st.max_context);
+    if (!st.asleep) {
+        add_model(&b, a, a->o.model);
+        buf_adds(&b, ",\"expires_at\":");
+        ollama_add_time(&b, (int64_t)time(NULL) + (int64_t)FOR_EVER_DAYS * DAY_S, 0);
+        buf_addf(&b, ",\"size_vram\":0,\"context_length\":%u}", st.max_context);
+    }
+    buf_adds(&b, "]}");
     http_reply(x, 200, "application/json", b.data, b.n);
     buf_deinit(&b);
 }
 
 /* ---- show -------------------------------------------------------------------------------------------- */
 
-static bool set_name(struct parse *p, const char *name, const json_t *v)
-{
-    const char *model = json_string_value(v);
-    return (model && ollama_serves(p->api, model)) ||
-           refuse(p->f, 404, "model_not_found", name, "model '%.100s' not found", model ? model : "");
-}
-
 // clang-format off
 static const struct field show_rows[] = {
-    {"model", FIELD_TEXT, .set = set_name},
-    {"name", FIELD_TEXT, .set = set_name, .help = "the older name of model"},
+    {"model", FIELD_TEXT, .set = ollama_set_model},
+    {"name", FIELD_TEXT, .set = ollama_set_model, .help = "the older name of model"},
     {"verbose", FIELD_FLAG, .def = "false", .help = "arrays of the metadata too, and the tensors"},
 };
 // clang-format on

@@ -31,7 +31,7 @@ bool ollama_serves(const struct api *api, const char *model)
     return false;
 }
 
-static bool set_name(struct parse *p, const char *name, const json_t *v)
+bool ollama_set_model(struct parse *p, const char *name, const json_t *v)
 {
     const char *model = json_string_value(v);
     if (!model || !*model) return refuse(p->f, 400, "invalid_value", name, "model is required");
@@ -86,12 +86,16 @@ static bool set_think(struct parse *p, const char *name, const json_t *v)
                   p->api->o.model);
 }
 
-static bool set_keep_alive(struct parse *p, const char *name, const json_t *v)
+/* The model sleeps after so much time without work: its memory is free then, and the next request loads it
+ * again. */
+bool ollama_set_keep_alive(struct parse *p, const char *name, const json_t *v)
 {
     int64_t ns;
-    return ollama_duration(v, &ns) ||
-           refuse(p->f, 400, "invalid_value", name,
-                  "keep_alive must be a number of seconds or a duration such as \"5m\" or \"-1s\"");
+    if (!ollama_duration(v, &ns))
+        return refuse(p->f, 400, "invalid_value", name,
+                      "keep_alive must be a number of seconds or a duration such as \"5m\" or \"-1s\"");
+    engine_keep_alive(p->api->o.engine, ns);
+    return true;
 }
 
 static bool set_images(struct parse *p, const char *name, const json_t *v)
@@ -132,12 +136,12 @@ static const struct field option_rows[] = {
 static const struct field_table option_fields = {"OllamaOptions", option_rows, COUNT_OF(option_rows), &sampling_fields};
 
 static const struct field common_rows[] = {
-    {"model", FIELD_ANY, .set = set_name, .schema = "\"type\":\"string\"", .required = true},
+    {"model", FIELD_ANY, .set = ollama_set_model, .schema = "\"type\":\"string\"", .required = true},
     {"options", FIELD_OBJECT, .sub = &option_fields},
     {"stream", FIELD_FLAG, 0, 0, AT(stream), .def = "true"},
     {"format", FIELD_ANY, .set = set_constraint, .schema = "\"type\":[\"string\",\"object\"]", .help = "\"json\", or a JSON schema"},
     {"think", FIELD_ANY, .set = set_think, .schema = "\"type\":[\"boolean\",\"string\"]"},
-    {"keep_alive", FIELD_ANY, .set = set_keep_alive, .schema = "\"type\":[\"string\",\"number\"]", .help = "checked; the model stays as long as the server"},
+    {"keep_alive", FIELD_ANY, .set = ollama_set_keep_alive, .schema = "\"type\":[\"string\",\"number\"]", .help = "idle time after which the model sleeps, for all: \"5m\", seconds, 0: at once, negative: never"},
     {"logprobs", FIELD_FLAG, 0, 0, AT(logprobs), .def = "false"},
     {"top_logprobs", FIELD_COUNT, 0, REQUEST_MAX_TOP, AT(params.n_logprobs), .def = "0"},
     {"truncate", FIELD_FLAG, .use = FIELD_ACCEPTED, .help = "a prompt that is too long is refused, never cut"},
@@ -200,15 +204,6 @@ static bool as_conversation(const struct api *api, struct request *r, const char
     return conversation_check(&p, "prompt", messages);
 }
 
-static bool encode_gap(const struct api *api, struct request *r, struct fault *f)
-{
-    const struct fim_text t = {.prefix = r->prompt[0].text,
-                               .n_prefix = r->prompt[0].n,
-                               .suffix = r->suffix,
-                               .n_suffix = strlen(r->suffix)};
-    return fim_encode(api, &t, &r->prompt[0].ids, f);
-}
-
 static const char *text_field(const struct request *r, const char *name)
 {
     const char *s = json_string_value(json_object_get(r->body, name));
@@ -225,10 +220,7 @@ static bool read_prompt(const struct api *api, struct request *r, struct fault *
         return refuse(f, 400, "invalid_value", "raw",
                       "raw mode does not support template, system, or context");
     if (!raw && !r->suffix && !as_conversation(api, r, prompt ? prompt : "", system, f)) return false;
-    if (r->suffix) {
-        if (!fim_supported(api, f)) return false;
-        r->encode = encode_gap;
-    }
+    if (r->suffix && !fim_supported(api, f)) return false;
     request_add_prompts(r, 1);
     r->prompt[0].text = prompt ? prompt : "";
     r->prompt[0].n = strlen(r->prompt[0].text);
@@ -303,6 +295,8 @@ static void complete(struct http_exchange *x, void *user)
 static const struct endpoint endpoints[] = {
     {"POST", "/api/chat", chat, &chat_fields, "Answer a conversation", HTTP_BODY_WHOLE, HTTP_ROLE_USER},
     {"POST", "/api/generate", complete, &generate_fields, "Answer a prompt", HTTP_BODY_WHOLE, HTTP_ROLE_USER},
+    {"POST", "/api/embed", ollama_embed, &ollama_embed_fields, "Texts as vectors", HTTP_BODY_WHOLE, HTTP_ROLE_USER},
+    {"POST", "/api/embeddings", ollama_embeddings, &ollama_embeddings_fields, "A text as a vector, the older call", HTTP_BODY_WHOLE, HTTP_ROLE_USER},
     {"GET", "/api/tags", ollama_tags, .summary = "The models"},
     {"GET", "/api/ps", ollama_ps, .summary = "The models that are loaded"},
     {"POST", "/api/show", ollama_show, &ollama_show_fields, "What a model is", HTTP_BODY_WHOLE, HTTP_ROLE_USER},

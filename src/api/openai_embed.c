@@ -1,5 +1,4 @@
 /* POST /v1/embeddings, and rerank as Jina, vLLM and llama.cpp's server have it. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,15 +41,6 @@ static const struct field embed_rows[] = {
 // clang-format on
 static const struct field_table embed_fields = {"EmbeddingsRequest", embed_rows, COUNT_OF(embed_rows), NULL};
 
-/* The first n numbers of a vector, as a vector of length 1. */
-static void shorten(float *v, uint32_t n)
-{
-    double sum = 0;
-    for (uint32_t i = 0; i < n; i++) sum += (double)v[i] * (double)v[i];
-    float scale = sum > 0 ? (float)(1 / sqrt(sum)) : 0;
-    for (uint32_t i = 0; i < n; i++) v[i] *= scale;
-}
-
 static void add_count(struct buf *out, const struct vectors *v)
 {
     buf_addf(out, "\"usage\":{\"prompt_tokens\":%llu,\"total_tokens\":%llu}",
@@ -65,7 +55,7 @@ static void embed_render(const struct vectors *v, struct buf *out)
     buf_adds(out, ",\"data\":[");
     for (uint32_t i = 0; i < v->req.n_prompt; i++) {
         uint32_t n = v->of[i].n;
-        if (x->dimensions && x->dimensions < n) shorten(v->of[i].v, n = x->dimensions);
+        if (x->dimensions && x->dimensions < n) vector_shorten(v->of[i].v, n = x->dimensions);
         buf_addf(out, "%s{\"object\":\"embedding\",\"index\":%u,\"embedding\":", i ? "," : "", i);
         if (x->base64)
             vector_base64(out, v->of[i].v, n);

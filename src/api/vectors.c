@@ -1,5 +1,6 @@
 #include "api/vectors.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -254,6 +255,14 @@ bool vectors_encode(const struct api *api, struct request *r, struct fault *f)
         if (p->text && tokenizer_adds_eos(t) && tokenizer_eos(t) >= 0) tok_ids_add(&p->ids, tokenizer_eos(t));
     }
     return true;
+}
+
+void vector_shorten(float *v, uint32_t n)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < n; i++) sum += (double)v[i] * (double)v[i];
+    float scale = sum > 0 ? (float)(1 / sqrt(sum)) : 0;
+    for (uint32_t i = 0; i < n; i++) v[i] *= scale;
 }
 
 void vector_json(struct buf *out, const float *v, uint32_t n)

@@ -34,6 +34,8 @@ void vectors_run(struct http_exchange *x, const struct api *api, const struct re
 bool set_inputs(struct parse *p, const char *name, const json_t *v);
 /* For request.encode of texts to embed: an end token behind each where the model wants one. */
 bool vectors_encode(const struct api *api, struct request *r, struct fault *f);
+/* Scale the first n numbers to a vector of length 1. */
+void vector_shorten(float *v, uint32_t n);
 /* Numbers as JSON, or as base64 of 32-bit floats (little-endian). */
 void vector_json(struct buf *out, const float *v, uint32_t n);
 void vector_base64(struct buf *out, const float *v, uint32_t n);

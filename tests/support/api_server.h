@@ -48,6 +48,7 @@ static struct {
     struct sample_params params;
     int32_t prompt[4096];
     uint32_t n_prompt, max_tokens, n_choice;
+    int64_t keep_alive_ns;
     struct sample_bias bias[8];
 } script;
 
@@ -147,6 +148,14 @@ void engine_stats(const struct engine *en, struct engine_stats *out)
                                  .max_context = CONTEXT,
                                  .n_kv_block = 13,
                                  .n_kv_free = 12};
+}
+void engine_keep_alive(struct engine *en, int64_t ns)
+{
+    script.keep_alive_ns = ns;
+}
+size_t engine_view(const struct engine *en, struct engine_seq_view *out, size_t max)
+{
+    return 0;
 }
 void engine_metrics(const struct engine *en, struct engine_metrics *out)
 {

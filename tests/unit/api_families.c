@@ -91,6 +91,10 @@ static void refusals(void **state)
         {"/detokenize", "{\"tokens\":[-1]}", 400, "tokens"},
         {"/apply-template", "{\"messages\":[]}", 400, "messages"},
 
+        {"/api/embed", "{\"model\":\"tiny\",\"input\":5}", 400, "input"},
+        {"/api/embed", "{\"model\":\"no\",\"input\":\"x\"}", 404, "model 'no' not found"},
+        {"/embedding", "{}", 400, "'content' is missing"},
+
         {"/chat", "{}", 400, "'messages' or 'message'"},
         {"/chat", "{\"message\":\"x\",\"session_id\":\"a b\"}", 400, "session_id"},
         {"/chat", "{\"message\":\"x\",\"max_history\":0}", 400, "max_history"},
@@ -268,6 +272,9 @@ static void parameters(void **state)
                 script.params.repeat_penalty == 1.5f);
     assert_int_equal(script.max_tokens, 7);
     assert_non_null(strstr(answer, "X-Corral-Ignored: options.num_ctx"));
+    assert_int_equal(script.keep_alive_ns, 0);
+    post("/api/generate", "{\"model\":\"tiny\",\"keep_alive\":\"1m30s\"}", &code);
+    assert_int_equal(script.keep_alive_ns, (int64_t)90 * 1000000000);
     post("/v1/messages", "{" HI "}", &code);
     assert_int_equal(script.max_tokens, 4096);
     post("/completion", "{\"prompt\":\"x\",\"n_predict\":-1}", &code);

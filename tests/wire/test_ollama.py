@@ -1,5 +1,6 @@
 """The official ollama client against corral serve and the demo model."""
 import json
+import time
 import urllib.request
 
 import server as wire
@@ -104,7 +105,27 @@ def test_tools_in_the_prompt(client):
 def test_load_and_unload(srv, client):
     assert client.generate("demo").done_reason == "load"
     assert client.chat("demo", [], keep_alive=0).done_reason == "unload"
-    assert client.chat("demo", [], keep_alive="5m").done_reason == "load"
+    end = time.monotonic() + 20
+    while client.ps().models:  # it sleeps
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert client.list().models and client.generate("demo", "x", options=CALM, keep_alive="5m").eval_count > 0
+    assert client.ps().models  # awake, and stays so
+
+
+def test_embed(client):
+    two = client.embed("demo", ["Hello", "World"])
+    assert len(two.embeddings) == 2 and two.prompt_eval_count > 0
+    assert all(abs(sum(x * x for x in v) - 1) < 1e-3 for v in two.embeddings)
+    one = client.embed("demo", "Hello").embeddings
+    assert list(one[0]) == pytest.approx(list(two.embeddings[0]), abs=1e-5)
+    short = client.embed("demo", "Hello", dimensions=8).embeddings[0]
+    assert len(short) == 8 and abs(sum(x * x for x in short) - 1) < 1e-3
+    assert client.embed("demo", []).embeddings == []
+    old = client.embeddings("demo", "Hello").embedding
+    assert len(old) == len(one[0]) and old[0] * one[0][0] > 0
+    with pytest.raises(ollama.ResponseError, match="1024"):
+        client.embed("demo", "word " * 3000)
 
 
 def test_errors(srv, client):
