@@ -261,17 +261,13 @@ const struct generator openai_text_generator = {"/v1/completions", text_init, &t
 
 /* ---- handlers ---------------------------------------------------------------------------------------- */
 
-static void chat_completions(struct http_exchange *x, void *user)
+static void chat_completions(struct http_exchange *x, void *api)
 {
-    const struct api *api = user;
-    struct request r;
-    struct fault f;
-    request_init(&r);
-    if (request_read(&r, api, &openai_chat_fields, x, &f) && chat_check(&r, api, &f))
-        generate(x, api, &openai_chat, &r);
-    else
-        reply_fault(x, &openai_chat, &f);
-    request_deinit(&r);
+    generator_serve(x, api, &openai_chat_generator);
+}
+static void completions(struct http_exchange *x, void *api)
+{
+    generator_serve(x, api, &openai_text_generator);
 }
 
 bool openai_count_tokens(const struct api *api, struct request *r, struct buf *out, struct fault *f)
@@ -291,20 +287,6 @@ static void input_tokens(struct http_exchange *x, void *user)
         task_run(x, api, &openai_chat, &r, openai_count_tokens);
     else
         reply_fault(x, &openai_chat, &f);
-    request_deinit(&r);
-}
-
-static void completions(struct http_exchange *x, void *user)
-{
-    const struct api *api = user;
-    struct request r;
-    struct fault f;
-    request_init(&r);
-    r.max_tokens = 16; /* OpenAI's default */
-    if (request_read(&r, api, &text_fields, x, &f) && text_check(&r, api, &f))
-        generate(x, api, &openai_completion, &r);
-    else
-        reply_fault(x, &openai_completion, &f);
     request_deinit(&r);
 }
 
