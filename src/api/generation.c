@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "api/constraint_chat.h"
 #include "api/workers.h"
 #include "base/clock.h"
 #include "base/rng.h"
@@ -177,18 +178,51 @@ static void on_constraint(void *user, struct constraint *c, const struct error *
     generation_unref(g);
 }
 
+static bool any_strict(const json_t *tools)
+{
+    for (size_t i = 0; i < json_array_size(tools); i++)
+        if (json_is_true(json_object_get(json_object_get(json_array_get(tools, i), "function"), "strict")))
+            return true;
+    return false;
+}
+
+/* In a conversation the constraint is on what follows the reasoning, and calls have one of their own: they
+ * cannot come out malformed. Where a model's way of calling cannot be constrained, it is not, unless the
+ * client insists. */
+static status constrain_answer(struct request *r, const struct api *api, struct error *e)
+{
+    const struct answer_shape shape = {.caps = chat_format_caps(api->o.chat),
+                                       .tools = r->chat.tools,
+                                       .calls = !r->chat.tools || r->tool_choice == TOOLS_NONE
+                                                    ? ANSWER_NO_CALLS
+                                                : r->tool_choice == TOOLS_AUTO ? ANSWER_MAY_CALL
+                                                                               : ANSWER_MUST_CALL,
+                                       .only = r->tool_choice == TOOLS_NAMED ? r->tool : NULL,
+                                       .parallel = !r->one_call,
+                                       .think_open = r->think_open};
+    if (!r->parse_answer || r->chat.continue_last) return OK;
+    status s = constraint_for_answer(&r->constraint, &shape, e);
+    bool free = s == ERR_UNSUPPORTED && shape.calls == ANSWER_MAY_CALL && !r->constraint.kind &&
+                !any_strict(r->chat.tools);
+    if (s != OK && !r->constraint.field) r->constraint.field = "tools";
+    return free ? OK : s;
+}
+
 /* True: done, for better or worse. False: on_constraint will be called. */
 static bool prepare(struct generation *g)
 {
     struct error e;
     if (!request_encode(&g->req, g->api, &g->fault)) {
         g->refused = true;
+    } else if (constrain_answer(&g->req, g->api, &e) != OK) {
+        refuse_constraint(g, &e);
     } else if (g->req.constraint.kind) {
+        struct constraint *c;
         atomic_fetch_add(&g->refs, 1); /* on_constraint's */
-        status s =
-            constraints_get(g->api->constraints, &g->req.constraint, &g->req.compiled, on_constraint, g, &e);
-        if (s == OK && !g->req.compiled) return false;
-        if (s != OK) refuse_constraint(g, &e);
+        status code = constraints_get(g->api->constraints, &g->req.constraint, &c, on_constraint, g, &e);
+        if (code == OK && !c) return false;
+        g->req.compiled = c;
+        if (code != OK) refuse_constraint(g, &e);
         generation_unref(g);
     }
     prepared(g);
@@ -205,9 +239,8 @@ static void prepare_on_worker(void *user)
 void generation_start(struct generation *g)
 {
     g->phase = GENERATION_PREPARING;
-    if (!g->req.constraint.kind && g->req.body_bytes <= SHORT_BODY) {
-        prepare(g);
-        http_waker_fire(g->waker);
+    if (g->req.body_bytes <= SHORT_BODY) {
+        if (prepare(g)) http_waker_fire(g->waker);
         return;
     }
     atomic_fetch_add(&g->refs, 1);

@@ -202,6 +202,25 @@ def test_tools(client):
     assert not none.message.tool_calls and none.message.content
 
 
+def test_tool_choice(client):
+    strict = {"name": "add", "strict": True, "parameters": {
+        "type": "object", "properties": {"a": {"type": "integer"}, "b": {"enum": [1, 2]}}, "required": ["a", "b"], "additionalProperties": False}}
+    args = dict(model="demo", messages=QUESTION, tools=[{"type": "function", "function": f} for f in (WEATHER, strict)], temperature=0, max_tokens=200)
+    for choice, names in (("required", {"get_weather", "add"}), ({"type": "function", "function": {"name": "add"}}, {"add"}),
+                          ({"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [{"type": "function", "function": {"name": "get_weather"}}]}}, {"get_weather"})):
+        r = client.chat.completions.create(tool_choice=choice, parallel_tool_calls=False, **args).choices[0]
+        assert r.finish_reason == "tool_calls" and len(r.message.tool_calls) == 1, r
+        call = r.message.tool_calls[0].function
+        assert call.name in names
+        if call.name == "add":
+            values = json.loads(call.arguments)
+            assert set(values) == {"a", "b"} and isinstance(values["a"], int) and values["b"] in (1, 2)
+    assert client.chat.completions.create(**args).choices[0].message.content  # auto: the model is free not to call
+    with pytest.raises(openai.BadRequestError) as e:
+        client.chat.completions.create(tool_choice={"type": "function", "function": {"name": "nothing"}}, **args)
+    assert e.value.param == "tool_choice"
+
+
 def test_parse(client):
     class Point(pydantic.BaseModel):
         x: int
