@@ -9,10 +9,8 @@
 
 #include "text/stream.h"
 
-/* From the engine's thread to ours. The semaphore counts "something happened", from the engine or from a
- * signal handler, for which a condition variable would not be safe. */
+/* From the engine's thread to ours, guarded by inbox_lock. */
 struct inbox {
-    pthread_mutex_t lock;
     int32_t *token;
     size_t n, cap, n_taken;
     bool ended;
