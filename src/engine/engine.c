@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "engine/best_of.h"
 #include "engine/engine_int.h"
 #include "engine/sleep.h"
 
@@ -189,14 +190,21 @@ static status new_choices(const struct engine *en, const struct engine_request *
     return OK;
 }
 
-status engine_submit(struct engine *en, const struct engine_request *r, uint64_t *id, struct error *e)
+status engine_submit(struct engine *en, const struct engine_request *given, uint64_t *id, struct error *e)
 {
     enum { MAX_CHOICES = 1024 };
+    struct engine_request with_best = *given, *r = &with_best;
+    struct best_of *best = NULL;
     struct seq *s = NULL;
     status st = OK;
-    uint32_t n = MAX(r->n, 1u);
+    uint32_t n = MAX(MAX(r->n, 1u), r->best_of);
     if (n > MAX_CHOICES) return fail(e, ERR_ARG, "%u choices are more than %u", n, MAX_CHOICES);
-    TRY(new_choices(en, r, &s, e));
+    if (r->best_of > MAX(r->n, 1u)) best = best_of_new(en, r);
+    st = new_choices(en, r, &s, e);
+    if (st != OK) {
+        best_of_free(best);
+        return st;
+    }
     pthread_mutex_lock(&en->lock);
     if (en->stop) {
         st = fail(e, ERR_CANCELLED, "the engine is stopping");
@@ -206,6 +214,7 @@ status engine_submit(struct engine *en, const struct engine_request *r, uint64_t
                   en->max_queue);
     } else {
         *id = en->next_id;
+        if (best) best_of_set_id(best, *id);
         s->q.id = en->next_id++;
         for (struct seq *kid = s->kids; kid; kid = kid->next) kid->q.id = en->next_id++;
         en->n_waiting += n;
@@ -214,7 +223,10 @@ status engine_submit(struct engine *en, const struct engine_request *r, uint64_t
         pthread_cond_signal(&en->wake);
     }
     pthread_mutex_unlock(&en->lock);
-    if (st != OK) free_list(s);
+    if (st != OK) {
+        free_list(s);
+        best_of_free(best);
+    }
     return st;
 }
 

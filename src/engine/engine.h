@@ -93,6 +93,8 @@ struct engine_request {
     void          *user;
     uint32_t       n;         /* choices of one prompt, which is computed once; 0: one. Choice i has the id of the
                                  request plus i, params.choice plus i, and an END of its own */
+    uint32_t       best_of;   /* more than n: so many are generated, and the n with the highest mean log-probability of
+                                 their tokens are sent, in that order, when all have ended. Cancelling one cancels all */
     int32_t        priority;  /* -8 .. 7, lower is more urgent; 0 is normal */
     uint64_t       tenant;    /* who shares fairly with whom */
     uint64_t       cache_salt; /* prefixes are shared among equal salts only */
