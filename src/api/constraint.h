@@ -58,6 +58,7 @@ void constraints_free(struct constraints *p); /* what still waits becomes ready 
 typedef void (*constraint_ready)(void *user, struct constraint *c, const struct error *e);
 /* OK with *out set: it was there already, `ready` is not called. OK with *out NULL: `ready` will be called once, maybe
  * before this returns. Otherwise it will not. ready NULL: wait for it here.
+ * `ready` must not write where out points.
  * ERR_BUSY: too many wait (503). ERR_ARG, ERR_UNSUPPORTED, ERR_LIMIT: the message has the place, as a JSON pointer
  * into the schema or a line of the grammar (400). What failed once is remembered too. */
 status constraints_get(struct constraints *p, const struct constraint_spec *s, struct constraint **out,

@@ -222,7 +222,7 @@ static json_t *either(json_t *a, json_t *b) /* takes both */
 static json_t *after_thought(const struct answer_shape *a, json_t *body)
 {
     const struct chat_caps *c = a->caps;
-    if (!c->thinks || !*c->think_end) return body;
+    if (!c->thinks || !*c->think_end || (a->think == CHAT_THINK_OFF && !a->think_open)) return body;
     json_t *thought = tag(a->think_open ? "" : c->think_begin, with_type("any_text"), c->think_end);
     json_t *all =
         json_pack("{s:s, s:[o, o, O]}", "type", "sequence", "elements", thought, regex("[ \\n]{0,8}"), body);

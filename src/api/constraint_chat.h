@@ -19,6 +19,7 @@ struct answer_shape {
     const char *only;           /* MUST_CALL: this function; NULL: any */
     bool parallel;              /* several calls in one answer */
     bool think_open;            /* from chat_encode: the answer begins within reasoning */
+    enum chat_think think;      /* OFF: unless it does so, there is none */
 };
 /* s, which may hold a constraint on the content already, becomes that of the whole answer; it stays as it is where
  * there is nothing to add. Arguments are held to their schemas exactly where a tool says "strict": true; else what

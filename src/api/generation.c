@@ -199,7 +199,8 @@ static status constrain_answer(struct request *r, const struct api *api, struct 
                                                                                : ANSWER_MUST_CALL,
                                        .only = r->tool_choice == TOOLS_NAMED ? r->tool : NULL,
                                        .parallel = !r->one_call,
-                                       .think_open = r->think_open};
+                                       .think_open = r->think_open,
+                                       .think = r->chat.think};
     if (!r->parse_answer || r->chat.continue_last) return OK;
     status s = constraint_for_answer(&r->constraint, &shape, e);
     bool free = s == ERR_UNSUPPORTED && shape.calls == ANSWER_MAY_CALL && !r->constraint.kind &&

@@ -169,22 +169,28 @@ static void reasoning_and_content(void **state)
         bool open;
         const char *schema, *before;
         bool call, content; /* whether before and then a call, or `null`, is an answer */
+        enum chat_think think;
     } c[] = {
-        {ANSWER_NO_CALLS, false, "{\"type\": \"null\"}", "", false, true},
-        {ANSWER_NO_CALLS, false, "{\"type\": \"null\"}", "<think>a null</think>\n\n", false, true},
-        {ANSWER_NO_CALLS, true, "{\"type\": \"null\"}", "", false, false},
-        {ANSWER_NO_CALLS, true, "{\"type\": \"null\"}", "so</think>", false, true},
-        {ANSWER_MUST_CALL, false, NULL, "", true, false},
-        {ANSWER_MUST_CALL, true, NULL, "so <tool_call> </think>\n", true, false},
-        {ANSWER_MUST_CALL, true, NULL, "", false, false},
-        {ANSWER_MAY_CALL, true, NULL, "a</think>I will.", true, true},
-        {ANSWER_MAY_CALL, false, "{\"type\": \"null\"}", "", true, true},
-        {ANSWER_MAY_CALL, false, "{\"type\": \"null\"}", "<think></think>", true, true},
-        {ANSWER_MAY_CALL, false, "{\"type\": \"null\"}", "x", false, false},
+        {ANSWER_NO_CALLS, false, "{\"type\": \"null\"}", "", false, true, CHAT_THINK_DEFAULT},
+        {ANSWER_NO_CALLS, false, "{\"type\": \"null\"}", "", false, true, CHAT_THINK_OFF},
+        {ANSWER_NO_CALLS, false, "{\"type\": \"null\"}", "<think></think>", false, false, CHAT_THINK_OFF},
+        {ANSWER_NO_CALLS, true, "{\"type\": \"null\"}", "so</think>", false, true, CHAT_THINK_OFF},
+        {ANSWER_NO_CALLS, false, "{\"type\": \"null\"}", "<think>a null</think>\n\n", false, true,
+         CHAT_THINK_DEFAULT},
+        {ANSWER_NO_CALLS, true, "{\"type\": \"null\"}", "", false, false, CHAT_THINK_DEFAULT},
+        {ANSWER_NO_CALLS, true, "{\"type\": \"null\"}", "so</think>", false, true, CHAT_THINK_DEFAULT},
+        {ANSWER_MUST_CALL, false, NULL, "", true, false, CHAT_THINK_DEFAULT},
+        {ANSWER_MUST_CALL, true, NULL, "so <tool_call> </think>\n", true, false, CHAT_THINK_DEFAULT},
+        {ANSWER_MUST_CALL, true, NULL, "", false, false, CHAT_THINK_DEFAULT},
+        {ANSWER_MAY_CALL, true, NULL, "a</think>I will.", true, true, CHAT_THINK_DEFAULT},
+        {ANSWER_MAY_CALL, false, "{\"type\": \"null\"}", "", true, true, CHAT_THINK_DEFAULT},
+        {ANSWER_MAY_CALL, false, "{\"type\": \"null\"}", "<think></think>", true, true, CHAT_THINK_DEFAULT},
+        {ANSWER_MAY_CALL, false, "{\"type\": \"null\"}", "x", false, false, CHAT_THINK_DEFAULT},
     };
     int wrong = 0;
     for (size_t i = 0; i < COUNT_OF(c); i++) {
-        struct answer_shape a = {.caps = &caps, .tools = tools, .calls = c[i].calls, .think_open = c[i].open};
+        struct answer_shape a = {
+            .caps = &caps, .tools = tools, .calls = c[i].calls, .think_open = c[i].open, .think = c[i].think};
         struct grammar *g = answer(&a, c[i].schema);
         struct buf t = {0};
         buf_addf(&t, "%s%s", c[i].before, call);
