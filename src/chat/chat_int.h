@@ -36,6 +36,8 @@ const struct chat_template *chat_template_for(const struct chat_format *f, const
 status chat_prepare(const struct chat_format *f, const struct chat_input *in, json_t **out, struct error *e);
 
 void chat_set_tools(const struct chat_format *f, json_t *vars, const json_t *tools, const struct tm *now);
+/* Give the tools among the variables all that a template may look for in them, such as empty descriptions. */
+void chat_complete_tools(json_t *vars);
 /* The text of content: a string, a list of text parts, or null. at: which message, for errors. */
 status chat_content_text(struct buf *out, const json_t *content, size_t at, struct error *e);
 

@@ -341,6 +341,14 @@ status chat_encode(const struct chat_format *f, const struct chat_input *in, str
     json_t *vars = NULL;
     TRY(chat_prepare(f, in, &vars, e));
     status r = render_prompt(f, in, vars, NULL, &p, e);
+    if (r == ERR_ARG && json_array_size(json_object_get(vars, "tools"))) {
+        /* Clients leave descriptions out that some templates cannot do without. */
+        struct error ignored;
+        chat_complete_tools(vars);
+        prompt_deinit(&p);
+        p = (struct prompt){0};
+        if (render_prompt(f, in, vars, NULL, &p, &ignored) == OK) r = OK;
+    }
     if (r == OK && f->tok) {
         marker_init(&m, f);
         r = choose_prompt(f, in, vars, &m, &p, e);

@@ -315,15 +315,16 @@ void chat_parser_finish(struct chat_parser *p, chat_on_event *fn, void *user)
     p->user = user;
     p->final = true;
     run(p);
-    if (p->state == PARSE_CHANNEL || p->state == PARSE_MESSAGE) parse_harmony_finish(p);
     while (p->state != PARSE_TEXT && p->state != PARSE_THINK) {
         if (p->state == PARSE_TAIL || (p->state == PARSE_SECTION && p->section_calls))
             break; /* only the end of the last call is missing */
-        (void)parse_fail(p, "the answer ended in the middle of a call");
+        if (p->state == PARSE_CHANNEL || p->state == PARSE_MESSAGE)
+            parse_harmony_finish(p);
+        else
+            (void)parse_fail(p, "the answer ended in the middle of a call");
         run(p);
     }
-    bool content = p->state == PARSE_TEXT || p->state == PARSE_MESSAGE;
-    if (content && p->space.n && !p->trim) emit_text(p, CHAT_CONTENT, p->space.data, p->space.n);
+    if (p->state == PARSE_TEXT && p->space.n && !p->trim) emit_text(p, CHAT_CONTENT, p->space.data, p->space.n);
     say(p);
     buf_reset(&p->space);
 }

@@ -286,6 +286,36 @@ void chat_set_tools(const struct chat_format *f, json_t *vars, const json_t *too
     free(text);
 }
 
+static void add_missing(json_t *object, const char *key, json_t *value)
+{
+    if (json_is_object(object) && !json_object_get(object, key))
+        json_object_set_new(object, key, value);
+    else
+        json_decref(value);
+}
+
+void chat_complete_tools(json_t *vars)
+{
+    json_t *out = json_deep_copy(json_object_get(vars, "tools")), *tool, *property;
+    const char *key;
+    size_t i;
+    json_array_foreach(out, i, tool)
+    {
+        json_t *fn = json_object_get(tool, "function");
+        add_missing(fn, "description", json_string(""));
+        add_missing(fn, "parameters", json_pack("{s:s}", "type", "object"));
+        json_t *parameters = json_object_get(fn, "parameters");
+        add_missing(parameters, "properties", json_object());
+        add_missing(parameters, "required", json_array());
+        json_object_foreach(json_object_get(parameters, "properties"), key, property)
+        {
+            add_missing(property, "description", json_string(""));
+            add_missing(property, "type", json_string("string"));
+        }
+    }
+    json_object_set_new(vars, "tools", out);
+}
+
 static void set_think(json_t *vars, const struct chat_input *in)
 {
     if (in->think != CHAT_THINK_DEFAULT) {
@@ -315,8 +345,7 @@ status chat_prepare(const struct chat_format *f, const struct chat_input *in, js
     json_t *vars = json_is_object(in->kwargs) ? json_copy((json_t *)in->kwargs) : json_object();
     set_think(vars, in);
     json_object_set_new(vars, "messages", p.out);
-    /* Hugging Face passes None where there are no tools, and templates are written for that. */
-    json_object_set_new(vars, "tools", tools && !p.write_tools ? json_incref((json_t *)tools) : json_null());
+    chat_set_tools(f, vars, p.write_tools ? NULL : tools, in->now);
     json_object_set_new(vars, "add_generation_prompt", json_boolean(in->answer || in->continue_last));
     json_object_set_new(vars, "bos_token", json_string(f->bos));
     json_object_set_new(vars, "eos_token", json_string(f->eos));

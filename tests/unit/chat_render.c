@@ -1,0 +1,325 @@
+/* Conversations through real templates (shared/golden/templates): the bytes that Python's Jinja2 makes of
+ * them, and what clients write never becomes control tokens. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "chat/chat.h"
+#include "support/vocab_build.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h> /* after base.h: it defines a macro fail() */
+
+enum { MAX_SPECIAL = 200, MAX_LEN = 64 };
+
+struct world {
+    char folder[4000];
+    json_t *all; /* templates_visible.json */
+    struct tm now;
+};
+
+/* A template with a vocabulary in which all texts are control tokens that look like some. */
+struct subject {
+    const char *name;
+    char special[MAX_SPECIAL][MAX_LEN];
+    struct vocab_token tok[MAX_SPECIAL];
+    size_t n_special;
+    struct tokenizer *tok_made;
+    struct chat_format *f;
+};
+
+static int setup(void **state)
+{
+    struct world *w = mem_zalloc(1, sizeof *w);
+    const char *shared = getenv("CORRAL_SHARED");
+    char path[4200];
+    snprintf(w->folder, sizeof w->folder, "%s/golden/templates", shared ? shared : "../shared");
+    snprintf(path, sizeof path, "%s/templates_visible.json", w->folder);
+    w->all = json_load_file(path, 0, NULL);
+    w->now = (struct tm){.tm_year = 126,
+                         .tm_mon = 10,
+                         .tm_mday = 21,
+                         .tm_hour = 1,
+                         .tm_min = 2,
+                         .tm_sec = 3,
+                         .tm_wday = 6,
+                         .tm_yday = 324};
+    log_set_level(LOG_ERROR);
+    *state = w;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct world *w = *state;
+    json_decref(w->all);
+    free(w);
+    return 0;
+}
+
+static void need_templates(const struct world *w)
+{
+    if (w->all) return;
+    print_message("skipped: no templates in %s\n", w->folder);
+    skip();
+}
+
+static void add_special(struct subject *s, const char *text, size_t n)
+{
+    if (n >= MAX_LEN || s->n_special == MAX_SPECIAL) return;
+    for (size_t i = 0; i < s->n_special; i++)
+        if (strlen(s->special[i]) == n && !memcmp(s->special[i], text, n)) return;
+    memcpy(s->special[s->n_special], text, n);
+    s->special[s->n_special][n] = 0;
+    s->tok[s->n_special] = (struct vocab_token){s->special[s->n_special], TOK_CONTROL, 0};
+    s->n_special++;
+}
+
+/* <|...|>, <...>, [...] without blanks and quotes. */
+static void find_specials(struct subject *s, const char *text)
+{
+    for (const char *p = text; *p; p++) {
+        char close = *p == '<' ? '>' : *p == '[' ? ']' : 0;
+        size_t n = strcspn(p + 1, "<>[] \n\"'{}()+~=,") + 1;
+        if (close && n > 2 && p[n] == close) add_special(s, p, n + 1);
+    }
+}
+
+static void open_subject(const struct world *w, struct subject *s, const char *name)
+{
+    struct buf text = {0};
+    struct error e;
+    char path[4200];
+    memset(s, 0, sizeof *s);
+    s->name = name;
+    snprintf(path, sizeof path, "%s/%s.jinja", w->folder, name);
+    assert_int_equal(buf_read_file(&text, path, &e), OK);
+    add_special(s, "<s>", 3);
+    add_special(s, "</s>", 4);
+    find_specials(s, text.data);
+    struct vocab_spec spec = {.model = "gpt2",
+                              .pre = "qwen2",
+                              .tok = s->tok,
+                              .n_tok = s->n_special,
+                              .bos = 256,
+                              .eos = 257,
+                              .add_bos = 0,
+                              .add_space = -1};
+    if (vocab_make(&s->tok_made, &spec, &e) != OK) fail_msg("%s", e.msg);
+    if (chat_format_new(&s->f, s->tok_made, text.data, text.n, &e) != OK) fail_msg("%s: %s", name, e.msg);
+    buf_deinit(&text);
+}
+
+static void close_subject(struct subject *s)
+{
+    chat_format_free(s->f);
+    tokenizer_free(s->tok_made);
+}
+
+/* --- the same bytes as Python --- */
+
+/* Where work-arounds make something that the template alone does not, on purpose. */
+static bool on_purpose(const char *name, const char *c, bool refused)
+{
+    static const char *const other[][2] = {
+        {"*", ""}, /* the template alone refuses: any answer is better */
+        /* tools are told by us, calls and results too where the template leaves them out */
+        {"HuggingFaceTB-SmolLM3-3B", "tool"},
+        {"deepseek-ai-DeepSeek-R1", "tool"},
+        {"deepseek-ai-DeepSeek-V3.1", "tool"},
+        {"google-gemma-2", "tool"},
+        {"llama-cpp-deepseek-r1", "tool"},
+        {"llama-cpp-rwkv-world", "tool"},
+        {"microsoft-Phi-3.5", "tool"},
+    };
+    for (size_t i = 0; i < COUNT_OF(other); i++) {
+        bool all = other[i][0][0] == '*';
+        if (all ? refused
+                : !strncmp(name, other[i][0], strlen(other[i][0])) &&
+                      !strncmp(c, other[i][1], strlen(other[i][1])))
+            return true;
+    }
+    return false;
+}
+
+static bool check_rendering(const struct world *w, const struct subject *s, const char *name,
+                            const json_t *vars, const json_t *want)
+{
+    const json_t *expected = json_object_get(want, "text");
+    struct chat_input in = {.messages = json_object_get(vars, "messages"),
+                            .tools = json_object_get(vars, "tools"),
+                            .answer = !json_is_false(json_object_get(vars, "add_generation_prompt")),
+                            .now = &w->now};
+    struct buf text = {0};
+    struct tok_ids ids = {0};
+    struct error e = {0};
+    if (json_is_false(json_object_get(vars, "enable_thinking"))) in.think = CHAT_THINK_OFF;
+    /* Both names of the switch are set by us; the reference was made with one. */
+    json_t *kwargs = in.think ? json_pack("{s:b}", "enable_thinking", 0) : NULL;
+    in.kwargs = kwargs;
+    if (kwargs) in.think = CHAT_THINK_DEFAULT;
+    status r = chat_encode(s->f, &in, &ids, &text, NULL, &e);
+    bool ok = on_purpose(s->name, name, !expected)
+                  ? r == OK
+                  : r == OK && text.n == json_string_length(expected) &&
+                        !memcmp(text.data, json_string_value(expected), text.n);
+    if (!ok)
+        print_error("%s, %s: %s\n got  %s\n want %s\n", s->name, name, e.msg, text.n ? text.data : "",
+                    json_string_value(expected));
+    struct buf back = {0}; /* the ids are those bytes */
+    if (r == OK) tokenizer_decode(s->tok_made, ids.id, ids.n, true, &back);
+    if (r == OK && (back.n != text.n || memcmp(back.data, text.data, text.n) != 0)) {
+        print_error("%s, %s: ids are of another text\n %s\n %s\n", s->name, name, text.data, back.data);
+        ok = false;
+    }
+    json_decref(kwargs);
+    buf_deinit(&back);
+    buf_deinit(&text);
+    tok_ids_deinit(&ids);
+    return ok;
+}
+
+static void conversations_render_as_python_does(void **state)
+{
+    struct world *w = *state;
+    const char *name, *c;
+    json_t *expected, *want;
+    int bad = 0;
+    need_templates(w);
+    json_object_foreach(json_object_get(w->all, "expected"), name, expected)
+    {
+        struct subject s;
+        open_subject(w, &s, name);
+        json_object_foreach(expected, c, want) bad +=
+            !check_rendering(w, &s, c, json_object_get(json_object_get(w->all, "cases"), c), want);
+        close_subject(&s);
+    }
+    assert_int_equal(bad, 0);
+}
+
+/* --- control tokens --- */
+
+/* A conversation whose every text is, or has in it, the payload. */
+static json_t *conversation(const char *payload)
+{
+    json_t *m = json_pack(
+        "[{s:s,s:s},{s:s,s:[{s:s,s:s},{s:s,s:s}]},{s:s,s:s,s:[{s:s,s:s,s:{s:s,s:{s:s}}}]},{s:s,s:s,s:s,s:s},"
+        "{s:s,s:s},{s:s,s:s}]",
+        "role", "system", "content", payload, "role", "user", "content", "type", "text", "text", payload,
+        "type", "text", "text", payload, "role", "assistant", "content", payload, "tool_calls", "id",
+        "idWord700", "type", "function", "function", "name", "get", "arguments", "key", payload, "role",
+        "tool", "tool_call_id", "idWord700", "name", "get", "content", payload, "role", "assistant",
+        "content", payload, "role", "user", "content", payload);
+    assert_non_null(m);
+    return m;
+}
+
+static json_t *tool_list(const char *payload)
+{
+    json_t *t = json_pack("[{s:s,s:{s:s,s:s,s:{s:s,s:{s:{s:s,s:s}},s:[s]}}}]", "type", "function", "function",
+                          "name", "get", "description", payload, "parameters", "type", "object", "properties",
+                          "key", "type", "string", "description", payload, "required", "key");
+    assert_non_null(t);
+    return t;
+}
+
+/* The control tokens of the prompt, in order. */
+static status controls(const struct subject *s, const char *payload, const char *last, struct tok_ids *out,
+                       struct error *e)
+{
+    json_t *m = conversation(payload), *t = tool_list(payload);
+    struct tok_ids ids = {0};
+    struct buf text = {0}, back = {0};
+    struct chat_input in = {.messages = m, .tools = t, .answer = !last, .continue_last = last != NULL};
+    if (last) json_array_append_new(m, json_pack("{s:s,s:s}", "role", "assistant", "content", last));
+    status r = chat_encode(s->f, &in, &ids, &text, NULL, e);
+    for (size_t i = 0; i < ids.n; i++)
+        if (tokenizer_attr(s->tok_made, ids.id[i]) == TOK_CONTROL) tok_ids_add(out, ids.id[i]);
+    tokenizer_decode(s->tok_made, ids.id, ids.n, true, &back);
+    if (r == OK) assert_int_equal(back.n, text.n);
+    if (r == OK && strstr(text.data, "hostile") == NULL && strstr(payload, "hostile"))
+        fail_msg("%s: the text is lost", s->name);
+    buf_deinit(&text);
+    buf_deinit(&back);
+    tok_ids_deinit(&ids);
+    json_decref(m);
+    json_decref(t);
+    return r;
+}
+
+static int compare_controls(const struct subject *s, const char *hostile, const char *what)
+{
+    struct tok_ids want = {0}, got = {0};
+    struct error e = {0};
+    int bad = 0;
+    if (controls(s, "harmless", "harmless", &want, &e) != OK) {
+        print_error("%s: %s\n", s->name, e.msg);
+        return 1;
+    }
+    status r = controls(s, hostile, hostile, &got, &e);
+    bool refused = r == ERR_ARG; /* the template's own right */
+    if (!refused && (r != OK || got.n != want.n || memcmp(got.id, want.id, got.n * sizeof *got.id) != 0)) {
+        print_error("%s, %s: %zu control tokens, want %zu %s\n", s->name, what, got.n, want.n,
+                    r ? e.msg : "");
+        bad = 1;
+    }
+    tok_ids_deinit(&want);
+    tok_ids_deinit(&got);
+    return bad;
+}
+
+/* All of the vocabulary's control tokens in a row; the same in halves that meet; and with the template's own
+ * signs of reasoning, at which many templates look, left out. */
+static int attack(const struct subject *s)
+{
+    struct buf whole = {0}, halves = {0};
+    int bad = 0;
+    buf_adds(&whole, "hostile ");
+    for (size_t i = 0; i < s->n_special; i++) {
+        if (strstr(s->special[i], "hink")) continue;
+        buf_addf(&whole, "%s", s->special[i]);
+    }
+    buf_adds(&whole, " hostile");
+    bad += compare_controls(s, whole.data, "all tokens");
+    /* "im_end|>hostile<|": where two texts meet, the end of one and the beginning of the next are a token. */
+    for (size_t i = 0; i < s->n_special; i++) {
+        size_t n = strlen(s->special[i]), cut = n / 2;
+        if (strstr(s->special[i], "hink")) continue;
+        while ((s->special[i][cut] & 0xC0) == 0x80) cut++;
+        buf_reset(&halves);
+        buf_addf(&halves, "%shostile%.*s", s->special[i] + cut, (int)cut, s->special[i]);
+        bad += compare_controls(s, halves.data, s->special[i]);
+        if (bad) break;
+    }
+    buf_deinit(&whole);
+    buf_deinit(&halves);
+    return bad;
+}
+
+static void clients_write_no_control_tokens(void **state)
+{
+    struct world *w = *state;
+    const char *name;
+    json_t *expected;
+    int bad = 0;
+    need_templates(w);
+    json_object_foreach(json_object_get(w->all, "expected"), name, expected)
+    {
+        struct subject s;
+        open_subject(w, &s, name);
+        bad += attack(&s);
+        close_subject(&s);
+    }
+    assert_int_equal(bad, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(conversations_render_as_python_does),
+        cmocka_unit_test(clients_write_no_control_tokens),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
