@@ -324,7 +324,8 @@ void chat_parser_finish(struct chat_parser *p, chat_on_event *fn, void *user)
             (void)parse_fail(p, "the answer ended in the middle of a call");
         run(p);
     }
-    if (p->state == PARSE_TEXT && p->space.n && !p->trim) emit_text(p, CHAT_CONTENT, p->space.data, p->space.n);
+    if (p->state == PARSE_TEXT && p->space.n && !p->trim)
+        emit_text(p, CHAT_CONTENT, p->space.data, p->space.n);
     say(p);
     buf_reset(&p->space);
 }

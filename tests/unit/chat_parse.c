@@ -156,6 +156,8 @@ static const struct parse_case cases[] = {
     {"harmony", "<|channel|>analysis<|message|>hm<|end|>", "C{<|channel|>analysis<|message|>hm<|end|>}", NO_REASONING},
     {"harmony", "<|channel|>commentary to=functions.f<|message|>no json<|call|>", "C{<|channel|>commentary to=functions.f<|message|>no json<|call|>}", 0},
     {"harmony", "<|channel|>ana", "", 0},
+    {"harmony", "<|channel|>commentary to=functions.f<|message|>{\"n\": ", "F{f {\"n\": ", 0},
+    {"harmony", "<|channel|>commentary to=functions.f<|message|>", "C{<|channel|>commentary to=functions.f<|message|>}", 0},
     {"harmony", "hm<|end|><|start|>assistant<|channel|>final<|message|>Hi", "R{hm}C{Hi}", OPEN},
 };
 // clang-format on
