@@ -11,7 +11,7 @@ struct generator {
     bool (*check)(struct request *r, const struct api *api, struct fault *f); /* its own rules, then request_check */
     const struct renderer *render;
 };
-extern const struct generator openai_chat_generator, openai_text_generator, anthropic_generator, ollama_chat_generator,
+extern const struct generator openai_chat_generator, openai_text_generator, responses_generator, anthropic_generator, ollama_chat_generator,
     llamacpp_generator, native_generator;
 
 /* Read the body of x, check it, and answer. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/api_int.h"
+#include "api/generator.h"
 #include "api/store.h"
 #include "api/task.h"
 
@@ -133,25 +134,19 @@ static bool join_conversation(struct parse *p)
     return conversation_check(p, "input", messages);
 }
 
-static bool read_request(struct request *r, const struct api *api, struct http_exchange *x, struct fault *f)
+static bool check(struct request *r, const struct api *api, struct fault *f)
 {
     struct parse p = {api, r, f, false};
-    request_init(r);
-    if (!request_read(r, api, &fields, x, f)) return false;
     if (r->params.n_logprobs) r->logprobs = true;
     return join_conversation(&p) && openai_chat_check(r, api, f) && request_check(r, api, f);
 }
 
+const struct generator responses_generator = {"/v1/responses", request_init, &fields, check,
+                                              &responses_renderer};
+
 static void create(struct http_exchange *x, void *user)
 {
-    const struct api *api = user;
-    struct request r;
-    struct fault f;
-    if (read_request(&r, api, x, &f))
-        generate(x, api, &responses_renderer, &r);
-    else
-        reply_fault(x, &responses_renderer, &f);
-    request_deinit(&r);
+    generator_serve(x, user, &responses_generator);
 }
 
 static void input_tokens(struct http_exchange *x, void *user)
@@ -159,7 +154,8 @@ static void input_tokens(struct http_exchange *x, void *user)
     const struct api *api = user;
     struct request r;
     struct fault f;
-    if (read_request(&r, api, x, &f))
+    request_init(&r);
+    if (request_read(&r, api, &fields, x, &f) && check(&r, api, &f))
         task_run(x, api, &responses_renderer, &r, openai_count_tokens);
     else
         reply_fault(x, &responses_renderer, &f);
