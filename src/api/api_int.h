@@ -1,15 +1,9 @@
 /* What the families of APIs share. A family is a file (or some) with a table of endpoints, whose rows name the table
  * of fields of their bodies; api.c lists the families, and routes and /openapi.json come from there.
  *
- * A handler that generates text is, in full (openai.c):
- *     struct request r;
- *     struct fault f;
- *     request_init(&r);                                  then the family's own defaults
- *     if (request_read(&r, api, &my_fields, x, &f) && my_own_rules(&r, &f) && request_check(&r, api, &f))
- *         generate(x, api, &my_renderer, &r);
- *     else
- *         reply_fault(x, &my_renderer, &f);
- *     request_deinit(&r);
+ * What generates text is a struct generator (generator.h): defaults, a table of fields, what the fields say together,
+ * and a renderer. Its handler is one line, and WebSocket runs it too. What answers without the engine is a task (task.h),
+ * what answers with vectors is in vectors.h.
  */
 #ifndef CORRAL_API_INT_H
 #define CORRAL_API_INT_H

@@ -1,12 +1,11 @@
 #include "api/openai.h"
 
-#include "api/fim.h"
-#include "api/task.h"
-
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/fim.h"
 #include "api/generator.h"
+#include "api/task.h"
 
 /* ---- setters ----------------------------------------------------------------------------------------- */
 
