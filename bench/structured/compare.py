@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Token masks of Corral beside llguidance: the same schemas, instances and vocabulary, one thread each.
+"""Token masks of Corral beside llguidance and xgrammar: the same schemas, instances and vocabulary, one thread each.
 
 usage: bench/structured/compare.py --corral build/corral --vocab VOCAB.gguf --sample maskbench_sample.jsonl
-       [--limit N] [--json OUT]
+       [--every N] [--limit N] [--limit-s S] [--json OUT]
 
-Needs `pip install llguidance` (and numpy); without it only Corral is measured. Verdicts are counted as in
+Needs `pip install llguidance xgrammar` (and numpy); what is missing is left out. Verdicts are counted as in
 MaskBench: a schema passes when every instance is judged as marked; Corral also checks that the text may end.
-Corral's times are of its thread on the processor, llguidance's of its Python thread (time.thread_time_ns), the
-binding included; the script interleaves the two schema by schema, so that a busy machine hits both alike.
+Corral's times are of its thread on the processor, the others' of their Python thread (time.thread_time_ns), the
+bindings included; the script interleaves them schema by schema, so that a busy machine hits all alike. xgrammar runs
+with any whitespace, its closest to the others, and with strict_mode off (objects open by default, as the standard
+says); a schema that takes it longer than --limit-s to compile counts as refused, in a process of its own.
 """
 import argparse
 import json
@@ -57,14 +59,87 @@ class Corral:
         self.verdicts.add(o["tests"], r["accept"] if ok else None)
 
 
+def vocabulary(corral, vocab):
+    dump = json.loads(subprocess.run([corral, "schema", "--vocabulary", "-m", vocab], capture_output=True, text=True,
+                                     check=True).stdout)
+    return [bytes.fromhex(x) for x in dump["pieces"]], dump["eog"]
+
+
+class Xgrammar:
+    """In a child process, so that what does not come back can be ended."""
+
+    def __init__(self, corral, vocab, limit_s):
+        import xgrammar  # noqa: F401: to fail here when it is missing
+        self.args, self.limit_s, self.child = (corral, vocab), limit_s, None
+        self.compile_ns, self.mask_ns, self.verdicts, self.n_late = [], [], Verdicts(), 0
+
+    def start(self):
+        import multiprocessing
+        here, there = multiprocessing.Pipe()
+        self.child, self.pipe = multiprocessing.Process(target=xgrammar_child, args=(there, *self.args), daemon=True), here
+        self.child.start()
+        self.pipe.recv()
+
+    def run(self, o, ids):
+        if not self.child or not self.child.is_alive():
+            self.start()
+        self.pipe.send((json.dumps(o["schema"]), ids))
+        try:
+            late = not self.pipe.poll(self.limit_s)
+            answer = None if late else self.pipe.recv()
+        except EOFError:  # it crashed
+            late, answer = True, None
+        if late:
+            self.n_late += 1
+            self.child.kill()
+            self.child.join()
+        if answer:
+            self.compile_ns.append(answer[0])
+            self.mask_ns += answer[1]
+        self.verdicts.add(o["tests"], answer[2] if answer else None)
+
+
+def xgrammar_child(pipe, corral, vocab):
+    import torch
+    import xgrammar
+    torch.set_num_threads(1)
+    pieces, eog = vocabulary(corral, vocab)
+    info = xgrammar.TokenizerInfo(pieces, vocab_type=xgrammar.VocabType.RAW, stop_token_ids=eog)
+    compiler = xgrammar.GrammarCompiler(info, max_threads=1, cache_enabled=False)
+    mask = xgrammar.allocate_token_bitmask(1, info.vocab_size)
+    pipe.send(True)
+    while True:
+        schema, ids = pipe.recv()
+        start = time.thread_time_ns()
+        try:
+            compiled = compiler.compile_json_schema(schema, any_whitespace=True, strict_mode=False)
+        except Exception:
+            pipe.send(None)
+            continue
+        took, times, accept = time.thread_time_ns() - start, [], []
+        for tokens in ids:
+            m, good = xgrammar.GrammarMatcher(compiled, terminate_without_stop_token=False), True
+            for t in tokens:
+                start = time.thread_time_ns()
+                m.fill_next_token_bitmask(mask)
+                times.append(time.thread_time_ns() - start)
+                good = bool(mask[0, t >> 5] >> (t & 31) & 1) and m.accept_token(t)
+                if not good:
+                    break
+            if good:
+                m.fill_next_token_bitmask(mask)
+                good = bool(mask[0, eog[0] >> 5] >> (eog[0] & 31) & 1)
+            accept.append(good)
+        pipe.send((took, times, accept))
+
+
 class Llguidance:
     def __init__(self, lines, corral, vocab):
         import llguidance
         import llguidance.numpy
         self.ll, self.np = llguidance, llguidance.numpy
-        dump = subprocess.run([corral, "schema", "--vocabulary", "-m", vocab], capture_output=True, text=True, check=True)
-        pieces = [bytes.fromhex(x) for x in json.loads(dump.stdout)["pieces"]]
-        eog = json.loads(dump.stdout)["eog"][0]
+        pieces, eog = vocabulary(corral, vocab)
+        eog = eog[0]
 
         class Wrapper:  # what LLTokenizer asks of a tokenizer
             eos_token_id, bos_token_id, tokens, special_token_ids = eog, None, pieces, [eog]
@@ -117,23 +192,31 @@ def main():
     a.add_argument("--vocab", required=True)
     a.add_argument("--sample", required=True)
     a.add_argument("--limit", type=int, default=0)
+    a.add_argument("--every", type=int, default=1, help="take each N-th line of the sample")
+    a.add_argument("--limit-s", type=float, default=20)
     a.add_argument("--json")
     a = a.parse_args()
-    lines = [json.loads(line) for line in open(a.sample)][:a.limit or None]
-    engines = {"corral": Corral(a.corral, a.vocab)}
-    ids = None
-    try:
-        engines["llguidance"] = Llguidance(lines, a.corral, a.vocab)
+    lines = [json.loads(line) for line in open(a.sample)][::a.every][:a.limit or None]
+    engines, ids = {"corral": Corral(a.corral, a.vocab)}, None
+    for name, make in (("llguidance", lambda: Llguidance(lines, a.corral, a.vocab)),
+                       ("xgrammar", lambda: Xgrammar(a.corral, a.vocab, a.limit_s))):
+        try:
+            engines[name] = make()
+        except ImportError:
+            print(f"{name} is not installed: left out", file=sys.stderr)
+    if len(engines) > 1:
         ids = tokenize(a.corral, a.vocab, lines)
-    except ImportError:
-        print("llguidance is not installed: measuring Corral alone", file=sys.stderr)
     for i, o in enumerate(lines):
-        engines["corral"].run(o)
-        if ids:
-            engines["llguidance"].run(o, ids[i])
+        for name, e in engines.items():
+            if name == "corral":
+                e.run(o)
+            else:
+                e.run(o, ids[i])
     out = {}
     for name, e in engines.items():
         out[name] = {"verdicts": vars(e.verdicts), "compile": percentiles(e.compile_ns), "mask": percentiles(e.mask_ns)}
+        if hasattr(e, "n_late"):
+            out[name]["late or crashed"] = e.n_late
         print(name, json.dumps(out[name], indent=1))
     if a.json:
         json.dump(out, open(a.json, "w"), indent=1)
