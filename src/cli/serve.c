@@ -187,6 +187,11 @@ static void on_hangup(int number)
     if (draining) http_server_reload(draining);
 }
 
+static void on_restart(int number)
+{
+    if (draining) http_server_hand_over(draining, (uint32_t)(o.drain_timeout * 1000));
+}
+
 static void catch_signals(struct http_server *s)
 {
     struct sigaction a = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
@@ -195,6 +200,8 @@ static void catch_signals(struct http_server *s)
     sigaction(SIGTERM, &a, NULL);
     a.sa_handler = on_hangup;
     sigaction(SIGHUP, &a, NULL);
+    a.sa_handler = on_restart;
+    sigaction(SIGUSR2, &a, NULL);
 }
 
 /* ---- log --------------------------------------------------------------------------------------------- */
@@ -288,10 +295,10 @@ static status read_keys(struct api_keys *keys, struct error *e)
 
 static status bind_server(struct http_server **out, struct api_keys *keys, struct error *e)
 {
-    int passed;
-    TRY(http_passed_socket(&passed, e));
+    struct http_passed passed;
+    TRY(http_passed_sockets(&passed, e));
     const struct http_options ho = {
-        .listen_fd = passed,
+        .passed = passed,
         .host = o.host,
         .port = (uint16_t)o.port,
         .unix_path = o.socket,
@@ -402,7 +409,8 @@ const struct command cmd_serve = {
             "  corral serve model.gguf --socket /run/corral   on a Unix socket\n"
             "\nPaths: GET /health, GET /v1/models, POST /v1/completions, POST /v1/chat/completions. See "
             "docs/server.md.\n"
-            "SIGTERM and SIGINT stop accepting and let answers finish; a second one quits at once.\n",
+            "SIGTERM and SIGINT stop accepting and let answers finish; a second one quits at once.\n"
+            "SIGUSR2 starts the program anew and hands it the socket: a restart that refuses nobody.\n",
     .opts = opts,
     .run = serve_main,
 };

@@ -91,6 +91,7 @@ struct http_call *http_call_start(struct http_client *k, const struct http_call_
     c->max_bytes = o->max_bytes;
     c->body_length = o->body_length;
     c->follows = o->max_redirects > 0;
+    c->http2 = o->http2;
     c->connect_ms = o->connect_timeout_ms ? o->connect_timeout_ms : CONNECT_MS;
     c->first_byte_ms = o->first_byte_timeout_ms ? o->first_byte_timeout_ms : WAIT_MS;
     c->stall_ms = o->stall_timeout_ms ? o->stall_timeout_ms : WAIT_MS;
@@ -147,6 +148,7 @@ void http_call_cancel(struct http_call *c)
 
 void http_call_pause(struct http_call *c, bool pause)
 {
+    if (c->http2) return;
     c->want_pause = pause;
     if (pause) return; /* the next piece is left with libcurl */
     call_active(c);

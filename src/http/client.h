@@ -4,8 +4,7 @@
  * is one request and its answer: the head, then the body in pieces, then the end. Nothing is called back from
  * within the functions below, only from the loop, and after http_call_cancel nothing any more.
  *
- * Answers are taken by HTTP/1.1 unless http2 is asked for: over HTTP/2 libcurl lets a paused answer take memory
- * (see max_bytes) and holds up the others of its connection. */
+ * Answers are taken by HTTP/1.1 unless http2 is asked for, which is for small ones: they cannot be paused there. */
 #ifndef CORRAL_HTTP_CLIENT_H
 #define CORRAL_HTTP_CLIENT_H
 
@@ -97,7 +96,8 @@ struct http_call_ops { /* on the client's thread; every member but end may be NU
 struct http_call *http_call_start(struct http_client *client, const struct http_call_options *o,
                                   const struct http_call_ops *ops, void *user);
 void http_call_cancel(struct http_call *c); /* no more calls back, end neither; c is gone */
-/* Ask the server to wait, and to go on. At most buffer_bytes more come (HTTP/2: what is under way). */
+/* Ask the server to wait, and to go on; nothing comes meanwhile. Without effect for http2: libcurl 7.88 would take
+ * all of the answer into memory all the same, and at times not notice its end. */
 void http_call_pause(struct http_call *c, bool pause);
 void http_call_wake(struct http_call *c); /* pull has something again */
 

@@ -31,7 +31,7 @@ struct http_call {
     uint64_t            from, max_bytes;
     uint32_t            connect_ms, first_byte_ms, stall_ms, total_ms;
     int64_t             body_length;
-    bool                follows, no_body; /* HEAD */
+    bool                follows, no_body /* HEAD */, http2;
 
     bool       want_pause, paused; /* the answer: asked for, and told to libcurl */
     bool       body_waits, woken;  /* the request's body: pull had nothing, and has again */

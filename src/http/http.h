@@ -54,11 +54,18 @@ struct http_access { /* one line of the access log; strings are valid during the
     int64_t     first_byte_us, total_us;   /* since the request's head was read */
 };
 
+/* Sockets that another process opened: systemd, or the one whose place this one takes. */
+struct http_passed {
+    int      fd; /* the first of n that follow each other; the server's from then on */
+    uint32_t n;  /* 0: none */
+    int      ready_fd; /* how to say that this one serves; 0: nobody waits for that */
+};
+
 struct http_options {
     const char *host; /* NULL: 127.0.0.1 */
     uint16_t    port; /* 0: any free one */
     const char *unix_path; /* instead of host and port */
-    int         listen_fd; /* instead of either: a descriptor that listens already; 0: none */
+    struct http_passed passed; /* instead of either: sockets that listen already; see http_passed_sockets */
     uint32_t    n_thread;  /* event loops, each on its own thread; 0: 1 */
 
     const char *tls_cert, *tls_key; /* PEM files: TLS instead of plain text; the key may stand with the certificate */
@@ -109,10 +116,16 @@ void     http_server_reload(struct http_server *s);
 bool     http_server_draining(const struct http_server *s);
 uint32_t http_server_connections(const struct http_server *s);
 
+/* Start this program again with the same arguments, give it the listening sockets, and drain as soon as it
+ * listens; no connection is refused meanwhile. If it ends before that, this one just goes on. From any thread or
+ * a signal handler. */
+void     http_server_hand_over(struct http_server *s, uint32_t drain_ms);
+
 /* ---- the service manager: systemd's protocols, without effect elsewhere -------------------------------- */
 
-status http_passed_socket(int *out, struct error *e); /* for http_options.listen_fd; 0: none was passed */
-void   http_notify(const char *state);                /* "READY=1", ... */
+/* For http_options.passed: from the service manager, or from http_server_hand_over of another process. */
+status http_passed_sockets(struct http_passed *out, struct error *e);
+void   http_notify(const char *state); /* "READY=1", ... */
 
 /* ---- request; strings are NUL-terminated too and live as long as the exchange ------------------------ */
 

@@ -64,15 +64,17 @@ struct http_server {
     struct http_route  *route;
     size_t              n_route;
     struct http_loop   *loop;
-    uint32_t            n_loop;
+    uint32_t            n_loop, n_socket; /* the first n_socket loops have listening sockets of their own */
     struct tls         *tls;   /* NULL: plain text */
     struct peers       *peers; /* NULL: no limit for one address */
     bool                listening;
+    struct handover    *handover; /* another process is starting to take the place of this one */
+    bool                handed_over; /* and has done so */
     bool                bound; /* a Unix socket's file is ours to remove */
     uint16_t            port;
     atomic_uint         n_conn;
-    atomic_bool         draining, quit, reload;
-    atomic_uint         drain_ms;
+    atomic_bool         draining, quit, reload, hand_over;
+    atomic_uint         drain_ms, handover_ms;
     _Atomic uint64_t    next_id;
     uint64_t            id_key;
 };
@@ -81,6 +83,11 @@ struct http_server {
 status listen_tcp(int *out, size_t n, uint16_t *port_out, const char *host, uint16_t port, struct error *e);
 status listen_unix(int *out, const char *path, struct error *e);
 status listen_passed(int *out, int fd, uint16_t *port_out, struct error *e);
+
+/* handover.c: on the first loop's thread, or when no loop runs. */
+void handover_begin(struct http_server *s);
+void handover_abandon(struct http_server *s);
+void handover_say_ready(struct http_server *s);
 
 /* peers.c: connections per address. Any thread. */
 struct peer { unsigned char address[16]; bool counted; };

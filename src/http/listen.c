@@ -1,4 +1,4 @@
-/* Sockets to listen on: TCP, Unix, and those that systemd passes. */
+/* Sockets to listen on: TCP, Unix, and those that another process passes. */
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -115,10 +115,9 @@ status listen_passed(int *out, int fd, uint16_t *port_out, struct error *e)
     n = sizeof on;
     if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &n) != 0 || !on)
         return fail(e, ERR_ARG, "descriptor %d, passed to listen on, does not listen", fd);
-    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    if (copy < 0) return fail(e, ERR_IO, "descriptor %d: %s", fd, strerror(errno));
-    fcntl(copy, F_SETFL, fcntl(copy, F_GETFL) | O_NONBLOCK);
-    *port_out = port_of(copy);
-    *out = copy;
+    if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) != 0)
+        return fail(e, ERR_IO, "descriptor %d: %s", fd, strerror(errno));
+    *port_out = port_of(fd);
+    *out = fd;
     return OK;
 }

@@ -68,7 +68,7 @@ static void drain_begin(struct http_loop *l)
     l->listener = NULL;
     l->listen_fd = -1;
     if (l == l->server->loop) {
-        http_notify("STOPPING=1");
+        if (!l->server->handed_over) http_notify("STOPPING=1");
         LOG(INFO, "http", "drain", "connections=%u deadline_ms=%u", atomic_load(&l->server->n_conn), ms);
     }
     for (struct http_conn *c = l->conns, *next; c; c = next) {
@@ -112,6 +112,7 @@ static void on_wake(int fd, short what, void *arg)
     wakers_run(l);
     if (l == l->server->loop && l->server->tls && atomic_exchange(&l->server->reload, false))
         reload(l->server);
+    if (l == l->server->loop && atomic_exchange(&l->server->hand_over, false)) handover_begin(l->server);
     if (atomic_load(&l->server->quit))
         event_base_loopbreak(l->base);
     else if (atomic_load(&l->server->draining) && !l->drain_begun)

@@ -84,8 +84,12 @@ static status bind_all(struct http_server *s, struct error *e)
     size_t n = 1;
     status st;
     memset(fd, -1, sizeof fd);
-    if (s->o.listen_fd > 0) {
-        st = listen_passed(fd, s->o.listen_fd, &s->port, e);
+    if (s->o.passed.n) {
+        n = s->o.passed.n;
+        st = OK;
+        for (size_t i = n; st == OK && i-- > 0;)
+            st = listen_passed(&fd[i], s->o.passed.fd + (int)i, &s->port, e);
+        s->bound = st == OK && s->o.unix_path && s->o.passed.ready_fd;
     } else if (s->o.unix_path) {
         st = listen_unix(fd, s->o.unix_path, e);
         s->bound = st == OK;
@@ -94,16 +98,17 @@ static status bind_all(struct http_server *s, struct error *e)
         st = listen_tcp(fd, n, &s->port, s->o.host, s->o.port, e);
     }
     for (size_t i = n; st == OK && i < s->n_loop; i++) {
-        fd[i] = fcntl(fd[0], F_DUPFD_CLOEXEC, 3);
+        fd[i] = fcntl(fd[i % n], F_DUPFD_CLOEXEC, 3);
         if (fd[i] < 0) st = fail(e, ERR_IO, "cannot share a socket: %s", strerror(errno));
     }
     for (size_t i = 0; i < s->n_loop; i++) s->loop[i].listen_fd = fd[i];
+    s->n_socket = (uint32_t)n;
     return st;
 }
 
 status http_server_new(struct http_server **out, const struct http_options *o, struct error *e)
 {
-    if (o->n_thread > HTTP_MAX_LOOPS)
+    if (o->n_thread > HTTP_MAX_LOOPS || o->passed.n > HTTP_MAX_LOOPS)
         return fail(e, ERR_ARG, "at most %d threads for connections", HTTP_MAX_LOOPS);
     struct http_server *s = mem_zalloc(1, sizeof *s);
     signal(SIGPIPE, SIG_IGN); /* a write to a client that has gone is an error value */
@@ -113,7 +118,7 @@ status http_server_new(struct http_server **out, const struct http_options *o, s
     s->o.host = mem_strdup(o->host ? o->host : "127.0.0.1");
     s->o.unix_path = o->unix_path ? mem_strdup(o->unix_path) : NULL;
     s->id_key = rng_seed_from_os();
-    s->n_loop = s->o.n_thread;
+    s->n_loop = MAX(s->o.n_thread, o->passed.n); /* every socket is somebody's */
     s->loop = mem_zalloc(s->n_loop, sizeof *s->loop);
     if (s->o.max_per_address) s->peers = peers_new(s->o.max_per_address);
     for (uint32_t i = 0; i < s->n_loop; i++) s->loop[i].listen_fd = s->loop[i].wake_fd = -1;
@@ -143,6 +148,7 @@ status http_server_listen(struct http_server *s, struct error *e)
             return fail(e, ERR_IO, "cannot listen on port %u: %s", s->port,
                         errno == EADDRINUSE ? "another process has taken it meanwhile" : strerror(errno));
     s->listening = true;
+    handover_say_ready(s);
     return OK;
 }
 
@@ -183,6 +189,7 @@ status http_server_run(struct http_server *s, struct error *e)
 void http_server_free(struct http_server *s)
 {
     if (!s) return;
+    handover_abandon(s);
     for (uint32_t i = 0; i < s->n_loop; i++) loop_deinit(&s->loop[i]);
     if (s->o.unix_path && s->bound) unlink(s->o.unix_path);
     peers_free(s->peers);

@@ -1,5 +1,4 @@
-/* systemd's two protocols, each a few lines, so that its library is not needed: sockets passed at start
- * (sd_listen_fds(3)) and notifications (sd_notify(3)). */
+/* Word to the service manager (sd_notify(3)): a few lines, so that systemd's library is not needed. */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,23 +8,6 @@
 #include <unistd.h>
 
 #include "http/http.h"
-
-enum { FIRST_PASSED = 3 };
-
-status http_passed_socket(int *out, struct error *e)
-{
-    const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
-    *out = 0;
-    if (!pid || !count || strtol(pid, NULL, 10) != (long)getpid()) return OK;
-    long n = strtol(count, NULL, 10);
-    unsetenv("LISTEN_PID"); /* not meant for children */
-    unsetenv("LISTEN_FDS");
-    unsetenv("LISTEN_FDNAMES");
-    if (n == 0) return OK;
-    if (n != 1) return fail(e, ERR_ARG, "%ld sockets were passed to listen on, but this serves one", n);
-    *out = FIRST_PASSED;
-    return OK;
-}
 
 void http_notify(const char *state)
 {
