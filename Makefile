@@ -12,6 +12,7 @@ export UBSAN_OPTIONS ?= print_stacktrace=1
 export TSAN_OPTIONS  ?= halt_on_error=1
 
 .PHONY: help run build install test packages test-packages venv lint release-tests asan-tests tsan-tests fuzz-tests \
+        test-gpu bench-gpu \
         format tidy clean
 .NOTPARALLEL:
 
@@ -23,6 +24,8 @@ help:
 	@echo 'make format    clang-format on the C files;  make lint: formatting and layering, checked'
 	@echo 'make tidy      clang-tidy on everything (minutes)'
 	@echo 'make clean     remove the build folders'
+	@echo 'make test-gpu  the GPU kernels and models on the card of this machine (exit 2: there is none)'
+	@echo 'make bench-gpu what they reach on it; MODEL=file.gguf adds that model'
 	@echo 'parts of make test: release-tests asan-tests tsan-tests fuzz-tests lint'
 	@echo 'variables: CORRAL_SHARED=$(CORRAL_SHARED) PROMPT="$(PROMPT)"'
 
@@ -35,7 +38,7 @@ run: build
 
 build: packages
 	@$(CONFIGURE) release
-	@cmake --build --preset release --target corral
+	@cmake --build --preset release --target corral gpu_targets
 
 install: build
 	DESTDIR="$(DESTDIR)" cmake --install build --prefix "$(PREFIX)"
@@ -84,6 +87,17 @@ fuzz-tests: test-packages
 	@$(CONFIGURE) fuzz
 	@cmake --build --preset fuzz --target fuzz_targets corral
 	@cd build-fuzz && $(CTEST) -L fuzz
+
+# For anyone with a card; docs/gpu.md says what to do with the results.
+test-gpu: test-packages
+	@$(CONFIGURE) release
+	@cmake --build --preset release --target corral gpu_targets gpu_tests
+	@tools/gpu_run.sh test build "$(CORRAL_SHARED)"
+
+bench-gpu: packages
+	@$(CONFIGURE) release
+	@cmake --build --preset release --target corral gpu_targets gpu_kernels
+	@tools/gpu_run.sh bench build "$(MODEL)"
 
 format:
 	@clang-format -i $(CHECKED_SOURCE)

@@ -537,6 +537,51 @@ static void graphs_repeat_work(void **state)
     ops->release(gpu, dx);
 }
 
+/* The primitives of a device against those of the simulator; the simulator's against our own conversions. */
+static void primitives(void **state)
+{
+    enum { LANES = 32, N_OUT = LANES * GPU_SELFTEST_OUT };
+    struct error e = {0};
+    char why[200] = "";
+    const struct gpu_ops *sim = gpu_target("sim", &e);
+    uint32_t in[GPU_SELFTEST_IN], got[N_OUT], want[N_OUT];
+    for (size_t i = 0; i < GPU_SELFTEST_IN; i++) { /* pairs that are sensible as f16 and as bf16 */
+        uint32_t lo = 0x3c00u + (uint32_t)(1024 * rng_uniform(1, 8, i, 0)),
+                 hi = 0xb800u + (uint32_t)(i * 37 % 1024);
+        in[i] = lo | hi << 16;
+    }
+    struct gpu_selftest a = {upload(in, sizeof in), ops->alloc(gpu, sizeof got)};
+    ops->selftest(gpu, &a);
+    download(got, a.out, sizeof got);
+    ops->release(gpu, (void *)(uintptr_t)a.in);
+    ops->release(gpu, a.out);
+    for (uint32_t l = 0; l < LANES; l++) {
+        float f;
+        uint32_t u = in[l] * 2654435761u;
+        memcpy(&f, &u, sizeof f);
+        const uint32_t *o = got + l * GPU_SELFTEST_OUT;
+        if (!isnan(f)) assert_int_equal(o[16], f32_to_f16(f));
+        if (!isnan(f)) assert_int_equal(o[17], f32_to_bf16(f));
+        assert_int_equal(o[19], in[l ^ 5]);
+    }
+    if (ops == sim || !sim) return;
+    struct gpu *g = sim->open(0, why, sizeof why);
+    assert_non_null(g);
+    a = (struct gpu_selftest){in, want}; /* its memory is the host's */
+    sim->selftest(g, &a);
+    sim->close(g);
+    for (uint32_t i = 0; i < N_OUT; i++) {
+        uint32_t word = i % GPU_SELFTEST_OUT;
+        float x, y;
+        memcpy(&x, &got[i], sizeof x);
+        memcpy(&y, &want[i], sizeof y);
+        bool same = word >= 8 && word < 16 ? fabsf(x - y) <= 1e-4f * fmaxf(1, fabsf(y)) : got[i] == want[i];
+        if (!same)
+            fail_msg("lane %u, word %u: %08x, the simulator has %08x", i / GPU_SELFTEST_OUT, word, got[i],
+                     want[i]);
+    }
+}
+
 int main(void)
 {
     const char *name = getenv("CORRAL_GPU") ? getenv("CORRAL_GPU") : "sim";
@@ -553,13 +598,10 @@ int main(void)
         return 1;
     }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rows_are_decoded),
-        cmocka_unit_test(products),
-        cmocka_unit_test(experts_get_their_tokens),
-        cmocka_unit_test(attention),
-        cmocka_unit_test(norms),
-        cmocka_unit_test(activations),
-        cmocka_unit_test(graphs_repeat_work),
+        cmocka_unit_test(primitives),  cmocka_unit_test(rows_are_decoded),
+        cmocka_unit_test(products),    cmocka_unit_test(experts_get_their_tokens),
+        cmocka_unit_test(attention),   cmocka_unit_test(norms),
+        cmocka_unit_test(activations), cmocka_unit_test(graphs_repeat_work),
     };
     int bad = cmocka_run_group_tests(tests, NULL, NULL);
     ops->close(gpu);

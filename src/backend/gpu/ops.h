@@ -165,6 +165,11 @@ struct gpu_combine { /* y row = sum of gate * down over the token's slots, or y 
 
 struct gpu_softcap { float *x; size_t n; float scale, cap; }; /* x = cap tanh(scale x / cap); cap 0: scale x */
 
+/* The primitives that kernels are made of, on given numbers: words 8 .. 15 of a lane are floats of two matrix products,
+ * the others must be the same on every target. */
+enum { GPU_SELFTEST_IN = 256, GPU_SELFTEST_OUT = 24 };
+struct gpu_selftest { const uint32_t *in; uint32_t *out; };
+
 struct gpu; /* an open device with its stream */
 struct gpu_graph;
 
@@ -210,6 +215,7 @@ struct gpu_ops {
     void (*route)(struct gpu *g, const struct gpu_route *a);
     void (*combine)(struct gpu *g, const struct gpu_combine *a);
     void (*softcap)(struct gpu *g, const struct gpu_softcap *a);
+    void (*selftest)(struct gpu *g, const struct gpu_selftest *a);
 };
 
 /* The one symbol of a shared object: corral_gpu_ops. */

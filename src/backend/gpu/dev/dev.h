@@ -1,7 +1,8 @@
 /* One vocabulary for kernels: CUDA, or the simulator (../sim/sim.h) when SIM is defined.
  *
  * Rules that keep a kernel the same everywhere: intrinsics and assembly only here; device functions are static; warps
- * are 32 lanes and warp operations name all of them; a kernel takes one struct; launches by LAUNCH, dynamic shared memory by DYN_SHARED; numbers
+ * are 32 lanes and warp operations name all of them; a kernel takes one struct; launches by LAUNCH, dynamic shared memory by DYN_SHARED, and
+ * nothing else in a template (g++ forgets the section of a template's variable); numbers
  * are stored as uint8_t, uint16_t and uint32_t and computed as float; the elements of a matrix fragment are found by
  * frag_row and frag_col; __launch_bounds__ with both arguments (with one, ptxas may choose few registers and spill). */
 #ifndef CORRAL_GPU_DEV_H

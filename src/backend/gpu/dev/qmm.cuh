@@ -89,8 +89,8 @@ DEV void qmm_fold(float *acc, float *c, float *d, float *u, const uint8_t *unit,
 template <int T, int NT> __global__ void __launch_bounds__(QMM_WARPS * WARP, NT == 1 ? 3 : 2) k_qmm(struct gpu_matmul a)
 {
     using P = packed<T>;
-    DYN_SHARED(float, sums); /* [warp][NT * 128] */
-    __shared__ uint32_t pairs[P::LUT ? 256 : 1];
+    DYN_SHARED(float, sums); /* [warp][NT * 128], then for code books 256 pairs of values */
+    uint32_t *pairs = (uint32_t *)(sums + blockDim.x / WARP * NT * 128);
     const int w = (int)threadIdx.x / WARP, l = (int)threadIdx.x % WARP, n_warp = (int)blockDim.x / WARP;
     const int n_group = (int)a.w.n_in / 32;
     struct gpu_work item = {0, blockIdx.x * (8 * NT), 0};
@@ -183,7 +183,8 @@ template <int T, int NT> static void qmm_launch(cudaStream_t stream, const struc
     const uint32_t chunks = (a->w.n_in / 32 + QMM_CHUNK - 1) / QMM_CHUNK;
     const uint32_t warps = chunks < QMM_WARPS ? chunks : (uint32_t)QMM_WARPS;
     const dim3 grid(a->work ? a->n_work : (a->n_row + 8 * NT - 1) / (8 * NT), (a->w.n_out + GPU_STRIP - 1) / GPU_STRIP);
-    LAUNCH((k_qmm<T, NT>), grid, warps * WARP, warps * NT * 128 * sizeof(float), stream, *a);
+    const size_t bytes = warps * NT * 128 * sizeof(float) + (codec<T>::LUT ? 256 * sizeof(uint32_t) : 0);
+    LAUNCH((k_qmm<T, NT>), grid, warps * WARP, bytes, stream, *a);
 }
 
 template <int T> static void qmm(cudaStream_t stream, const struct gpu_matmul *a)

@@ -51,7 +51,7 @@ static bool cuda_info(int device, struct gpu_info *out, char *why, size_t n)
     cudaError_t r = cudaGetDeviceProperties(&p, device);
     if (r != cudaSuccess) return say(why, n, "asking for the device", r);
     *out = (struct gpu_info){};
-    snprintf(out->name, sizeof out->name, "%s", p.name);
+    snprintf(out->name, sizeof out->name, "%.95s", p.name);
     out->memory_bytes = p.totalGlobalMem;
     out->n_core = (uint32_t)p.multiProcessorCount;
     out->major = p.major, out->minor = p.minor;
@@ -197,5 +197,5 @@ static void cuda_graph_free(struct gpu *g, struct gpu_graph *x)
 #define TEXT_(x)     #x
 #define TEXT(x)      TEXT_(x)
 static const char target_name[] = "cuda";
-static const char target_built[] = "CUDA " TEXT(__CUDACC_VER_MAJOR__) "." TEXT(__CUDACC_VER_MINOR__) ", for " CORRAL_CUDA_ARCHS;
+static const char target_built[] = "CUDA " TEXT(__CUDACC_VER_MAJOR__) "." TEXT(__CUDACC_VER_MINOR__) ", for sm_" TEXT(CORRAL_CUDA_ARCHS);
 #include "backend/gpu/dev/table.inc"

@@ -1,0 +1,193 @@
+/* What the GPU kernels reach on this card, as a Markdown table: copies, products of one format after the
+ * other, attention of one token. Rates are ratios to the card's own copy rate. `make bench-gpu` runs it.
+ *
+ * usage: gpu_kernels [target]   (cuda) */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "backend/gpu/gpu_int.h"
+#include "base/clock.h"
+#include "tensor/dtype.h"
+
+static const struct gpu_ops *ops;
+static struct gpu *gpu;
+
+static void sync_or_die(void)
+{
+    char why[200];
+    if (ops->sync(gpu, why, sizeof why)) return;
+    fprintf(stderr, "bench-gpu: %s\n", why);
+    exit(1);
+}
+
+static void *memory(size_t bytes)
+{
+    void *p = ops->alloc(gpu, bytes);
+    if (!p) {
+        fprintf(stderr, "bench-gpu: no %zu bytes of memory on the device\n", bytes);
+        exit(1);
+    }
+    ops->zero(gpu, p, bytes);
+    return p;
+}
+
+/* Seconds per call: the best of five rounds, each long enough to be timed. */
+static double measure(void (*fn)(void *), void *arg)
+{
+    double best = 1e9;
+    int n = 1;
+    for (int round = 0; round < 5;) {
+        fn(arg);
+        sync_or_die();
+        int64_t start = clock_ns();
+        for (int i = 0; i < n; i++) fn(arg);
+        sync_or_die();
+        double s = (double)(clock_ns() - start) * 1e-9;
+        if (s < 0.02 && n < 1 << 16) {
+            n *= 2;
+            continue;
+        }
+        best = MIN(best, s / n);
+        round++;
+    }
+    return best;
+}
+
+struct copying {
+    void *to, *from;
+    size_t bytes;
+};
+static void copy(void *p)
+{
+    const struct copying *c = p;
+    ops->copy(gpu, c->to, c->from, c->bytes);
+}
+
+/* Two matrices by turns, so that none stays in the cache. */
+struct product {
+    struct gpu_matmul a;
+    const void *data[8];
+    unsigned n, turn;
+};
+static void product(void *p)
+{
+    struct product *x = p;
+    x->a.w.data = x->data[x->turn++ % x->n];
+    ops->matmul(gpu, &x->a);
+}
+static void attention(void *p)
+{
+    ops->attn(gpu, p);
+}
+
+static void bench_product(enum dtype type, uint32_t n_out, uint32_t n_in, uint32_t n_row, double copy_rate)
+{
+    struct gpu_layout l;
+    struct product p = {0};
+    if (!ops->layout((uint32_t)type, n_out, n_in, &l)) return;
+    p.n = (unsigned)MIN(MAX((size_t)2, ((size_t)192 << 20) / l.bytes), COUNT_OF(p.data));
+    for (unsigned i = 0; i < p.n; i++) p.data[i] = memory(l.bytes);
+    p.a = (struct gpu_matmul){.w = {NULL, (uint32_t)type, n_out, l.n_in, l.bytes},
+                              .x = {.ld = l.n_in},
+                              .y = memory((size_t)n_row * n_out * 4),
+                              .ldy = n_out,
+                              .n_row = n_row};
+    void *x = memory((size_t)n_row * l.n_in * 4);
+    if (l.reads_b)
+        p.a.x.b = x;
+    else
+        p.a.x.f = x;
+    double s = measure(product, &p), rate = (double)l.bytes / s;
+    printf("| %s | %u x %u | %u | %.1f | %.0f | %.0f %% |\n", dtype_info((uint32_t)type)->name, n_out, n_in,
+           n_row, s * 1e6, rate * 1e-9, 100 * rate / copy_rate);
+    for (unsigned i = 0; i < p.n; i++) ops->release(gpu, (void *)(uintptr_t)p.data[i]);
+    ops->release(gpu, p.a.y);
+    ops->release(gpu, x);
+}
+
+/* One token of each of n_seq sequences with `len` keys: 32 heads, 8 KV heads of 128, f16. */
+static void bench_attention(uint32_t n_seq, uint32_t len, double copy_rate)
+{
+    enum { HEADS = 32, KV = 8, HD = 128 };
+    const uint32_t part = 256, n_part = (len + part - 1) / part, blocks = len / KV_BLOCK_TOKENS;
+    const size_t head = KV_BLOCK_TOKENS * HD * 2, block_bytes = head * KV * 2;
+    struct gpu_tile *tile = mem_zalloc((size_t)n_seq * n_part, sizeof *tile);
+    struct gpu_merge *merge = mem_zalloc(n_seq, sizeof *merge);
+    uint32_t *table = mem_zalloc((size_t)n_seq * blocks, sizeof *table);
+    for (uint32_t i = 0; i < n_seq * blocks; i++) table[i] = i;
+    for (uint32_t s = 0; s < n_seq; s++) {
+        merge[s] = (struct gpu_merge){s, 1, s * n_part * HEADS, n_part};
+        for (uint32_t i = 0; i < n_part; i++)
+            tile[s * n_part + i] = (struct gpu_tile){
+                s, 1, len - 1, s * blocks, i * part, MIN((i + 1) * part, len), (s * n_part + i) * HEADS};
+    }
+    void *dt = memory(n_seq * n_part * sizeof *tile), *dm = memory(n_seq * sizeof *merge),
+         *db = memory((size_t)n_seq * blocks * 4);
+    ops->copy_in(gpu, dt, tile, n_seq * n_part * sizeof *tile);
+    ops->copy_in(gpu, dm, merge, n_seq * sizeof *merge);
+    ops->copy_in(gpu, db, table, (size_t)n_seq * blocks * 4);
+    struct gpu_attn a = {
+        .q = memory((size_t)n_seq * HEADS * HD * 2),
+        .n_head = HEADS,
+        .n_head_kv = KV,
+        .head_dim = HD,
+        .kv = {memory(n_seq * blocks * block_bytes), DT_F16, HD * 2, head, head * KV, block_bytes},
+        .table = db,
+        .tile = dt,
+        .merge = dm,
+        .n_tile = n_seq * n_part,
+        .n_merge = n_seq,
+        .part = memory((size_t)n_seq * n_part * HEADS * (HD + 2) * 4),
+        .out = {.f = memory((size_t)n_seq * HEADS * HD * 4), .ld = HEADS * HD}};
+    double s = measure(attention, &a), rate = (double)n_seq * len * KV * HD * 2 * 2 / s;
+    printf("| attention | %u sequences of %u | 1 | %.1f | %.0f | %.0f %% |\n", n_seq, len, s * 1e6,
+           rate * 1e-9, 100 * rate / copy_rate);
+    void *mine[] = {dt, dm, db, (void *)(uintptr_t)a.q, a.kv.data, a.part, a.out.f};
+    for (size_t i = 0; i < COUNT_OF(mine); i++) ops->release(gpu, mine[i]);
+    free(tile);
+    free(merge);
+    free(table);
+}
+
+int main(int argc, char **argv)
+{
+    static const enum dtype types[] = {DT_BF16,   DT_Q8_0,  DT_Q6_K, DT_Q5_K, DT_Q4_K, DT_Q4_0,
+                                       DT_IQ4_XS, DT_MXFP4, DT_Q3_K, DT_Q2_K, DT_F16};
+    static const uint32_t shape[][2] = {{4096, 4096}, {14336, 4096}, {4096, 14336}, {128256, 4096}},
+                          rows[] = {1, 8, 32, 64, 512};
+    const char *name = argc > 1 ? argv[1] : "cuda";
+    struct error e = {0};
+    struct gpu_info info;
+    char why[200] = "", date[32];
+    ops = gpu_target(name, &e);
+    if (!ops || ops->count(why, sizeof why) <= 0) {
+        fprintf(stderr, "bench-gpu: no GPU: %s\n", ops ? why : e.msg);
+        return 2;
+    }
+    gpu = ops->open(0, why, sizeof why);
+    if (!gpu || !ops->info(0, &info, why, sizeof why)) {
+        fprintf(stderr, "bench-gpu: %s\n", why);
+        return 1;
+    }
+    struct copying c = {.bytes = (size_t)512 << 20};
+    time_t now = time(NULL);
+    strftime(date, sizeof date, "%Y-%m-%d", gmtime(&now));
+    c.to = memory(c.bytes);
+    c.from = memory(c.bytes);
+    const double copy_rate = 2 * (double)c.bytes / measure(copy, &c);
+    ops->release(gpu, c.to);
+    ops->release(gpu, c.from);
+    printf("%s, %s, %s. Copying on the device: %.0f GB/s (read and written).\n\n", date, info.name,
+           ops->built, copy_rate * 1e-9);
+    printf("| what | size | rows | microseconds | GB/s | of copying |\n|---|---|---|---|---|---|\n");
+    for (size_t t = 0; t < COUNT_OF(types); t++)
+        for (size_t s = 0; s < COUNT_OF(shape); s++)
+            for (size_t r = 0; r < COUNT_OF(rows); r++)
+                bench_product(types[t], shape[s][0], shape[s][1], rows[r], copy_rate);
+    for (uint32_t n = 1; n <= 64; n *= 8)
+        for (uint32_t len = 1024; len <= 16384; len *= 4) bench_attention(n, len, copy_rate);
+    ops->close(gpu);
+    return 0;
+}
