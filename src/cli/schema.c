@@ -24,7 +24,7 @@ static struct {
 static const struct opt opts[] = {
     {.name = "model", .letter = 'm', .type = OPT_STR, .at = &o.model, .arg = "FILE",
      .help = "model or vocabulary file (GGUF): judge token by token and time the masks"},
-    {.name = "kind", .type = OPT_STR, .at = &o.kind, .choices = "json_schema|regex|gbnf|choice", .def = "json_schema",
+    {.name = "kind", .type = OPT_STR, .at = &o.kind, .choices = "json_schema|regex|gbnf|choice|structural_tag", .def = "json_schema",
      .arg = "KIND", .help = "what \"schema\" holds; instances of the other kinds are strings, judged as plain text"},
     {.name = "space", .type = OPT_STR, .at = &o.space, .choices = "plain|none|flexible", .def = "flexible", .arg = "HOW",
      .help = "blanks between the parts: \", \" and \": \", none, or as JSON allows"},
@@ -268,7 +268,7 @@ static status compile_line(struct judge *j, const json_t *schema, const char *p,
     options.space = o.space[0] == 'p'   ? GRAMMAR_SPACE_PLAIN
                     : o.space[0] == 'n' ? GRAMMAR_SPACE_NONE
                                         : GRAMMAR_SPACE_FLEXIBLE;
-    if (o.kind[0] == 'j' || o.kind[0] == 'c')
+    if (o.kind[0] == 'j' || o.kind[0] == 'c' || o.kind[0] == 's')
         copy_value(&text, p, end);
     else
         buf_add(&text, json_string_value(schema), json_string_length(schema));

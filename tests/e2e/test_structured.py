@@ -1,4 +1,5 @@
-"""Answers under random schemas at a high temperature are valid, and the same with guesses ahead and without."""
+"""Answers under random schemas at a high temperature are valid, and the same with guesses ahead and without; tool calls
+that must be made are made, well formed."""
 import concurrent.futures
 import json
 import os
@@ -41,7 +42,36 @@ def ask_all(schemas, *options):
         return answers, time.monotonic() - start
 
 
+TOOLS = [{"type": "function", "function": {"name": name, "parameters": parameters}} for name, parameters in (
+    ("get_weather", {"type": "object", "properties": {"city": {"type": "string", "maxLength": 10}, "unit": {"enum": ["c", "f"]}},
+                     "required": ["city", "unit"], "additionalProperties": False}),
+    ("stop", {"type": "object", "properties": {}, "additionalProperties": False}))]
+
+
+def call_tools():
+    named = {"type": "function", "function": {"name": "get_weather"}}
+    n = 0
+    with Server() as server:
+        for i in range(max(8, N // 3)):
+            code, _, answer = server.post("/v1/chat/completions", {
+                "messages": [{"role": "user", "content": "What is the weather in Paris?"}], "temperature": 1.5, "seed": i,
+                "max_tokens": 400, "enable_thinking": False, "tools": TOOLS,
+                "tool_choice": named if i % 2 else "required", "parallel_tool_calls": i % 3 == 0})
+            assert code == 200, answer
+            choice = answer["choices"][0]
+            if choice["finish_reason"] == "length" and i % 3 == 0:
+                continue  # calls without end are allowed
+            assert choice["finish_reason"] == "tool_calls", choice
+            for call in choice["message"]["tool_calls"]:
+                f, n = call["function"], n + 1
+                assert not i % 2 or f["name"] == "get_weather", f
+                schema = {t["function"]["name"]: t["function"]["parameters"] for t in TOOLS}[f["name"]]
+                jsonschema.Draft202012Validator(schema).validate(json.loads(f["arguments"]))
+    print(f"{n} calls, all well formed")
+
+
 def main():
+    call_tools()
     schemas = [Schemas(SEED * 7919 + i, small=True).schema() for i in range(N)]
     with_guesses, s1 = ask_all(schemas)
     without, s2 = ask_all(schemas, "--draft-max", "0")
