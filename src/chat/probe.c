@@ -134,8 +134,8 @@ void chat_probe_caps(struct chat_format *f)
     c->system_role = has(render(f, system, NULL, NULL), system_word);
     json_t *typed =
         json_pack("[{s:s,s:[{s:s,s:s}]}]", "role", "user", "content", "type", "text", "text", user_word);
-    c->typed_content = !has(render(f, json_pack("[o]", user()), NULL, NULL), user_word) &&
-                       has(render(f, typed, NULL, NULL), user_word);
+    bool as_parts = has(render(f, typed, NULL, NULL), user_word);
+    c->typed_content = as_parts && !has(render(f, json_pack("[o]", user()), NULL, NULL), user_word);
     c->tools = has(render(f, json_pack("[o]", user()), tools(), NULL), tool_word);
     f->developer_role = strstr(f->plain.text, "developer") != NULL;
     probe_calls(f);
