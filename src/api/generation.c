@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "api/budget.h"
 #include "api/constraint_chat.h"
 #include "api/workers.h"
 #include "base/clock.h"
@@ -322,6 +323,24 @@ static bool submit_refused(struct generation *g, uint32_t prompt, status s, cons
     }
 }
 
+/* With a budget for reasoning a constraint around the one that is there. */
+static bool limit_thought(const struct generation *g, struct engine_request *er, struct budget **out,
+                          struct engine_constraint *limited, struct fault *f)
+{
+    const struct chat_caps *caps = chat_format_caps(g->api->o.chat);
+    struct error e;
+    if (g->req.think_budget < 0 || !g->req.parse_answer || !caps->thinks || !*caps->think_end) return true;
+    const struct budget_options o = {.tok = g->api->o.tok,
+                                     .caps = caps,
+                                     .n_token = (uint32_t)g->req.think_budget,
+                                     .think_open = g->req.think_open,
+                                     .inner = er->constraint};
+    if (budget_new(out, &o, &e) != OK) return refuse(f, 400, "unsupported_value", NULL, "%s", e.msg);
+    *limited = budget_engine(*out);
+    er->constraint = limited;
+    return true;
+}
+
 /* One prompt, all its choices. */
 static bool submit(struct generation *g, uint32_t prompt, struct fault *f)
 {
@@ -329,7 +348,8 @@ static bool submit(struct generation *g, uint32_t prompt, struct fault *f)
     const struct tok_ids *ids = &r->prompt[prompt].ids;
     struct submission *s = &g->submission[prompt];
     struct choice *c = &g->choice[prompt * r->n];
-    struct engine_constraint constraint;
+    struct engine_constraint constraint, limited;
+    struct budget *budget = NULL;
     struct engine_request er = {.prompt = ids->id,
                                 .n_prompt = (uint32_t)ids->n,
                                 .max_tokens = r->max_tokens,
@@ -354,9 +374,11 @@ static bool submit(struct generation *g, uint32_t prompt, struct fault *f)
     }
     for (uint32_t i = 0; i < r->n; i++)
         if (!choice_start(&c[i], f)) return false;
+    if (!limit_thought(g, &er, &budget, &limited, f)) return false;
     *s = (struct submission){g, prompt * r->n, r->n};
     atomic_fetch_add(&g->refs, 1); /* until the last END */
     status code = engine_submit(g->api->o.engine, &er, &id, &e);
+    budget_unref(budget); /* the engine has clones */
     if (code != OK) {
         generation_unref(g); /* not the last: the owner holds one */
         return submit_refused(g, prompt, code, &e, f);

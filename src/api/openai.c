@@ -162,6 +162,9 @@ static const struct field chat_rows[] = {
     {"chat_template_kwargs", FIELD_OBJECT, 0, 0, AT(chat.kwargs), .help = "more variables for the model's template"},
     {"reasoning_effort", FIELD_TEXT, 0, 0, 0, openai_set_effort, .choices = "none|minimal|low|medium|high|xhigh|max", .help = "none: no reasoning"},
     {"enable_thinking", FIELD_FLAG, 0, 0, 0, set_thinking, .help = "reasoning on or off, where the template has a switch"},
+    {"reasoning_budget_tokens", FIELD_INT, -1, BIG, AT(think_budget), .def = "-1", .help = "tokens of reasoning, then it must end; -1: no limit"},
+    {"thinking_budget_tokens", FIELD_INT, -1, BIG, AT(think_budget), .help = "the same"},
+    {"thinking_token_budget", FIELD_INT, -1, BIG, AT(think_budget), .help = "the same, as vLLM calls it"},
     {"reasoning_format", FIELD_TEXT, 0, 0, 0, set_reasoning_format, .choices = "auto|none|deepseek|deepseek-legacy", .help = "none: reasoning stays in the content"},
     {"max_tokens", FIELD_ANY, 0, 0, 0, set_max_tokens, .schema = "\"type\":\"integer\"", .help = "none: until the context is full"},
     {"max_completion_tokens", FIELD_ANY, 0, 0, 0, set_max_tokens, .schema = "\"type\":\"integer\""},
@@ -295,10 +298,19 @@ static void add_model(struct buf *b, const struct api *a, const char *name)
     engine_stats(a->o.engine, &st);
     buf_adds(b, "{\"id\":");
     buf_json_str(b, name, strlen(name));
+    const struct model_facts *m = &a->facts;
+    const struct chat_caps *caps = chat_format_caps(a->o.chat);
     buf_addf(b,
              ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"corral\",\"meta\":{\"n_ctx\":%u,\"n_"
-             "vocab\":%u}}",
-             (long long)a->created, st.max_context, tokenizer_n_vocab(a->o.tok));
+             "vocab\":%u,"
+             "\"n_ctx_train\":%u,\"n_embd\":%u,\"n_params\":%llu,\"size\":%llu,\"architecture\":",
+             (long long)a->created, st.max_context, tokenizer_n_vocab(a->o.tok), m->n_ctx_train, m->n_embd,
+             (unsigned long long)m->n_param, (unsigned long long)m->file_bytes);
+    buf_json_str(b, m->arch, strlen(m->arch));
+    buf_adds(b, ",\"ftype\":");
+    buf_json_str(b, m->quantization, strlen(m->quantization));
+    buf_addf(b, ",\"tools\":%s,\"reasoning\":%s}}", caps->tools ? "true" : "false",
+             caps->thinks ? "true" : "false");
 }
 
 static void models(struct http_exchange *x, void *user)

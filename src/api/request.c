@@ -13,7 +13,7 @@
 
 void request_init(struct request *r)
 {
-    *r = (struct request){.n = 1, .chat.answer = true};
+    *r = (struct request){.n = 1, .think_budget = -1, .chat.answer = true};
     sample_params_default(&r->params);
     r->params.seed = rng_seed_from_os();
 }

@@ -39,6 +39,7 @@ struct request {
     enum tool_choice tool_choice;
     const char *tool;       /* TOOLS_NAMED */
     bool one_call;          /* parallel_tool_calls: false */
+    int32_t think_budget;   /* tokens of reasoning, then it must end; -1: no limit */
     struct prompt *prompt;
     uint32_t n_prompt;
     const char *suffix; /* fill in the middle: what follows the prompts */
