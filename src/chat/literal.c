@@ -341,7 +341,7 @@ static enum literal_step in_quote(struct chat_literal *l, char c, struct buf *ou
 enum literal_step literal_feed(struct chat_literal *l, char c, struct buf *out)
 {
     if (l->state <= AT_AFTER && is_space(c)) {
-        if (l->syntax == SYNTAX_JSON) buf_addc(l->comma ? &l->word : out, c);
+        if (l->syntax == SYNTAX_JSON) buf_addc(l->comma ? &l->word : out, c == '\v' || c == '\f' ? ' ' : c);
         return l->word.n > MAX_WORD ? LITERAL_BAD : LITERAL_MORE;
     }
     switch (l->state) {

@@ -29,11 +29,12 @@ static void on_event(void *user, const struct chat_event *ev)
     } else if (ev->kind == CHAT_CALL_END) {
         json_error_t e;
         json_t *v = json_loadb(r->args.n ? r->args.data : "", r->args.n, JSON_ALLOW_NUL, &e);
-        /* The parser is more patient than jansson: lone surrogates, huge numbers, bytes that are not UTF-8.
+        /* The parser is more patient than jansson: lone surrogates, huge numbers, NUL in keys, bytes that are
+         * not UTF-8.
          */
         enum json_error_code code = v ? json_error_unknown : json_error_code(&e);
         ASSERT(json_is_object(v) || code == json_error_invalid_utf8 || code == json_error_numeric_overflow ||
-               code == json_error_invalid_syntax);
+               code == json_error_null_byte_in_key);
         json_decref(v);
         buf_adds(&r->out, "\3");
     } else {

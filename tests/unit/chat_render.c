@@ -199,6 +199,92 @@ static void conversations_render_as_python_does(void **state)
     assert_int_equal(bad, 0);
 }
 
+/* --- formats of calls --- */
+
+// clang-format off
+static const char *const wires[][2] = {
+    {"Apertus", "apertus"},
+    {"Apriel-1.6", "apriel"},
+    {"Bielik", "hermes"},
+    {"ByteDance-Seed", "seed"},
+    {"Cohere2MoE", "command-r7b"},
+    {"CohereForAI-c4ai-command-r-plus", "command-r"},
+    {"CohereForAI-c4ai-command-r7b", "command-r7b"},
+    {"GLM-4.6", "glm"},
+    {"GLM-4.7", "glm"},
+    {"GigaChat3-10B", "gigachat3"},
+    {"GigaChat3.1", "gigachat3.1"},
+    {"HuggingFaceTB-SmolLM3", "hermes"},
+    {"Kimi-K2", "kimi-k2"},
+    {"Kimi-K3", "kimi-k3"},
+    {"LFM2", "lfm2"},
+    {"MiMo-VL", "hermes"},
+    {"MiniMax-M1", "minimax-m1"},
+    {"MiniMax-M2", "minimax-m2"},
+    {"MiniMax-M3", "minimax-m3"},
+    {"Mistral-Small-3.2", "mistral-small"},
+    {"NVIDIA-Nemotron-3", "qwen3-coder"},
+    {"NVIDIA-Nemotron-Nano-v2", "nemotron-v2"},
+    {"NousResearch", "hermes"},
+    {"Qwen-QwQ", "hermes"},
+    {"Qwen-Qwen2.5", "hermes"},
+    {"Qwen-Qwen3-0.6B", "hermes"},
+    {"Qwen3-Coder", "qwen3-coder"},
+    {"Qwen3.5", "qwen3-coder"},
+    {"Reka-Edge", "hermes"},
+    {"StepFun3.5", "qwen3-coder"},
+    {"deepseek-ai-DeepSeek-R1-Distill-Qwen", "deepseek-r1"},
+    {"deepseek-ai-DeepSeek-V3.1", "deepseek-v3.1"},
+    {"deepseek-ai-DeepSeek-V3.2", "dsml"},
+    {"deepseek-ai-DeepSeek-V4", "dsml-v4"},
+    {"fireworks-ai", "firefunction"},
+    {"google-gemma-2", "hermes"},
+    {"google-gemma-4", "gemma4"},
+    {"ibm-granite-granite-3.3", "granite3"},
+    {"ibm-granite-granite-4", "hermes"},
+    {"meetkai-functionary-medium-v3.1", "functionary-v3.1"},
+    {"meetkai-functionary-medium-v3.2", "functionary-v3.2"},
+    {"meta-llama", "llama3"},
+    {"mistralai-Ministral", "mistral"},
+    {"mistralai-Mistral-Nemo", "mistral-nemo"},
+    {"moonshotai", "kimi-k2"},
+    {"muse", "muse"},
+    {"openai-gpt-oss", "harmony"},
+    {"openbmb", "minicpm5"},
+    {"poolside-Laguna", "glm"},
+    {"tencent-Hy3", "hunyuan"},
+    {"unsloth-Apriel", "apriel"},
+    {"unsloth-mistral-Devstral", "mistral"},
+    {"upstage-Solar", "solar"},
+};
+// clang-format on
+
+static void formats_of_calls_are_found(void **state)
+{
+    struct world *w = *state;
+    const char *name;
+    json_t *expected;
+    size_t n_found = 0;
+    int bad = 0;
+    need_templates(w);
+    json_object_foreach(json_object_get(w->all, "expected"), name, expected)
+    {
+        struct subject s;
+        open_subject(w, &s, name);
+        const char *got = chat_format_caps(s.f)->wire->name;
+        for (size_t i = 0; i < COUNT_OF(wires); i++) {
+            if (strncmp(name, wires[i][0], strlen(wires[i][0])) != 0) continue;
+            n_found++;
+            if (!strcmp(got, wires[i][1])) continue;
+            print_error("%s: got %s, want %s\n", name, got, wires[i][1]);
+            bad++;
+        }
+        close_subject(&s);
+    }
+    assert_int_equal(bad, 0);
+    assert_true(n_found >= COUNT_OF(wires));
+}
+
 /* --- control tokens --- */
 
 /* A conversation whose every text is, or has in it, the payload. */
@@ -319,6 +405,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(conversations_render_as_python_does),
+        cmocka_unit_test(formats_of_calls_are_found),
         cmocka_unit_test(clients_write_no_control_tokens),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
