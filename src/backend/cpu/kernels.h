@@ -32,9 +32,13 @@ typedef void (*pack_fn)(void *panel, const uint8_t *rows, size_t row_bytes, uint
 /* y[c][0 .. PANEL_ROWS) = (first ? 0 : y[c]) + panel . x[c] for n_col columns; x[c] is offset by k0 already. */
 typedef void (*gemm_fn)(float *const *y, const struct act_row *x, uint32_t n_col, const void *panel, size_t k, bool first);
 
+/* One column straight from the rows, all k inputs: y[0 .. PANEL_ROWS) as pack and gemm make them, bit for bit. */
+typedef void (*dot_fn)(float *y, const struct act_row *x, const uint8_t *rows, size_t row_bytes, uint32_t n_row, size_t k);
+
 struct matmul_kernel {
     pack_fn  pack; /* NULL: no such weights */
     gemm_fn  gemm;
+    dot_fn   dot;  /* NULL: by panels too */
     enum act_form form;
     uint32_t panel_k;
 };

@@ -90,7 +90,14 @@ static void product_task(struct backend_model *bm, const struct mm *mm, uint32_t
         w->rank > 1 ? w->n_bytes / (size_t)(w->rank == 3 ? w->dim[0] * rows_each : rows_each) : w->n_bytes;
     const uint8_t *rows = w->data + (size_t)(mm->expert * rows_each + mm->row0 + row) * row_bytes;
 
-    for (size_t k0 = 0; k0 < n_in; k0 += k->panel_k) {
+    if (mm->n_col == 1 && k->dot) {
+        uint32_t in = mm->col ? mm->col[0] : 0, out = mm->out_row ? mm->out_row[0] : 0;
+        struct act_row x = act_row(mm->x, in);
+        float *to = mm->y + out * mm->ldy + row, edge[PANEL_ROWS];
+        k->dot(n_row == PANEL_ROWS ? to : edge, &x, rows, row_bytes, n_row, n_in);
+        if (n_row < PANEL_ROWS) memcpy(to, edge, n_row * sizeof *to);
+    }
+    for (size_t k0 = 0; (mm->n_col > 1 || !k->dot) && k0 < n_in; k0 += k->panel_k) {
         size_t n_k = MIN((size_t)k->panel_k, n_in - k0);
         k->pack(panel, rows, row_bytes, n_row, k0, n_k);
         for (uint32_t c = 0; c < mm->n_col; c += COLUMNS)

@@ -21,6 +21,18 @@ static inline int q3_k_scale(const uint8_t scales[12], int s)
     int low = s < 8 ? scales[s] & 15 : scales[s - 8] >> 4;
     return (low | (scales[8 + (s & 3)] >> 2 * (s >> 2) & 3) << 4) - 32;
 }
+/* All of them at once, four bytes at a time. */
+static inline void q3_k_scales(const uint8_t scales[12], int8_t out[16])
+{
+    uint32_t u[3];
+    memcpy(u, scales, 12);
+    for (int i = 0; i < 4; i++) {
+        uint32_t low = u[i % 2] >> 4 * (i / 2) & 0x0f0f0f0fu, high = u[2] >> 2 * i & 0x03030303u;
+        uint32_t four = (low | high << 4) ^ 0x20202020u; /* 6 bits less 32: flip the highest, then extend it */
+        four |= (four & 0x20202020u) * 6u;
+        memcpy(out + 4 * i, &four, 4);
+    }
+}
 
 void q3_k_decode(const void *x, float *y, size_t n);
 void q3_k_encode(const float *x, void *y, size_t n, const float *importance);

@@ -33,10 +33,16 @@ SIMD vf vf_max(vf a, vf b) { LANES_DO(a.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i]
 SIMD vf vf_min(vf a, vf b) { LANES_DO(a.v[i] = a.v[i] < b.v[i] ? a.v[i] : b.v[i]); return a; }
 SIMD vf vf_abs(vf a) { LANES_DO(a.v[i] = fabsf(a.v[i])); return a; }
 SIMD vf vf_half(const uint16_t *p) { vf r; LANES_DO(r.v[i] = f16_to_f32(p[i])); return r; }
+SIMD vf vf_halves(uint16_t a, uint16_t b, uint16_t c, uint16_t d, uint16_t e, uint16_t f, uint16_t g, uint16_t h)
+{
+    const uint16_t half[8] = {a, b, c, d, e, f, g, h};
+    return vf_half(half);
+}
 SIMD vf vf_from_i(vi a) { vf r; LANES_DO(r.v[i] = (float)a.v[i]); return r; }
 SIMD vf vf_from_i8(const int8_t *p) { vf r; LANES_DO(r.v[i] = (float)p[i]); return r; }
 SIMD vf vf_round_half(vf a) { LANES_DO(a.v[i] = f16_to_f32(f32_to_f16(a.v[i]))); return a; }
 SIMD vf vf_select_ge(vf a, vf b, vf yes, vf no) { LANES_DO(no.v[i] = a.v[i] >= b.v[i] ? yes.v[i] : no.v[i]); return no; }
+SIMD vi vi_set(int32_t a) { vi r; LANES_DO(r.v[i] = a); return r; }
 SIMD vi vi_zero(void) { vi r; memset(&r, 0, sizeof r); return r; }
 SIMD vi vi_round(vf a) { vi r; LANES_DO(r.v[i] = (int32_t)lrintf(a.v[i])); return r; } /* to nearest even */
 SIMD vi vi_add(vi a, vi b) { LANES_DO(a.v[i] += b.v[i]); return a; }
@@ -87,6 +93,26 @@ SIMD void quads_8x32(void *out, size_t step, const bytes32 q[8], int zero)
         uint8_t *to = (uint8_t *)out + (size_t)p * step;
         for (int r = 0; r < 8; r++)
             for (int j = 0; j < 4; j++) *to++ = q[r][4 * p + j];
+    }
+}
+/* Eight rows of unsigned bytes up to 127 times 32 signed ones: lane r of out[0] is the sum of row r, or with groups of
+ * 16 that of its first half, and out[1] the other half's. depth pairs of products fit into 16 bits. */
+SIMD void row_sums_8(vi out[2], const bytes32 q[8], const int8_t *x, int group, int depth)
+{
+    (void)depth;
+    for (int h = 0; h < 32 / group; h++) {
+        out[h] = vi_zero();
+        for (int r = 0; r < 8; r++)
+            for (int i = h * group; i < (h + 1) * group; i++) out[h].v[r] += (int32_t)q[r][i] * x[i];
+    }
+}
+/* The same of signed bytes, less zero, and 16-bit integers. */
+SIMD void row_sums_16(vi out[2], const bytes32 q[8], int zero, const int16_t *x, int group)
+{
+    for (int h = 0; h < 32 / group; h++) {
+        out[h] = vi_zero();
+        for (int r = 0; r < 8; r++)
+            for (int i = h * group; i < (h + 1) * group; i++) out[h].v[r] += ((int8_t)q[r][i] - zero) * x[i];
     }
 }
 SIMD void transpose_8x8(float *out, size_t out_stride, const float *in, size_t in_stride)

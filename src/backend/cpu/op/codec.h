@@ -68,28 +68,47 @@ SIMD bytes32 load32(const void *p) { bytes32 v; memcpy(&v, p, sizeof v); return 
 
 /* --- blocks of 32 --- */
 
+/* lanes_NAME(blocks, s, m): the scales of eight blocks, one of each row. */
+#define LANES(name) SIMD void lanes_##name(const struct block_##name *const *b, vf *s, vf *m)
+#define HALVES(b, at)                                                                                        \
+    vf_halves((b)[0]->at, (b)[1]->at, (b)[2]->at, (b)[3]->at, (b)[4]->at, (b)[5]->at, (b)[6]->at, (b)[7]->at)
+#define SCALE_D(name)                                                                                        \
+    SCALES(name) { (void)m; s[0] = half1(b->d); }                                                            \
+    LANES(name) { (void)m; *s = HALVES(b, d); }
+#define SCALE_D_M(name)                                                                                      \
+    SCALES(name) { s[0] = half1(b->d); m[0] = half1(b->m); }                                                 \
+    LANES(name) { *s = HALVES(b, d); *m = HALVES(b, m); }
+SCALE_D(q4_0)
+SCALE_D_M(q4_1)
+SCALE_D(q5_0)
+SCALE_D_M(q5_1)
+SCALE_D(q8_0)
+SCALE_D(iq4_nl)
+
 QUANTS(q4_0) { (void)g; return nibbles(b->qs); }
-SCALES(q4_0) { (void)m; s[0] = half1(b->d); }
-
 QUANTS(q4_1) { (void)g; return nibbles(b->qs); }
-SCALES(q4_1) { s[0] = half1(b->d); m[0] = half1(b->m); }
-
 QUANTS(q5_0) { (void)g; return nibbles(b->qs) | bits_to_bytes(&b->qh) << 4; }
-SCALES(q5_0) { (void)m; s[0] = half1(b->d); }
-
 QUANTS(q5_1) { (void)g; return nibbles(b->qs) | bits_to_bytes(&b->qh) << 4; }
-SCALES(q5_1) { s[0] = half1(b->d); m[0] = half1(b->m); }
-
 QUANTS(q8_0) { (void)g; return load32(b->qs); }
-SCALES(q8_0) { (void)m; s[0] = half1(b->d); }
-
 QUANTS(iq4_nl) { (void)g; return lookup16(iq4_values, nibbles(b->qs)); }
-SCALES(iq4_nl) { (void)m; s[0] = half1(b->d); }
 
 QUANTS(mxfp4) { (void)g; return lookup16(mxfp4_values, nibbles(b->qs)) + 16; }
 SCALES(mxfp4) { (void)m; s[0] = mxfp4_scale(b->e); }
+LANES(mxfp4)
+{
+    float scale[8];
+    (void)m;
+    for (int i = 0; i < 8; i++) scale[i] = mxfp4_scale(b[i]->e);
+    *s = vf_load(scale);
+}
 
 /* --- K blocks of 256 --- */
+
+/* d times n signed bytes, n a multiple of 8. */
+SIMD void times_bytes(float *restrict to, float d, const int8_t *b, int n)
+{
+    for (int i = 0; i < n; i += 8) vf_store(to + i, vf_mul(vf_set(d), vf_from_i8(b + i)));
+}
 
 /* Two bits of 32 bytes in a half of the block: four of them make its 128 elements. */
 SIMD bytes32 two_bits(const uint8_t *qs, int g) { return load32(qs + 32 * (g / 4)) >> 2 * (g % 4) & 3; }
@@ -98,10 +117,13 @@ QUANTS(q2_k) { return two_bits(b->qs, g); }
 SCALES(q2_k)
 {
     const float d = half1(b->d), dmin = half1(b->dmin);
+    int8_t sm[32];
     for (int i = 0; i < 16; i++) {
-        s[i] = d * (float)(b->scales[i] & 15);
-        m[i] = -dmin * (float)(b->scales[i] >> 4);
+        sm[i] = b->scales[i] & 15;
+        sm[16 + i] = (int8_t)(b->scales[i] >> 4);
     }
+    times_bytes(s, d, sm, 16);
+    times_bytes(m, -dmin, sm + 16, 16);
 }
 
 QUANTS(q3_k) { return two_bits(b->qs, g) | (load32(b->hmask) >> g & 1) << 2; }
@@ -109,17 +131,17 @@ SCALES(q3_k)
 {
     const float d = half1(b->d);
     (void)m;
-    for (int i = 0; i < 16; i++) s[i] = d * (float)q3_k_scale(b->scales, i);
+    int8_t scale[16];
+    q3_k_scales(b->scales, scale);
+    times_bytes(s, d, scale, 16);
 }
 
 SIMD void k45_scales(const uint8_t packed[12], float d, float dmin, float *s, float *m)
 {
     uint8_t sm[16];
     q4_k_scales_mins(packed, sm);
-    for (int i = 0; i < 8; i++) {
-        s[i] = d * (float)sm[i];
-        m[i] = -dmin * (float)sm[8 + i];
-    }
+    times_bytes(s, d, (const int8_t *)sm, 8);
+    times_bytes(m, -dmin, (const int8_t *)sm + 8, 8);
 }
 
 QUANTS(q4_k) { return load32(b->qs + 32 * (g / 2)) >> 4 * (g % 2) & 15; }
@@ -137,7 +159,7 @@ SCALES(q6_k)
 {
     const float d = half1(b->d);
     (void)m;
-    for (int i = 0; i < 16; i++) s[i] = d * (float)b->scales[i];
+    times_bytes(s, d, b->scales, 16);
 }
 
 QUANTS(iq4_xs) { return lookup16(iq4_values, nibbles(b->qs + 16 * g)); }

@@ -1,6 +1,7 @@
 /* The matmul kernels of every type: pack.h and gemm.h with the constants of CODEC_LIST. */
 #include "backend/cpu/op/gemm.h"
 #include "backend/cpu/op/pack.h"
+#include "backend/cpu/op/dot.h"
 
 /* Kinds of products that several types share, by their group, minima, zero and depth. */
 GEMM(pairs_32_0, W_COLUMNS, pairs_tile, 32, false)
@@ -26,6 +27,11 @@ GEMM(float_gemm, W_COLUMNS_FLOAT, float_tile, PANEL_ROWS)
     PACK(name, quads, BLOCK, GROUP, MINIMA, ZERO)
 CODEC_LIST(PACK_TYPE)
 
+#define DOT_TYPE(TYPE, name, BLOCK, GROUP, MINIMA, ZERO, DEPTH)                                                \
+    DOT(name, pair, BLOCK, GROUP, MINIMA, ZERO, DEPTH)                                                         \
+    DOT(name, byte, BLOCK, GROUP, MINIMA, ZERO, DEPTH)
+CODEC_LIST(DOT_TYPE)
+
 #define PACK_FLOAT(name, elem)                                                                                 \
     static void pack_##name(void *panel, const uint8_t *rows, size_t row_bytes, uint32_t n_row, size_t k0,     \
                             size_t k)                                                                          \
@@ -40,16 +46,17 @@ static void matmul_fill(struct cpu_kernels *k)
 {
 #define ROW(TYPE, name, BLOCK, GROUP, MINIMA, ZERO, DEPTH)                                                     \
     k->fine[TYPE] =                                                                                            \
-        (struct matmul_kernel){pack_##name##_pairs, pairs_##GROUP##_##MINIMA, ACT_PAIRS, PANEL_K};             \
+        (struct matmul_kernel){pack_##name##_pairs, pairs_##GROUP##_##MINIMA,                                  \
+                               dot_##name##_pair, ACT_PAIRS, PANEL_K};                                         \
     k->matmul[TYPE] = DEPTH ? (struct matmul_kernel){pack_##name##_quads,                                      \
-                                                     bytes_##GROUP##_##MINIMA##_##ZERO##_##DEPTH, ACT_BYTES,   \
-                                                     PANEL_K_BYTES}                                            \
+                                                     bytes_##GROUP##_##MINIMA##_##ZERO##_##DEPTH,              \
+                                                     dot_##name##_byte, ACT_BYTES, PANEL_K_BYTES}                                            \
                             : k->fine[TYPE];
     CODEC_LIST(ROW)
 #undef ROW
-    k->matmul[DT_F32] = (struct matmul_kernel){pack_f32, float_gemm, ACT_FLOATS, PANEL_K_FLOAT};
-    k->matmul[DT_F16] = (struct matmul_kernel){pack_f16, float_gemm, ACT_FLOATS, PANEL_K_FLOAT};
-    k->matmul[DT_BF16] = (struct matmul_kernel){pack_bf16, float_gemm, ACT_FLOATS, PANEL_K_FLOAT};
+    k->matmul[DT_F32] = (struct matmul_kernel){pack_f32, float_gemm, NULL, ACT_FLOATS, PANEL_K_FLOAT};
+    k->matmul[DT_F16] = (struct matmul_kernel){pack_f16, float_gemm, NULL, ACT_FLOATS, PANEL_K_FLOAT};
+    k->matmul[DT_BF16] = (struct matmul_kernel){pack_bf16, float_gemm, NULL, ACT_FLOATS, PANEL_K_FLOAT};
     k->fine[DT_F32] = k->matmul[DT_F32];
     k->fine[DT_F16] = k->matmul[DT_F16];
     k->fine[DT_BF16] = k->matmul[DT_BF16];

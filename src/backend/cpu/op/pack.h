@@ -12,7 +12,7 @@
 SIMD void prefetch_next(const uint8_t *rows, size_t row_bytes, uint32_t n_row, size_t block, size_t block_bytes)
 {
     const uint8_t *next = rows + n_row * row_bytes + block * n_row * block_bytes;
-    for (size_t i = 0; i < n_row * block_bytes; i += 64) __builtin_prefetch(next + i);
+    for (size_t i = 0; i < n_row * block_bytes; i += 64) __builtin_prefetch(next + i, 0, 2);
 }
 
 /* A pack_fn by the name pack_NAME_FORM: scales of a block, then its elements, 32 at a time. Rows past the end of the
