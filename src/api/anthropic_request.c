@@ -119,6 +119,7 @@ static void init(struct request *r)
 {
     request_init(r);
     r->max_tokens = DEFAULT_MAX_TOKENS;
+    r->chat.think = CHAT_THINK_OFF; /* thinking is asked for there */
 }
 
 static bool check(struct request *r, const struct api *api, struct fault *f)
@@ -148,7 +149,7 @@ static void count_tokens(struct http_exchange *x, void *user)
     struct request r;
     struct fault f;
     name_request(x);
-    request_init(&r);
+    init(&r);
     if (request_read(&r, api, &messages_fields, x, &f) && check(&r, api, &f))
         task_run(x, api, &anthropic_renderer, &r, count);
     else

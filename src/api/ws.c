@@ -8,7 +8,8 @@
  *                   {"id":"1","event":"..","data":{}} where events have names (Anthropic)
  *                   {"id":"1","error":{..},"status":400}  instead of an answer, or in the middle of it: the
  * end
- *                   {"id":"1","done":true}            the end; "cancelled":true when that was asked for
+ *                   {"id":"1","done":true}            the end; "cancelled":true when that was asked for,
+ * "ignored":".." names fields that had no effect
  *
  * Belongs to the connection's loop. A connection that does not read stops its generations from being written
  * out; what they generate meanwhile is bounded by api_options.max_buffered, like that of any slow reader. */
@@ -19,6 +20,7 @@
 
 #include "api/generator.h"
 #include "api/render.h"
+#include "base/log.h"
 
 enum { MAX_RUNNING = 32, MAX_ID = 128, PENDING_BYTES = 256 << 10 };
 
@@ -66,11 +68,16 @@ static void send_data(struct connection *c, const char *id, struct http_str even
     send_message(c, &b);
 }
 
-static void send_done(struct connection *c, const char *id, bool cancelled)
+/* ignored: the request's fields that had no effect, or NULL. */
+static void send_done(struct connection *c, const char *id, bool cancelled, const struct buf *ignored)
 {
     struct buf b = {0};
     open_message(&b, id);
     buf_adds(&b, cancelled ? ",\"done\":true,\"cancelled\":true" : ",\"done\":true");
+    if (ignored && ignored->n) {
+        buf_adds(&b, ",\"ignored\":");
+        buf_json_str(&b, ignored->data, ignored->n);
+    }
     send_message(c, &b);
 }
 
@@ -120,6 +127,11 @@ static struct running *find(struct connection *c, const char *id)
 
 static void drop(struct connection *c, struct running *r)
 {
+    struct usage u;
+    generation_usage(r->g, &u);
+    LOG(INFO, "api", "generated", "id=%s ws=%s prompt_tokens=%llu tokens=%llu open=%u", r->g->id,
+        http_request_id(http_ws_exchange(c->ws)), (unsigned long long)u.prompt,
+        (unsigned long long)u.completion, r->g->n_open);
     generation_end(r->g);
     *r = c->item[--c->n];
 }
@@ -142,7 +154,7 @@ static bool advance(struct connection *c, struct running *r)
         send_data(c, r->id, (struct http_str){0}, out.data, out.n);
     }
     buf_deinit(&out);
-    if (end) send_done(c, r->id, false);
+    if (end) send_done(c, r->id, false, &r->g->req.ignored);
     return end;
 }
 
@@ -228,7 +240,7 @@ static void on_message(struct http_ws *w, void *user, bool text, const char *p, 
     } else if (json_is_true(json_object_get(m, "cancel"))) {
         struct running *r = find(c, id);
         if (r) drop(c, r);
-        send_done(c, id, true);
+        send_done(c, id, true, NULL);
     } else {
         on_request(c, id, m);
     }

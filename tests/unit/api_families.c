@@ -172,7 +172,7 @@ static void answers(void **state)
          "count\":|"
          "\"prompt_eval_duration\":|\"eval_count\":5|\"eval_duration\":"},
         {"/api/chat", "{\"model\":\"tiny\"," O_TOOL "," HI "}", THINK CALL,
-         "\"thinking\":\"hm|\"done\":false}\n{|\"tool_calls\":[{\"id\":\"|\"function\":{\"index\":0,\"name\":"
+         "\"thinking\":\"h|\"done\":false}\n{|\"tool_calls\":[{\"id\":\"|\"function\":{\"index\":0,\"name\":"
          "\"w\","
          "\"arguments\":{\"city\":\"Bonn\"}}}]}|\"done\":false}\n{|\"content\":\"\"},\"done\":true,\"done_"
          "reason\":\"stop\""},
@@ -239,7 +239,7 @@ static void answers(void **state)
          "{\"model\":\"tiny\",|\"message\":{\"role\":\"assistant\",\"content\":\"Hello\"},\"done\":true,"
          "\"finish_reason\":\"stop\",\"usage\":{\"prompt_tokens\":"},
         {"/chat", "{\"message\":\"Hi\",\"stream\":true," O_TOOL "}", "Look: " CALL,
-         "data: {\"delta\":{\"content\":\"Look:|\"done\":false}\n\n|data: "
+         "data: {\"delta\":{\"content\":\"L|\"done\":false}\n\n|data: "
          "{\"delta\":{\"tool_calls\":[{\"index\":0,|"
          "\"arguments\":\"{\\\"city\\\":\\\"Bonn\\\"}\"|\"done\":false}\n\ndata: "
          "{\"delta\":{\"content\":\"\"},\"done\":true,"
@@ -309,7 +309,7 @@ static void errors_while_streaming(void **state)
         int code;
         before(NULL);
         script.fail_at = 3;
-        script.token_ms = 30;
+        script.token_ms = 150;
         const char *text = post(rows[i].path, rows[i].body, &code);
         assert_int_equal(code, 200);
         check_parts(rows[i].path, text, rows[i].parts);
@@ -319,7 +319,7 @@ static void errors_while_streaming(void **state)
 static void silence(void **state)
 {
     int code;
-    script.prefill_ms = 200; /* the interval is 60 ms */
+    script.prefill_ms = 400; /* the interval is 60 ms */
     check_parts("ping", post("/v1/messages", "{\"stream\":true," HI "}", &code),
                 "event: ping\ndata: {\"type\":\"ping\"}\n\n|event: message_start");
     check_parts("ping", post("/completion", "{\"stream\":true,\"prompt\":\"x\"}", &code), ":\n\ndata: ");

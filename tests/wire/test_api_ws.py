@@ -115,6 +115,11 @@ def test_refused(ws, message, status, says):
     assert hear(ws, "still")["still"][-1]["done"]
 
 
+def test_what_has_no_effect_is_named(ws):
+    ask(ws, "x", "/completion", {"prompt": "x", "n_predict": 1, "warp": 9})
+    assert hear(ws, "x")["x"][-1] == {"id": "x", "done": True, "ignored": "warp"}
+
+
 def test_an_id_that_is_in_use(ws):
     ask(ws, "x", "/completion", {**LONG, "n_predict": 300})
     ask(ws, "x", "/completion", {"prompt": "y", "n_predict": 1})
