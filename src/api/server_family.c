@@ -17,6 +17,15 @@ static void metrics(struct http_exchange *x, void *user)
     buf_deinit(&b);
 }
 
+static void sequences(struct http_exchange *x, void *user)
+{
+    const struct api *a = user;
+    struct buf b = {0};
+    engine_view_json(a->o.engine, &b);
+    http_reply(x, 200, "application/json", b.data, b.n);
+    buf_deinit(&b);
+}
+
 static void openapi(struct http_exchange *x, void *user)
 {
     struct buf b = {0};
@@ -31,6 +40,8 @@ static const struct endpoint rows[] = {
     {"GET", "/readyz", health_ready, .summary = "Does it take requests?", .role = HTTP_ROLE_ANYONE},
     {"GET", "/livez", health_live, .summary = "Would restarting it not help?", .role = HTTP_ROLE_ANYONE},
     {"GET", "/metrics", metrics, .summary = "Counters and histograms for Prometheus"},
+    {"GET", "/debug/sequences", sequences,
+     .summary = "What runs and waits in the engine, sequence by sequence"},
     {"GET", "/v1/ws", ws_connect, .summary = "Requests and their events over a WebSocket"},
     {"GET", "/openapi.json", openapi, .summary = "This document"},
 };
