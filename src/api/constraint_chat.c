@@ -197,7 +197,7 @@ static json_t *content_format(const struct constraint_spec *s)
     if (!s->kind) return with_type("any_text");
     if (strcmp(s->kind, "regex") == 0)
         return json_pack("{s:s, s:s%}", "type", "regex", "pattern", text, s->text.n);
-    if (strcmp(s->kind, "gbnf") == 0)
+    if (strcmp(s->kind, "gbnf") == 0 || strcmp(s->kind, "lark") == 0)
         return json_pack("{s:s, s:s%}", "type", "grammar", "grammar", text, s->text.n);
     v = json_loadb(text, s->text.n, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
     if (strcmp(s->kind, "json_schema") == 0)

@@ -75,12 +75,13 @@ static status choice_field(struct constraint_spec *s, const json_t *v, struct er
     return from_json(s, "choice", v, e);
 }
 
-/* An empty grammar is none: llama.cpp's clients send one with every request. */
+/* GBNF, or Lark's notation. An empty one is none: llama.cpp's clients send that with every request. */
 static status grammar_field(struct constraint_spec *s, const json_t *v, struct error *e)
 {
     if (!json_is_string(v)) return fail(e, ERR_ARG, "a grammar must be a string");
     if (json_string_length(v) == 0) return OK;
-    return constraint_from_text(s, "gbnf", json_string_value(v), json_string_length(v), e);
+    const char *kind = strstr(json_string_value(v), "::=") ? "gbnf" : "lark";
+    return constraint_from_text(s, kind, json_string_value(v), json_string_length(v), e);
 }
 
 static status true_for_object(struct constraint_spec *s, const json_t *v, struct error *e)

@@ -24,7 +24,7 @@ static struct {
 static const struct opt opts[] = {
     {.name = "model", .letter = 'm', .type = OPT_STR, .at = &o.model, .arg = "FILE",
      .help = "model or vocabulary file (GGUF): judge token by token and time the masks"},
-    {.name = "kind", .type = OPT_STR, .at = &o.kind, .choices = "json_schema|regex|gbnf|choice|structural_tag", .def = "json_schema",
+    {.name = "kind", .type = OPT_STR, .at = &o.kind, .choices = "json_schema|regex|gbnf|lark|choice|structural_tag", .def = "json_schema",
      .arg = "KIND", .help = "what \"schema\" holds; instances of the other kinds are strings, judged as plain text"},
     {.name = "space", .type = OPT_STR, .at = &o.space, .choices = "plain|none|flexible", .def = "flexible", .arg = "HOW",
      .help = "blanks between the parts: \", \" and \": \", none, or as JSON allows"},

@@ -7,8 +7,9 @@
 
 enum { DEFAULT_WORK = 20000000, MAX_TEXT = 8 << 20 };
 
-static const struct grammar_kind *const kinds[] = {&grammar_json_schema, &grammar_regex, &grammar_gbnf,
-                                                   &grammar_choice, &grammar_structural_tag};
+static const struct grammar_kind *const kinds[] = {&grammar_json_schema,    &grammar_regex,
+                                                   &grammar_gbnf,           &grammar_choice,
+                                                   &grammar_structural_tag, &grammar_lark};
 
 const char *grammar_kind_at(size_t i)
 {
@@ -54,7 +55,8 @@ status grammar_compile(struct grammar **out, const char *kind, const char *text,
     *out = NULL;
     if (!k)
         return fail(e, ERR_ARG,
-                    "\"%s\" is no kind of grammar: json_schema, regex, gbnf, choice, structural_tag", kind);
+                    "\"%s\" is no kind of grammar: json_schema, regex, gbnf, lark, choice, structural_tag",
+                    kind);
     if (n > MAX_TEXT) return fail(e, ERR_LIMIT, "a grammar of more than %d MiB", MAX_TEXT >> 20);
     if (!o) o = &defaults;
     struct grammar *g = new_grammar(o);

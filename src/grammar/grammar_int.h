@@ -107,7 +107,7 @@ struct grammar_kind {
     void (*compile)(struct build *b, struct grammar *g, const char *text, size_t n);
 };
 extern const struct grammar_kind grammar_json_schema, grammar_regex, grammar_gbnf, grammar_choice,
-    grammar_structural_tag;
+    grammar_structural_tag, grammar_lark;
 
 /* What all grammars share: made once, kept for the life of the process. */
 struct builtin {

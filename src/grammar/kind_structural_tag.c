@@ -57,7 +57,9 @@ void tag_schema(struct tags *t, uint32_t from, struct schema *s, const json_t *a
 
 void tag_grammar(struct tags *t, uint32_t from, const char *p, size_t n, uint32_t to)
 {
-    rules_call(&t->rules, t->rule, from, gbnf_read(&t->rules, p, n), to);
+    bool gbnf = memmem(p, n, "::=", 3) != NULL;
+    uint32_t root = gbnf ? gbnf_read(&t->rules, p, n) : lark_read(&t->rules, t->g, p, n);
+    rules_call(&t->rules, t->rule, from, root, to);
 }
 
 static void add_format(struct tags *t, const json_t *j, uint32_t from, uint32_t to, struct follow f);

@@ -34,6 +34,8 @@ const struct shape *rules_finish(struct rules *r, uint32_t root);
 
 /* kind_gbnf.c: the rules of a grammar in llama.cpp's notation; returns its root. */
 uint32_t gbnf_read(struct rules *r, const char *text, size_t n);
+/* kind_lark.c: the same in Lark's; g is for the schemas in it. */
+uint32_t lark_read(struct rules *r, struct grammar *g, const char *text, size_t n);
 
 /* literal.c. Where the options name a vocabulary, control tokens that a literal spells are those tokens, and not
  * the same characters in plain tokens. */

@@ -34,6 +34,7 @@ static const struct {
     {"{\"type\":\"json_schema\",\"json_schema\":{\"type\":\"boolean\"}}", {"true", "false"}, {"null", "tru"}},
     {"{\"type\":\"regex\",\"pattern\":\"a+b?\"}", {"a", "aab"}, {"", "b", "abb"}},
     {"{\"type\":\"grammar\",\"grammar\":\"root ::= \\\"(\\\" root? \\\")\\\"\"}", {"()", "((()))"}, {"(()", ")"}},
+    {"{\"type\":\"grammar\",\"grammar\":\"start: \\\"a\\\"+\"}", {"a", "aaa"}, {"", "b"}},
     {"{\"type\":\"any_text\"}", {"", "anything \xC3\xA9\n<t>"}, {"cut \xC3", "\xFF"}},
     {"{\"type\":\"any_text\",\"excludes\":[\"no\"]}", {"nn o", "n"}, {"no", "ab no", "nno"}},
     {"{\"type\":\"sequence\",\"elements\":[" THINK ",{\"type\":\"json_schema\",\"json_schema\":{\"type\":\"null\"}}]}",

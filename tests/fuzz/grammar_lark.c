@@ -1,0 +1,10 @@
+/* Lark grammars from anywhere: compiling ends with a grammar or a reason, and what a grammar accepts on a
+ * drunken walk can always go on or end. The seeds in fuzz/corpus/grammar_lark are of our own. */
+#include "support/grammar_walk.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+    return grammar_walk("lark", (const char *)data, n);
+}
