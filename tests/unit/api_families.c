@@ -303,7 +303,7 @@ static void errors_while_streaming(void **state)
          "\"done\":false}\n{\"error\":\"generation failed: |\"}\n"},
         {"/completion", "{\"stream\":true,\"prompt\":\"x\"}",
          "\"stop\":false|data: {\"error\":{\"code\":500,"},
-        {"/chat", "{\"stream\":true,\"message\":\"x\"}", "\"done\":false}\n\ndata: {\"error\":{"},
+        {"/chat", "{\"stream\":true,\"message\":\"x\"}", "\"done\":false}\n\n|data: {\"error\":{"},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         int code;
