@@ -13,7 +13,6 @@
 #include "base/buf.h"
 #include "cli/answer.h"
 #include "cli/run.h"
-#include "text/chatml.h"
 
 enum { HISTORY_LINES = 1000, MAX_INPUT_BYTES = 16 << 20, ROOM_FOR_ANSWER = 64 };
 
@@ -25,9 +24,9 @@ struct chat {
     EditLine *el;
     History *history;
     char history_path[4096 + 16];
-    struct chat_message *message; /* role is static text, text is ours */
-    size_t n_message;
-    char **kept; /* text that settings point to */
+    struct run_chat answer;
+    json_t *message; /* a list of {"role", "content"}, with "reasoning_content" where there was some */
+    char **kept;     /* text that settings point to */
     size_t n_kept;
 };
 
@@ -56,38 +55,61 @@ static char *keep(struct chat *c, const char *text)
     return c->kept[c->n_kept++] = mem_strdup(text);
 }
 
-static void add_message(struct chat *c, const char *role, const char *text, size_t n)
+static size_t n_messages(const struct chat *c)
 {
-    c->message = mem_realloc(c->message, c->n_message + 1, sizeof *c->message);
-    c->message[c->n_message++] = (struct chat_message){role, mem_strndup(text, n), strlen(role), n};
+    return json_array_size(c->message);
+}
+
+static const char *role_at(const struct chat *c, size_t i)
+{
+    return json_string_value(json_object_get(json_array_get(c->message, i), "role"));
 }
 
 static void drop_messages(struct chat *c, size_t at, size_t n)
 {
-    for (size_t i = at; i < at + n; i++) free((char *)(uintptr_t)c->message[i].content);
-    memmove(c->message + at, c->message + at + n, (c->n_message - at - n) * sizeof *c->message);
-    c->n_message -= n;
+    while (n--) json_array_remove(c->message, at);
 }
 
 static bool has_system(const struct chat *c)
 {
-    return c->n_message && !strcmp(c->message[0].role, "system");
+    return n_messages(c) && !strcmp(role_at(c, 0), "system");
+}
+
+static const char *system_text(const struct chat *c)
+{
+    return json_string_value(json_object_get(json_array_get(c->message, 0), "content"));
 }
 
 static void set_system(struct chat *c, const char *text)
 {
     if (has_system(c)) drop_messages(c, 0, 1);
     if (!text || !*text) return;
-    add_message(c, "system", text, strlen(text));
-    struct chat_message m = c->message[c->n_message - 1];
-    memmove(c->message + 1, c->message, (c->n_message - 1) * sizeof *c->message);
-    c->message[0] = m;
+    if (json_array_insert_new(c->message, 0, run_message("system", text, strlen(text))) != 0)
+        fputs("That is not UTF-8 text.\n", stderr);
+}
+
+static void show(const char *text, size_t n, bool reasoning)
+{
+    static bool dim; /* what the terminal shows at the moment */
+    if (dim != reasoning && isatty(STDOUT_FILENO)) fputs(reasoning ? "\033[2m" : "\033[0m\n\n", stdout);
+    dim = reasoning && n;
+    fwrite(text, 1, n, stdout);
+    fflush(stdout);
 }
 
 static void to_terminal(void *user, const char *text, size_t n)
 {
-    fwrite(text, 1, n, stdout);
-    fflush(stdout);
+    show(text, n, false);
+}
+
+/* What was said, for the next turn; thoughts too, for templates that want them. */
+static void remember_answer(struct chat *c)
+{
+    const struct buf *text = &c->answer.content, *thoughts = &c->answer.reasoning;
+    if (!text->n && !thoughts->n) return;
+    json_t *m = run_message("assistant", text->n ? text->data : "", text->n);
+    if (thoughts->n) json_object_set_new(m, "reasoning_content", json_stringn(thoughts->data, thoughts->n));
+    json_array_append_new(c->message, m);
 }
 
 /* The conversation as tokens; its oldest turns are forgotten when it has outgrown the context. */
@@ -95,8 +117,9 @@ static status conversation_ids(struct chat *c, uint32_t max_context, struct tok_
 {
     for (;;) {
         ids->n = 0;
-        TRY(chatml_encode(c->s->tok, c->message, c->n_message, true, ids, e));
-        size_t first = has_system(c), n_turn = c->n_message - first;
+        run_chat_reset(&c->answer);
+        TRY(run_chat_begin(&c->answer, c->s, c->message, ids, e));
+        size_t first = has_system(c), n_turn = n_messages(c) - first;
         if (ids->n + ROOM_FOR_ANSWER <= max_context || n_turn < 3) return OK;
         fputs("[the oldest turn was forgotten: the context is full]\n", stderr);
         drop_messages(c, first, 2);
@@ -127,7 +150,8 @@ static void reply(struct chat *c, const char *text, size_t n)
             .special = c->o->special,
             .on_text = to_terminal,
         };
-        r = answer_generate(c->s, &g, &e);
+        r = c->is_chat ? run_chat_answer(&c->answer, c->s, &g, &e) : answer_generate(c->s, &g, &e);
+        if (c->is_chat) show("", 0, false); /* out of the thoughts, if the answer ended there */
     }
     if (r != OK) {
         fprintf(stderr, "corral: %s\n", e.msg);
@@ -135,7 +159,7 @@ static void reply(struct chat *c, const char *text, size_t n)
         puts(g.finish == FINISH_CANCELLED ? " [stopped]" : "");
         if (c->o->stats) run_print_stats(&g.timing, g.finish);
     }
-    if (c->is_chat && g.text.n) add_message(c, "assistant", g.text.data, g.text.n);
+    if (c->is_chat) remember_answer(c);
     buf_deinit(&g.text);
     tok_ids_deinit(&ids);
     sampling_deinit(&sampling);
@@ -151,7 +175,7 @@ static void cmd_exit(struct chat *c, char *arg)
 static void cmd_clear(struct chat *c, char *arg)
 {
     size_t first = has_system(c);
-    drop_messages(c, first, c->n_message - first);
+    drop_messages(c, first, n_messages(c) - first);
     fputs("[a new conversation]\n", stderr);
 }
 
@@ -162,7 +186,7 @@ static void cmd_system(struct chat *c, char *arg)
     else if (*arg || !has_system(c))
         set_system(c, arg);
     else
-        printf("%s\n", c->message[0].content);
+        printf("%s\n", system_text(c));
 }
 
 static void cmd_set(struct chat *c, char *arg)
@@ -180,15 +204,14 @@ static void cmd_set(struct chat *c, char *arg)
 static void cmd_show(struct chat *c, char *arg)
 {
     opt_show(c->settings, stdout);
-    if (has_system(c)) printf("  system                 %s\n", c->message[0].content);
+    if (has_system(c)) printf("  system                 %s\n", system_text(c));
 }
 
 static void cmd_regen(struct chat *c, char *arg)
 {
-    size_t n = c->n_message;
-    if (n && !strcmp(c->message[n - 1].role, "assistant")) drop_messages(c, n - 1, 1);
-    n = c->n_message;
-    if (!n || strcmp(c->message[n - 1].role, "user") != 0)
+    size_t n = n_messages(c);
+    if (n && !strcmp(role_at(c, n - 1), "assistant")) drop_messages(c, --n, 1);
+    if (!n || strcmp(role_at(c, n - 1), "user") != 0)
         fputs("There is no answer to give again.\n", stderr);
     else
         reply(c, NULL, 0);
@@ -198,10 +221,11 @@ static void cmd_regen(struct chat *c, char *arg)
 static void cmd_save(struct chat *c, char *arg)
 {
     struct buf out = {0};
-    for (size_t i = 0; i < c->n_message; i++) {
-        buf_addf(&out, "{\"role\": \"%s\", \"content\": ", c->message[i].role);
-        buf_json_str(&out, c->message[i].content, c->message[i].n_content);
-        buf_adds(&out, "}\n");
+    for (size_t i = 0; i < n_messages(c); i++) {
+        char *line = json_dumps(json_array_get(c->message, i), 0);
+        buf_adds(&out, line);
+        buf_addc(&out, '\n');
+        free(line);
     }
     FILE *f = *arg ? fopen(arg, "w") : NULL;
     if (!*arg)
@@ -209,7 +233,7 @@ static void cmd_save(struct chat *c, char *arg)
     else if (!f || (out.n && fwrite(out.data, 1, out.n, f) != out.n))
         fprintf(stderr, "corral: %s: %s\n", arg, strerror(errno));
     else
-        fprintf(stderr, "[%zu messages saved to %s]\n", c->n_message, arg);
+        fprintf(stderr, "[%zu messages saved to %s]\n", n_messages(c), arg);
     if (f && fclose(f) != 0) fprintf(stderr, "corral: %s: %s\n", arg, strerror(errno));
     buf_deinit(&out);
 }
@@ -357,8 +381,8 @@ static void open_terminal(struct chat *c)
 
 static void close_chat(struct chat *c)
 {
-    drop_messages(c, 0, c->n_message);
-    free(c->message);
+    json_decref(c->message);
+    run_chat_deinit(&c->answer);
     for (size_t i = 0; i < c->n_kept; i++) free(c->kept[i]);
     free(c->kept);
     el_end(c->el);
@@ -376,14 +400,18 @@ static void take_message(struct chat *c, struct buf *text)
         return;
     }
     if (line[0] == '/') line++, n--;
-    if (c->is_chat) add_message(c, "user", line, n);
-    reply(c, line, n);
+    if (c->is_chat && json_array_append_new(c->message, run_message("user", line, n)) != 0)
+        fputs("That is not UTF-8 text.\n", stderr);
+    else
+        reply(c, line, n);
 }
 
 status run_interactive(struct session *s, struct run_options *o, const struct opt *settings, bool chat,
                        struct error *e)
 {
-    struct chat c = {.s = s, .o = o, .settings = settings, .is_chat = chat};
+    struct chat c = {.s = s, .o = o, .settings = settings, .is_chat = chat, .answer = {.show = show}};
+    if (chat) TRY(chat_format_of_model(&c.answer.format, s->tok, s->gguf, e));
+    c.message = json_array();
     struct buf text;
     buf_init(&text, MAX_INPUT_BYTES);
     open_terminal(&c);

@@ -7,7 +7,6 @@
 
 #include "base/buf.h"
 #include "cli/answer.h"
-#include "text/chatml.h"
 
 enum { MAX_PROMPT_BYTES = 256 << 20 };
 
@@ -42,6 +41,13 @@ static const struct opt opts[] = {
      .type = OPT_BOOL,
      .at = &o.chat,
      .help = "the prompt is a chat message (usual where the model knows chat)"},
+    {.name = "thinking",
+     .type = OPT_STR,
+     .at = &o.thinking,
+     .choices = "auto|on|off",
+     .def = "auto",
+     .arg = "WHEN",
+     .help = "whether a model that can reason before it answers does so"},
     {.name = "raw", .type = OPT_BOOL, .at = &o.raw, .help = "the prompt is a text to continue"},
     {.name = "special", .type = OPT_BOOL, .at = &o.special, .help = "print control tokens too"},
     {.name = "json", .type = OPT_BOOL, .at = &o.json, .help = "one JSON object at the end instead of text"},
@@ -52,6 +58,7 @@ static const struct opt opts[] = {
 
 /* What /set may change in a conversation. */
 static const struct opt settings[] = {
+    {.name = "thinking", .type = OPT_STR, .at = &o.thinking, .choices = "auto|on|off"},
     {.name = "max-tokens", .type = OPT_INT, .at = &o.max_tokens, .min = 0, .max = SESSION_MAX_CTX},
     {.name = "stop", .type = OPT_LIST, .at = &o.stop},
     SAMPLING_OPTS(o.sampling),
@@ -75,13 +82,19 @@ static void to_stdout(void *user, const char *text, size_t n)
     fflush(stdout);
 }
 
-static void print_json(const struct session *s, const struct answer *g, const struct sample_params *p)
+/* text: the answer; reasoning may be empty. */
+static void print_json(const struct session *s, const struct answer *g, const struct buf *text,
+                       const struct buf *reasoning, const struct sample_params *p)
 {
     struct buf out = {0};
     buf_adds(&out, "{\"model\": ");
     buf_json_str(&out, s->name, strlen(s->name));
     buf_adds(&out, ", \"text\": ");
-    buf_json_str(&out, g->text.n ? g->text.data : "", g->text.n);
+    buf_json_str(&out, text->n ? text->data : "", text->n);
+    if (reasoning->n) {
+        buf_adds(&out, ", \"reasoning\": ");
+        buf_json_str(&out, reasoning->data, reasoning->n);
+    }
     buf_addf(
         &out, ", \"finish_reason\": \"%s\", \"prompt_tokens\": %u, \"completion_tokens\": %u, \"seed\": %llu",
         finish_reason_name(g->finish), g->timing.n_prompt, g->timing.n_decode, (unsigned long long)p->seed);
@@ -103,14 +116,91 @@ static status read_prompt(struct buf *out, struct error *e)
     return o.file ? buf_read_file(out, o.file, e) : buf_read_fd(out, STDIN_FILENO, e);
 }
 
-static status encode_chat(const struct session *s, const struct buf *text, struct tok_ids *ids,
-                          struct error *e)
+/* --- a chat --- */
+
+static enum chat_think thinking(void)
 {
-    struct chat_message m[2];
-    size_t n = 0;
-    if (o.system) m[n++] = (struct chat_message){"system", o.system, 6, strlen(o.system)};
-    m[n++] = (struct chat_message){"user", text->data, 4, text->n};
-    return chatml_encode(s->tok, m, n, true, ids, e);
+    return !strcmp(o.thinking, "on")    ? CHAT_THINK_ON
+           : !strcmp(o.thinking, "off") ? CHAT_THINK_OFF
+                                        : CHAT_THINK_DEFAULT;
+}
+
+static void on_chat_event(void *user, const struct chat_event *ev)
+{
+    struct run_chat *c = user;
+    bool reasoning = ev->kind == CHAT_REASONING;
+    if (!reasoning && ev->kind != CHAT_CONTENT) return;
+    buf_add(reasoning ? &c->reasoning : &c->content, ev->text, ev->n);
+    if (c->show) c->show(ev->text, ev->n, reasoning);
+}
+
+static void on_answer_text(void *user, const char *text, size_t n)
+{
+    struct run_chat *c = user;
+    chat_parser_push(c->parser, text, n, on_chat_event, c);
+}
+
+status run_chat_begin(struct run_chat *c, const struct session *s, const json_t *messages,
+                      struct tok_ids *ids, struct error *e)
+{
+    struct chat_input in = {.messages = messages, .think = thinking(), .answer = true};
+    struct chat_parse_options options = {.reasoning = true};
+    TRY(chat_encode(c->format, &in, ids, NULL, &options.think_open, e));
+    return chat_parser_new(&c->parser, c->format, &options, e);
+}
+
+status run_chat_answer(struct run_chat *c, struct session *s, struct answer *g, struct error *e)
+{
+    g->special |= chat_format_caps(c->format)->control_tokens;
+    g->on_text = on_answer_text;
+    g->user = c;
+    status r = answer_generate(s, g, e);
+    chat_parser_finish(c->parser, on_chat_event, c);
+    return r;
+}
+
+void run_chat_reset(struct run_chat *c)
+{
+    chat_parser_free(c->parser);
+    c->parser = NULL;
+    buf_reset(&c->content);
+    buf_reset(&c->reasoning);
+}
+
+void run_chat_deinit(struct run_chat *c)
+{
+    run_chat_reset(c);
+    buf_deinit(&c->content);
+    buf_deinit(&c->reasoning);
+    chat_format_free(c->format);
+}
+
+/* The answer to standard output, which may be a pipe; thoughts only to somebody who watches. */
+static void show_answer(const char *text, size_t n, bool reasoning)
+{
+    if (!reasoning)
+        to_stdout(NULL, text, n);
+    else if (isatty(STDERR_FILENO))
+        fwrite(text, 1, n, stderr);
+}
+
+json_t *run_message(const char *role, const char *text, size_t n)
+{
+    json_t *content = json_stringn(text, n);
+    return content ? json_pack("{s:s,s:o}", "role", role, "content", content) : NULL;
+}
+
+static status begin_chat(struct run_chat *c, const struct session *s, const struct buf *text,
+                         struct tok_ids *ids, struct error *e)
+{
+    json_t *messages = json_array();
+    status r = chat_format_of_model(&c->format, s->tok, s->gguf, e);
+    if (o.system) json_array_append_new(messages, run_message("system", o.system, strlen(o.system)));
+    if (json_array_append_new(messages, run_message("user", text->data, text->n)) != 0 && r == OK)
+        r = fail(e, ERR_ARG, "the prompt is not UTF-8 text; --raw takes any bytes");
+    if (r == OK) r = run_chat_begin(c, s, messages, ids, e);
+    json_decref(messages);
+    return r;
 }
 
 static status answer_once(struct session *s, bool chat, const struct buf *text, struct error *e)
@@ -118,9 +208,10 @@ static status answer_once(struct session *s, bool chat, const struct buf *text, 
     struct sampling sampling = {0};
     struct tok_ids ids = {0};
     struct answer g = {0};
+    struct run_chat c = {.show = o.json ? NULL : show_answer};
     status r = sampling_init(&sampling, &o.sampling, s, e);
     if (r != OK) goto out;
-    r = chat ? encode_chat(s, text, &ids, e) : session_encode(s, text->data, text->n, &ids, e);
+    r = chat ? begin_chat(&c, s, text, &ids, e) : session_encode(s, text->data, text->n, &ids, e);
     if (r != OK) goto out;
     if (!chat && !o.json) to_stdout(NULL, text->data, text->n);
     g = (struct answer){
@@ -133,15 +224,17 @@ static status answer_once(struct session *s, bool chat, const struct buf *text, 
         .special = o.special,
         .on_text = o.json ? NULL : to_stdout,
     };
-    r = answer_generate(s, &g, e);
+    r = chat ? run_chat_answer(&c, s, &g, e) : answer_generate(s, &g, e);
     if (r != OK) goto out;
+    const struct buf *said = chat ? &c.content : &g.text;
     if (o.json)
-        print_json(s, &g, &sampling.params);
-    else if (!g.text.n || g.text.data[g.text.n - 1] != '\n')
+        print_json(s, &g, said, &c.reasoning, &sampling.params);
+    else if (!said->n || said->data[said->n - 1] != '\n')
         putchar('\n');
     fflush(stdout);
     if (o.stats) run_print_stats(&g.timing, g.finish);
 out:
+    run_chat_deinit(&c);
     buf_deinit(&g.text);
     tok_ids_deinit(&ids);
     sampling_deinit(&sampling);
