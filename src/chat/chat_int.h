@@ -7,6 +7,8 @@
 #include "chat/chat.h"
 #include "text/jinja/jinja.h"
 
+struct chat_tags;
+
 struct chat_template {
     struct jinja *tree;
     char *text;
@@ -22,6 +24,7 @@ struct chat_format {
     const struct tokenizer *tok; /* may be NULL */
     struct chat_template plain, with_tools; /* with_tools.tree NULL: plain serves both */
     struct chat_caps caps;
+    const struct chat_tags *tags; /* of reasoning and content */
     char *bos, *eos;
     bool tools_undefined; /* instead of None, where there are none */
     bool developer_role; /* the template knows it */

@@ -13,6 +13,7 @@
 #include "base/rng.h"
 #include "base/utf8.h"
 #include "chat/chat_int.h"
+#include "chat/wire.h"
 
 enum { MARK_BYTES = 16 };
 
@@ -221,6 +222,15 @@ static bool ends_with(const struct buf *b, const char *tail)
     return n_tail && n >= n_tail && !memcmp(b->data + n - n_tail, tail, n_tail);
 }
 
+/* Text of a client, with marks if there is a marker. */
+static void add_own(const struct buf *part, struct marker *m, struct buf *out)
+{
+    if (m)
+        mark_text(m, part->data, part->n, out);
+    else
+        buf_add(out, part->data, part->n);
+}
+
 /* The beginning of the answer, which is the last message, behind the head of its turn. */
 static status add_beginning(const struct chat_format *f, const struct chat_input *in, struct marker *m,
                             struct prompt *p, struct error *e)
@@ -230,20 +240,20 @@ static status add_beginning(const struct chat_format *f, const struct chat_input
     struct buf part[2] = {0};
     status r = chat_content_text(&part[0], json_object_get(last, "reasoning_content"), at, e);
     if (r == OK) r = chat_content_text(&part[1], json_object_get(last, "content"), at, e);
-    if (r == OK && part[0].n && !p->think_open) {
-        buf_addf(&p->text, "%s\n", f->caps.think_begin);
+    const char *gap = strchr(f->caps.think_begin, '|') ? "" : "\n"; /* tags of control tokens need no lines */
+    if (r == OK && part[0].n) {
+        if (!p->think_open) buf_addf(&p->text, "%s%s", f->caps.think_begin, gap);
+        add_own(&part[0], m, &p->text);
         p->think_open = true;
     }
-    for (size_t i = 0; r == OK && i < 2; i++) {
-        if (!part[i].n) continue;
-        if (i == 1 && p->think_open) {
-            buf_addf(&p->text, "\n%s\n\n", f->caps.think_end);
-            p->think_open = false;
+    if (r == OK && part[1].n) {
+        if (p->think_open) {
+            buf_addf(&p->text, "%s%s%s%s", gap, f->caps.think_end, gap, gap);
+            buf_adds(&p->text, f->tags->next ? f->tags->next : "");
         }
-        if (m)
-            mark_text(m, part[i].data, part[i].n, &p->text);
-        else
-            buf_add(&p->text, part[i].data, part[i].n);
+        if (f->tags->content && !ends_with(&p->text, f->tags->content)) buf_adds(&p->text, f->tags->content);
+        add_own(&part[1], m, &p->text);
+        p->think_open = false;
     }
     buf_deinit(&part[0]);
     buf_deinit(&part[1]);

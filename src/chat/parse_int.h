@@ -26,7 +26,7 @@ enum parse_state {
     PARSE_MESSAGE
 };
 
-enum { MAX_MARKS = 16, MAX_WIRES = 2 };
+enum { MAX_MARKS = 16 };
 
 struct parse_mark { /* a text that means something in content */
     const char *text;

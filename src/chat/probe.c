@@ -140,6 +140,7 @@ void chat_probe_caps(struct chat_format *f)
     f->developer_role = strstr(f->plain.text, "developer") != NULL;
     probe_calls(f);
     const struct chat_tags *tags = chat_tags_detect(f->plain.text);
+    f->tags = tags;
     c->thinks = tags->sign[0];
     c->think_begin = tags->begin;
     c->think_end = tags->end;

@@ -141,21 +141,22 @@ static const struct wire_row rows[] = {
     {CALLS("none", JSON, "", "", "", "", "", ""), .kind = WIRE_CALLS},
 };
 
+#define TAGS(begin_, end_, sign_) {.begin = begin_, .end = end_, .sign = sign_}
 static const struct chat_tags tag_list[] = {
-    {"<|channel|>analysis<|message|>", "<|end|>", "<|channel|>analysis"},
-    {"to=self<|message|>", "<|eom|>", "to=self<|message|>"},
-    {"<|open|>think<|sep|>", "<|close|>think<|sep|>", "<|open|>"},
-    {"<|channel>thought", "<channel|>", "<channel|>"},
-    {"<|think|>", "<|end|>", "<|think|>"},
-    {"<|START_THINKING|>", "<|END_THINKING|>", "<|START_THINKING|>"},
-    {"<|inner_prefix|>", "<|inner_suffix|>", "<|inner_prefix|>"},
-    {"[THINK]", "[/THINK]", "[THINK]"},
-    {"<seed:think>", "</seed:think>", "<seed:think>"},
-    {"<mm:think>", "</mm:think>", "<mm:think>"},
-    {"<think:opensource>", "</think:opensource>", "</think{}>"},
-    {"Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]", "[BEGIN FINAL RESPONSE]"},
-    {"<think>", "</think>", "</think>"},
-    {"<think>", "</think>", ""}, /* a template that says nothing: what most models write */
+    {"<|channel|>analysis<|message|>", "<|end|>", "<|channel|>analysis", "<|start|>assistant", "<|channel|>final<|message|>"},
+    {"to=self<|message|>", "<|eom|>", "to=self<|message|>", "<|start|>assistant", " to=user<|message|>"},
+    {"<|open|>think<|sep|>", "<|close|>think<|sep|>", "<|open|>", NULL, "<|open|>response<|sep|>"},
+    TAGS("<|channel>thought", "<channel|>", "<channel|>"),
+    {"<|think|>", "<|end|>", "<|think|>", "<|begin|>assistant", "<|content|>"},
+    TAGS("<|START_THINKING|>", "<|END_THINKING|>", "<|START_THINKING|>"),
+    TAGS("<|inner_prefix|>", "<|inner_suffix|>", "<|inner_prefix|>"),
+    TAGS("[THINK]", "[/THINK]", "[THINK]"),
+    TAGS("<seed:think>", "</seed:think>", "<seed:think>"),
+    TAGS("<mm:think>", "</mm:think>", "<mm:think>"),
+    TAGS("<think:opensource>", "</think:opensource>", "</think{}>"),
+    TAGS("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]", "[BEGIN FINAL RESPONSE]"),
+    TAGS("<think>", "</think>", "</think>"),
+    TAGS("<think>", "</think>", ""), /* a template that says nothing: what most models write */
 };
 // clang-format on
 

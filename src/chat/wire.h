@@ -25,6 +25,8 @@ struct wire_row {
 /* A reasoning section. sign: how a template tells that its model writes it; "" is the last row. */
 struct chat_tags {
     const char *begin, *end, *sign;
+    const char *next;    /* between its end and what begins content; NULL: nothing */
+    const char *content; /* what begins content; NULL: nothing */
 };
 
 const struct wire_row *wire_row(const struct chat_wire *w);

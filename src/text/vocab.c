@@ -123,7 +123,8 @@ static void mark_control(struct tokenizer *t, const char *const *name, size_t n,
     }
 }
 
-/* gpt-oss ends a turn with <|return|> or <|call|>; its <|end|> only separates messages within one. */
+/* gpt-oss ends a turn with <|return|> or <|call|>, Solar with <|flush|> or <|calls|>; their <|end|> only
+ * separates messages within one. */
 static void mark_end_of_generation(struct tokenizer *t, const int32_t *id, size_t n)
 {
     mark_control(t, end_of_turn, COUNT_OF(end_of_turn), TOK_EOG);
@@ -134,8 +135,9 @@ static void mark_end_of_generation(struct tokenizer *t, const int32_t *id, size_
         if (is >= 0 && t->attr[is] == TOK_CONTROL) t->flags[is] |= TOK_EOG;
     }
     int32_t end = find_text(t, "<|end|>");
-    if (end >= 0 && find_text(t, "<|return|>") >= 0 && find_text(t, "<|call|>") >= 0)
-        t->flags[end] &= (uint8_t)~TOK_EOG;
+    bool gpt_oss = find_text(t, "<|return|>") >= 0 && find_text(t, "<|call|>") >= 0;
+    bool solar = find_text(t, "<|flush|>") >= 0 && find_text(t, "<|calls|>") >= 0;
+    if (end >= 0 && (gpt_oss || solar)) t->flags[end] &= (uint8_t)~TOK_EOG;
     for (size_t i = 0; i < n; i++)
         if (id[i] >= 0) t->flags[id[i]] |= TOK_EOG;
 }

@@ -199,6 +199,47 @@ static void conversations_render_as_python_does(void **state)
     assert_int_equal(bad, 0);
 }
 
+/* --- an answer that the client began --- */
+
+static const struct {
+    const char *name, *reasoning, *content, *want; /* want: how the prompt ends */
+    bool open;
+} begun[] = {
+    {"Qwen-Qwen2.5-7B-Instruct", NULL, "Once", "<|im_start|>assistant\nOnce", false},
+    {"Qwen-Qwen3-0.6B", "hm", NULL, "<|im_start|>assistant\n<think>\nhm", true},
+    {"Qwen-Qwen3-0.6B", "hm", "Once", "<|im_start|>assistant\n<think>\nhm\n</think>\n\nOnce", false},
+    {"Qwen3.5-4B", NULL, "Once", "<think>\n\n</think>\n\nOnce", false},
+    {"openai-gpt-oss-120b", NULL, "Once", "<|start|>assistant<|channel|>final<|message|>Once", false},
+    {"openai-gpt-oss-120b", "hm", "Once",
+     "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>Once", false},
+    {"upstage-Solar-Open-100B", NULL, "Once", "<|begin|>assistant<|content|>Once", false},
+};
+
+static void answers_that_were_begun_are_continued(void **state)
+{
+    struct world *w = *state;
+    need_templates(w);
+    for (size_t i = 0; i < COUNT_OF(begun); i++) {
+        struct subject s;
+        struct buf text = {0};
+        struct error e;
+        bool open = false;
+        json_t *m =
+            json_pack("[{s:s,s:s},{s:s,s:s*,s:s*}]", "role", "user", "content", "Hi", "role", "assistant",
+                      "reasoning_content", begun[i].reasoning, "content", begun[i].content);
+        struct chat_input in = {.messages = m, .continue_last = true};
+        open_subject(w, &s, begun[i].name);
+        assert_int_equal(chat_encode(s.f, &in, NULL, &text, &open, &e), OK);
+        size_t n = strlen(begun[i].want);
+        if (text.n < n || strcmp(text.data + text.n - n, begun[i].want) != 0)
+            fail_msg("%s: got %s\nwant ...%s", s.name, text.data, begun[i].want);
+        assert_int_equal(open, begun[i].open);
+        buf_deinit(&text);
+        json_decref(m);
+        close_subject(&s);
+    }
+}
+
 /* --- formats of calls --- */
 
 // clang-format off
@@ -405,6 +446,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(conversations_render_as_python_does),
+        cmocka_unit_test(answers_that_were_begun_are_continued),
         cmocka_unit_test(formats_of_calls_are_found),
         cmocka_unit_test(clients_write_no_control_tokens),
     };
