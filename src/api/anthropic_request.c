@@ -64,7 +64,7 @@ static bool set_thinking(struct parse *p, const char *name, const json_t *v)
                       "thinking.budget_tokens: %lld must be less than max_tokens, which is %u and counts the "
                       "answer too",
                       (long long)json_integer_value(budget), p->r->max_tokens);
-    field_ignored(p, "thinking.budget_tokens");
+    p->r->think_budget = (int32_t)MIN(json_integer_value(budget), (json_int_t)INT32_MAX);
     return true;
 }
 

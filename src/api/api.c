@@ -18,6 +18,13 @@ const struct family *const api_families[] = {&server_family,   &openai_family,  
                                              &embed_family,    &anthropic_family, &ollama_family,
                                              &llamacpp_family, &native_family,    NULL};
 
+uint32_t api_context(const struct api *a)
+{
+    struct engine_stats st = {0};
+    if (a->o.engine) engine_stats(a->o.engine, &st); /* a fuzz target has none */
+    return st.max_context;
+}
+
 bool api_serves(const struct api *a, const char *model)
 {
     bool known = !strcmp(model, a->o.model);

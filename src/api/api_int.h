@@ -44,6 +44,7 @@ struct api {
     size_t n_route;
 };
 
+uint32_t api_context(const struct api *a); /* tokens of the longest sequence */
 bool api_serves(const struct api *a, const char *model); /* under its name or an alias */
 void openapi_document(struct buf *out);
 extern const struct family *const api_families[]; /* NULL ends the list */

@@ -20,7 +20,10 @@ void ollama_error(const struct fault *f, struct buf *out);
 
 /* Setters of fields that all calls have. */
 bool ollama_set_model(struct parse *p, const char *name, const json_t *v);
-bool ollama_set_keep_alive(struct parse *p, const char *name, const json_t *v);
+bool ollama_set_keep_alive(struct parse *p, const char *name, const json_t *v); /* checked only */
+/* The model sleeps after so much time without work, if r says so: its memory is free then, and the next request loads
+ * it again. */
+void ollama_keep_alive(const struct api *api, const struct request *r);
 
 extern const struct renderer ollama_chat, ollama_generate;
 

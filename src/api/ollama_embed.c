@@ -91,7 +91,9 @@ static void run(struct http_exchange *x, const struct api *api, const struct fie
     struct request r;
     struct fault f;
     request_init(&r);
-    if (!request_read(&r, api, t, x, &f))
+    bool ok = request_read(&r, api, t, x, &f);
+    if (ok) ollama_keep_alive(api, &r);
+    if (!ok)
         reply_fault(x, &ollama_chat, &f);
     else if (!r.n_prompt)
         reply_empty(x, &r, old);

@@ -55,13 +55,12 @@ static bool set_num_predict(struct parse *p, const char *name, const json_t *v)
 /* The context is what the server was started with. */
 static bool set_num_ctx(struct parse *p, const char *name, const json_t *v)
 {
-    struct engine_stats st;
-    engine_stats(p->api->o.engine, &st);
-    if (json_number_value(v) <= st.max_context) return true;
+    uint32_t most = api_context(p->api);
+    if (json_number_value(v) <= most) return true;
     if (p->strict)
         return refuse(p->f, 400, "value_out_of_range", name,
                       "option \"%s\" is %.0f, but this server's context holds %u: serve with a larger --ctx",
-                      name, json_number_value(v), st.max_context);
+                      name, json_number_value(v), most);
     field_ignored(p, "options.num_ctx");
     return true;
 }
@@ -86,16 +85,19 @@ static bool set_think(struct parse *p, const char *name, const json_t *v)
                   p->api->o.model);
 }
 
-/* The model sleeps after so much time without work: its memory is free then, and the next request loads it
- * again. */
 bool ollama_set_keep_alive(struct parse *p, const char *name, const json_t *v)
 {
     int64_t ns;
-    if (!ollama_duration(v, &ns))
-        return refuse(p->f, 400, "invalid_value", name,
-                      "keep_alive must be a number of seconds or a duration such as \"5m\" or \"-1s\"");
-    engine_keep_alive(p->api->o.engine, ns);
-    return true;
+    return ollama_duration(v, &ns) ||
+           refuse(p->f, 400, "invalid_value", name,
+                  "keep_alive must be a number of seconds or a duration such as \"5m\" or \"-1s\"");
+}
+
+void ollama_keep_alive(const struct api *api, const struct request *r)
+{
+    const json_t *v = json_object_get(r->body, "keep_alive");
+    int64_t ns;
+    if (v && ollama_duration(v, &ns)) engine_keep_alive(api->o.engine, ns);
 }
 
 static bool set_images(struct parse *p, const char *name, const json_t *v)
@@ -251,6 +253,9 @@ static void reply_load(struct http_exchange *x, const struct request *r, bool ch
 
 static bool check_chat(struct request *r, const struct api *api, struct fault *f)
 {
+    if (!r->chat.messages)
+        return refuse(f, 400, "missing_required_parameter", "messages",
+                      "messages is missing: there is nothing to answer");
     return openai_chat_check(r, api, f) && request_check(r, api, f);
 }
 
@@ -262,14 +267,15 @@ static void chat(struct http_exchange *x, void *user)
     struct request r;
     struct fault f;
     init(&r);
-    if (!request_read(&r, api, &chat_fields, x, &f))
+    bool ok = request_read(&r, api, &chat_fields, x, &f), load = ok && !r.chat.messages;
+    ok = ok && (load || check_chat(&r, api, &f));
+    if (ok) ollama_keep_alive(api, &r);
+    if (!ok)
         reply_fault(x, &ollama_chat, &f);
-    else if (!r.chat.messages)
+    else if (load)
         reply_load(x, &r, true);
-    else if (check_chat(&r, api, &f))
-        generate(x, api, &ollama_chat, &r);
     else
-        reply_fault(x, &ollama_chat, &f);
+        generate(x, api, &ollama_chat, &r);
     request_deinit(&r);
 }
 
@@ -280,14 +286,16 @@ static void complete(struct http_exchange *x, void *user)
     struct fault f;
     init(&r);
     r.keep_ids = true;
-    if (!request_read(&r, api, &generate_fields, x, &f))
+    bool ok = request_read(&r, api, &generate_fields, x, &f);
+    bool load = ok && !text_field(&r, "prompt") && !text_field(&r, "suffix");
+    ok = ok && (load || (read_prompt(api, &r, &f) && request_check(&r, api, &f)));
+    if (ok) ollama_keep_alive(api, &r);
+    if (!ok)
         reply_fault(x, &ollama_generate, &f);
-    else if (!text_field(&r, "prompt") && !text_field(&r, "suffix"))
+    else if (load)
         reply_load(x, &r, false);
-    else if (read_prompt(api, &r, &f) && request_check(&r, api, &f))
-        generate(x, api, &ollama_generate, &r);
     else
-        reply_fault(x, &ollama_generate, &f);
+        generate(x, api, &ollama_generate, &r);
     request_deinit(&r);
 }
 

@@ -182,8 +182,7 @@ static bool read_request(struct connection *c, const struct generator *gen, json
     gen->init(r);
     r->stream = true;
     return request_read_json(r, c->api, gen->fields, http_ws_exchange(c->ws), body, f) &&
-           gen->check(r, c->api, f) &&
-           (r->n_prompt || refuse(f, 400, "missing_required_parameter", NULL, "there is nothing to answer"));
+           gen->check(r, c->api, f);
 }
 
 static void start(struct connection *c, const char *id, const struct generator *gen, json_t *body)
