@@ -56,6 +56,8 @@ struct gpu_scratch {
     uint32_t n_pair;
     float   *logits, *part;
     size_t   part_rows;
+    uint16_t *panel;               /* rows of a matrix decoded, for steps of many tokens; NULL where there are none */
+    size_t   panel_bytes;
     size_t   total_bytes;
 };
 

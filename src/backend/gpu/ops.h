@@ -18,7 +18,10 @@ enum {
     GPU_PAD = 32,            /* rows of activations are padded with zeros to a multiple of this */
     GPU_ATTN_ROWS = 64,      /* query rows (tokens times the heads that share a KV head) of an attention tile */
     GPU_MAX_HEAD_DIM = 256,
-    GPU_WORK_ROWS = 8,       /* activations of one piece of expert work */
+    GPU_WORK_ROWS = 8,       /* activations of one piece of expert work, */
+    GPU_WORK_ROWS_MANY = 64, /* or this where experts have many */
+    GPU_PANEL_ROWS = 128,
+    GPU_GEMM_ROWS = 192,     /* products of at least so many rows decode the matrix first; not measured yet */
     GPU_MAX_EXPERTS = 1024,
 };
 
@@ -89,7 +92,10 @@ struct gpu_matmul { /* y (n_row, n_out; ldy) = x w^T + bias, or added to y */
     /* Experts: n_work is an upper bound known to the host, *n_work_at the number. Slot s reads row s / x_div. */
     const struct gpu_work *work;
     const uint32_t        *order, *n_work_at;
-    uint32_t               n_work, x_div;
+    uint32_t               n_work, x_div, work_rows;
+    /* Room to decode rows of w to, at least GPU_PANEL_ROWS of them; NULL: there is none. */
+    uint16_t *panel;
+    size_t    panel_bytes;
 };
 
 struct gpu_act { /* out row = act(gate) * up, or act(up) when gate is NULL; rows of gate and up are ld apart */
@@ -146,7 +152,7 @@ struct gpu_attn {
 struct gpu_route { /* per token the n_used best of n_expert logits and their gates; then slots grouped by expert */
     const float     *logits;  /* (n_tok, n_expert) */
     const uint32_t  *kv_slot; /* UINT32_MAX: a token that fills a shape up; it goes to no expert. NULL: there are none */
-    uint32_t         n_tok, n_expert, n_used;
+    uint32_t         n_tok, n_expert, n_used, work_rows; /* rows of a piece of work: one of the two above */
     bool             softmax_after_topk, renormalize;
     float            scale;
     float           *gate;   /* (n_tok * n_used) */

@@ -1,6 +1,8 @@
 /* How much memory a model and its steps take on a device, and where everything lies in it. */
 #include "backend/gpu/gpu_int.h"
 
+enum { PANEL_BYTES = 16 << 20 }; /* stays in the second-level cache between decoding and multiplying */
+
 void *gpu_take(struct gpu_bump *b, size_t n, size_t bytes)
 {
     size_t at = b->used;
@@ -61,6 +63,12 @@ void gpu_scratch_layout(struct gpu_scratch *s, void *mem, const struct model_des
     if (l->max_context > part)
         s->part_rows = (size_t)l->max_seqs * c->n_head * ((l->max_context + part - 1) / part);
     s->part = gpu_take(&b, s->part_rows * (hd + 2), sizeof(float));
+    if (l->max_tokens >= GPU_GEMM_ROWS) {
+        const size_t row =
+            round_up(MAX(MAX((size_t)c->n_embd, nq), widest_hidden(c)), GPU_PAD) * sizeof(uint16_t);
+        s->panel_bytes = MAX((size_t)PANEL_BYTES, GPU_PANEL_ROWS * row);
+        s->panel = gpu_take(&b, s->panel_bytes, 1);
+    }
     s->total_bytes = b.used;
 }
 

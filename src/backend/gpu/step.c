@@ -53,7 +53,9 @@ static void product(const struct pass *p, float *y, uint32_t ldy, struct gpu_act
                                                 .ldy = ldy,
                                                 .n_row = n_row,
                                                 .bias = floats_of(p, l.bias),
-                                                .add = add});
+                                                .add = add,
+                                                .panel = p->s->panel,
+                                                .panel_bytes = p->s->panel_bytes});
 }
 
 static struct gpu_norm norm_of(const struct pass *p, const struct norm *n, const float *x)
@@ -208,12 +210,18 @@ static void run_ffn(const struct pass *p, const struct op_ffn *op)
     product_to_residual(p, u, op->down, &op->post_norm);
 }
 
+/* Larger pieces where experts have many rows: their weights are read fewer times. */
+static uint32_t work_rows(const struct pass *p, uint32_t slots)
+{
+    return slots / p->c->n_expert >= 2 * GPU_WORK_ROWS ? GPU_WORK_ROWS_MANY : GPU_WORK_ROWS;
+}
+
 /* Rows of all slots through the experts that they were sent to. */
 static void expert_product(const struct pass *p, float *y, uint32_t ldy, struct gpu_acts x, uint32_t x_div,
                            wref w, uint32_t n_used)
 {
     const uint32_t slots = p->n.n_tok * n_used;
-    const uint32_t pieces = p->c->n_expert + slots / GPU_WORK_ROWS;
+    const uint32_t rows = work_rows(p, slots), pieces = p->c->n_expert + slots / rows;
     p->ops->matmul(p->gpu, &(struct gpu_matmul){.w = weight_of(p, w)->m,
                                                 .x = x,
                                                 .y = y,
@@ -223,7 +231,8 @@ static void expert_product(const struct pass *p, float *y, uint32_t ldy, struct 
                                                 .order = p->s->order,
                                                 .n_work_at = p->s->n_work,
                                                 .n_work = MIN(slots, pieces),
-                                                .x_div = x_div});
+                                                .x_div = x_div,
+                                                .work_rows = rows});
 }
 
 static void shared_expert(const struct pass *p, const struct op_moe *op, struct gpu_acts h)
@@ -254,6 +263,7 @@ static void run_moe(const struct pass *p, const struct op_moe *op)
                                               .n_tok = p->n.n_tok,
                                               .n_expert = p->c->n_expert,
                                               .n_used = op->n_used,
+                                              .work_rows = work_rows(p, p->n.n_tok * op->n_used),
                                               .softmax_after_topk = op->softmax_after_topk,
                                               .renormalize = op->renormalize,
                                               .scale = op->scale,

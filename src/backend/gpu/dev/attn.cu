@@ -2,8 +2,8 @@
  *
  * A thread block takes one tile: up to 64 query rows that share a KV head (the tokens of one sequence times the heads of
  * a group), and a range of keys. Keys and values of 64 (or 32) positions at a time go to shared memory as f16, whatever
- * the cache holds; each warp multiplies its 16 rows with them on the tensor cores, with one update of the running softmax
- * per step. At decode most rows are empty: warps without rows only help to load, and keys are read once for all heads of
+ * the cache holds, those of the next step while this one is computed; each warp multiplies its 16 rows with them on the
+ * tensor cores, with one update of the running softmax per step. At decode most rows are empty: warps without rows only help to load, and keys are read once for all heads of
  * a group. Long sequences at decode are cut into parts, whose sums a second kernel adds in order.
  * The algorithm is that of FlashAttention-2 (Dao, 2023), with the split of Flash-Decoding (Dao et al., 2023). */
 #include "backend/gpu/dev/kernels.h"
@@ -31,12 +31,39 @@ DEV uint4 kv_eight(const uint8_t *row, uint32_t type, int at, int hd)
     return v;
 }
 
+/* Keys and values of positions [k0, k0 + KEYS) to shared memory, rows ld apart; zeros where there are none. */
+template <int HD, int KEYS>
+DEV void load_keys(uint16_t *ks, uint16_t *vs, const struct gpu_attn *a, const uint8_t *base, const uint32_t *table,
+                   uint32_t k0, uint32_t to)
+{
+    const int hd = (int)a->head_dim;
+    for (int i = (int)threadIdx.x; i < KEYS * HD / 8; i += ATTN_THREADS) {
+        const int j = i / (HD / 8), at = i % (HD / 8) * 8, place = j * (HD + 8) + at;
+        const uint32_t key = k0 + (uint32_t)j;
+        if (key < to && at < hd) {
+            const uint8_t *row = base + table[key / 16] * a->kv.block_bytes + key % 16 * a->kv.row_bytes;
+            if (a->kv.type == DT_F16 && hd % 8 == 0) {
+                dev_cp_async16(ks + place, row + 2 * at);
+                dev_cp_async16(vs + place, row + a->kv.part_bytes + 2 * at);
+            } else {
+                *(uint4 *)(ks + place) = kv_eight(row, a->kv.type, at, hd);
+                *(uint4 *)(vs + place) = kv_eight(row + a->kv.part_bytes, a->kv.type, at, hd);
+            }
+        } else {
+            const uint4 zero = {0, 0, 0, 0};
+            *(uint4 *)(ks + place) = zero;
+            *(uint4 *)(vs + place) = zero;
+        }
+    }
+    dev_cp_async_commit();
+}
+
 /* Query row r of a tile is head r % group of its KV head, of token r / group. */
 template <int HD, int KEYS> __global__ void __launch_bounds__(ATTN_THREADS, HD > 128 ? 1 : 2) k_attn(struct gpu_attn a)
 {
     enum { LD = HD + 8 /* rows apart, in halves: no two of eight rows in the same banks */ };
     DYN_SHARED(uint16_t, shared);
-    uint16_t *qs = shared, *ks = qs + GPU_ATTN_ROWS * LD, *vs = ks + KEYS * LD;
+    uint16_t *qs = shared, *stage = qs + GPU_ATTN_ROWS * LD; /* two stages of keys, then values */
     const struct gpu_tile tile = a.tile[blockIdx.x];
     if (tile.n_token == 0) return;
     const int w = (int)threadIdx.x / WARP, l = (int)threadIdx.x % WARP, hd = (int)a.head_dim;
@@ -62,19 +89,16 @@ template <int HD, int KEYS> __global__ void __launch_bounds__(ATTN_THREADS, HD >
 #pragma unroll
     for (int h = 0; h < 2; h++) pos[h] = tile.pos + (uint32_t)(w * 16 + l / 4 + 8 * h) / group;
 
-    for (uint32_t k0 = tile.from / KEYS * KEYS; k0 < tile.to; k0 += KEYS) {
-        __syncthreads(); /* the last step's keys are done with */
-        for (int i = (int)threadIdx.x; i < KEYS * HD / 8; i += ATTN_THREADS) {
-            const int j = i / (HD / 8), at = i % (HD / 8) * 8;
-            const uint32_t key = k0 + (uint32_t)j;
-            uint4 k = {0, 0, 0, 0}, v = {0, 0, 0, 0};
-            if (key < tile.to && at < hd) {
-                const uint8_t *row = k_base + table[key / 16] * a.kv.block_bytes + key % 16 * a.kv.row_bytes;
-                k = kv_eight(row, a.kv.type, at, hd);
-                v = kv_eight(row + a.kv.part_bytes, a.kv.type, at, hd);
-            }
-            *(uint4 *)(ks + j * LD + at) = k;
-            *(uint4 *)(vs + j * LD + at) = v;
+    const uint32_t first = tile.from / KEYS * KEYS;
+    load_keys<HD, KEYS>(stage, stage + KEYS * LD, &a, k_base, table, first, tile.to);
+    for (uint32_t k0 = first, turn = 0; k0 < tile.to; k0 += KEYS, turn ^= 1) {
+        uint16_t *ks = stage + turn * (2 * KEYS * LD), *vs = ks + KEYS * LD, *next = stage + (turn ^ 1) * (2 * KEYS * LD);
+        __syncthreads(); /* the keys of the last step are done with */
+        if (k0 + KEYS < tile.to) {
+            load_keys<HD, KEYS>(next, next + KEYS * LD, &a, k_base, table, k0 + KEYS, tile.to);
+            dev_cp_async_wait<1>();
+        } else {
+            dev_cp_async_wait<0>();
         }
         __syncthreads();
         if (!busy) continue;
@@ -194,7 +218,7 @@ __global__ void __launch_bounds__(WARP, 16) k_attn_merge(struct gpu_attn a)
 
 template <int HD, int KEYS> static void attn(cudaStream_t stream, const struct gpu_attn *a)
 {
-    const size_t bytes = (GPU_ATTN_ROWS + 2 * KEYS) * (HD + 8) * sizeof(uint16_t);
+    const size_t bytes = (GPU_ATTN_ROWS + 4 * KEYS) * (HD + 8) * sizeof(uint16_t);
     const dim3 grid(a->n_tile, a->n_head_kv);
     LAUNCH((k_attn<HD, KEYS>), grid, ATTN_THREADS, bytes, stream, *a);
 }
@@ -217,7 +241,7 @@ bool attn_prepare(void) /* more than 48 KiB of shared memory must be asked for *
 #ifdef SIM
     return true;
 #else
-    const int big = (GPU_ATTN_ROWS + 2 * 64) * (128 + 8) * 2, huge = (GPU_ATTN_ROWS + 2 * 32) * (256 + 8) * 2;
+    const int big = (GPU_ATTN_ROWS + 4 * 64) * (128 + 8) * 2, huge = (GPU_ATTN_ROWS + 4 * 32) * (256 + 8) * 2;
     return cudaFuncSetAttribute(k_attn<128, 64>, cudaFuncAttributeMaxDynamicSharedMemorySize, big) == cudaSuccess &&
            cudaFuncSetAttribute(k_attn<256, 32>, cudaFuncAttributeMaxDynamicSharedMemorySize, huge) == cudaSuccess;
 #endif

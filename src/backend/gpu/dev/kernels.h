@@ -24,7 +24,11 @@ void launch_softcap(cudaStream_t s, const struct gpu_softcap *a);
 void launch_selftest(cudaStream_t s, const struct gpu_selftest *a);
 bool attn_prepare(void); /* what a device must be told before the first launch; false when it refuses */
 
-/* Products of packed matrices, one instance file per group of types: true when the type was there. */
+/* A packed matrix times many rows; a->panel is there. */
+void launch_gemm(cudaStream_t s, const struct gpu_matmul *a);
+bool gemm_prepare(void); /* as attn_prepare */
+
+/* Products of packed matrices with few rows, one instance file per group of types: true when the type was there. */
 bool qmm_nibbles(cudaStream_t s, const struct gpu_matmul *a);
 bool qmm_supers(cudaStream_t s, const struct gpu_matmul *a);
 bool qmm_others(cudaStream_t s, const struct gpu_matmul *a);

@@ -4,8 +4,8 @@
 
 enum { GEMV_WARPS = 4, GEMV_ROWS = 8 };
 
-/* x rows [first, first + 8) or the work item's, times the rows of w that the block's warps have; sums in f32. */
-template <int T> __global__ void __launch_bounds__(GEMV_WARPS * WARP, 8) k_gemv(struct gpu_matmul a)
+/* Rows of x, or a work item's, times the row of w that the warp has; sums in f32. */
+template <int T> __global__ void __launch_bounds__(GEMV_WARPS * WARP, 6) k_gemv(struct gpu_matmul a)
 {
     using C = codec<T>;
     const int w = (int)threadIdx.x / WARP, l = (int)threadIdx.x % WARP;
@@ -20,33 +20,37 @@ template <int T> __global__ void __launch_bounds__(GEMV_WARPS * WARP, 8) k_gemv(
     if (out >= a.w.n_out) return; /* the whole warp */
     const size_t row_bytes = (size_t)(a.w.n_in / C::BLOCK) * C::BYTES;
     const uint8_t *row = (const uint8_t *)a.w.data + item.expert * a.w.expert_bytes + out * row_bytes;
-    const float *x[GEMV_ROWS];
-#pragma unroll
-    for (int r = 0; r < GEMV_ROWS; r++) {
-        uint32_t from = item.first + (uint32_t)r;
-        if (a.work && r < (int)item.n) from = a.order[from] / a.x_div;
-        x[r] = a.x.f + (size_t)from * a.x.ld;
-    }
-    float acc[GEMV_ROWS] = {};
-    for (uint32_t at = (uint32_t)l * 8; at < a.w.n_in; at += WARP * 8) {
-        float v[8];
-        C::eight(row, (int)at, (int)a.w.n_in, v);
+    for (uint32_t r0 = 0; r0 < item.n; r0 += GEMV_ROWS) {
+        const int n = item.n - r0 < GEMV_ROWS ? (int)(item.n - r0) : (int)GEMV_ROWS;
+        const float *x[GEMV_ROWS];
 #pragma unroll
         for (int r = 0; r < GEMV_ROWS; r++) {
-            if (r >= (int)item.n) break;
-            const float4 p = *(const float4 *)(x[r] + at), q = *(const float4 *)(x[r] + at + 4);
-            acc[r] += v[0] * p.x + v[1] * p.y + v[2] * p.z + v[3] * p.w + v[4] * q.x + v[5] * q.y + v[6] * q.z +
-                      v[7] * q.w;
+            uint32_t from = item.first + r0 + (uint32_t)r;
+            if (a.work && r < n) from = a.order[from] / a.x_div;
+            x[r] = a.x.f + (size_t)from * a.x.ld;
         }
-    }
+        float acc[GEMV_ROWS] = {};
+        for (uint32_t at = (uint32_t)l * 8; at < a.w.n_in; at += WARP * 8) {
+            float v[8];
+            C::eight(row, (int)at, (int)a.w.n_in, v);
 #pragma unroll
-    for (int r = 0; r < GEMV_ROWS; r++) {
-        if (r >= (int)item.n) break;
-        float v = warp_sum(acc[r]);
-        if (l != 0) continue;
-        if (a.bias) v += a.bias[out];
-        float *y = a.y + (size_t)(a.work ? a.order[item.first + (uint32_t)r] : item.first + (uint32_t)r) * a.ldy + out;
-        *y = a.add ? *y + v : v;
+            for (int r = 0; r < GEMV_ROWS; r++) {
+                if (r >= n) break;
+                const float4 p = *(const float4 *)(x[r] + at), q = *(const float4 *)(x[r] + at + 4);
+                acc[r] += v[0] * p.x + v[1] * p.y + v[2] * p.z + v[3] * p.w + v[4] * q.x + v[5] * q.y + v[6] * q.z +
+                          v[7] * q.w;
+            }
+        }
+#pragma unroll
+        for (int r = 0; r < GEMV_ROWS; r++) {
+            if (r >= n) break;
+            float v = warp_sum(acc[r]);
+            if (l != 0) continue;
+            if (a.bias) v += a.bias[out];
+            const uint32_t to = item.first + r0 + (uint32_t)r;
+            float *y = a.y + (size_t)(a.work ? a.order[to] : to) * a.ldy + out;
+            *y = a.add ? *y + v : v;
+        }
     }
 }
 
@@ -65,5 +69,7 @@ void launch_matmul(cudaStream_t stream, const struct gpu_matmul *a)
 #undef CASE
     default: break;
     }
-    if (!qmm_nibbles(stream, a) && !qmm_supers(stream, a)) qmm_others(stream, a);
+    if (a->panel && !a->work && a->n_row >= GPU_GEMM_ROWS)
+        launch_gemm(stream, a);
+    else if (!qmm_nibbles(stream, a) && !qmm_supers(stream, a)) qmm_others(stream, a);
 }

@@ -43,7 +43,7 @@ __global__ void __launch_bounds__(WARP, 16) k_route(struct gpu_route a)
 }
 
 /* One block: slots sorted by expert, a slot's place within its expert in the order of slots; pieces of up to
- * GPU_WORK_ROWS slots. The order of work is that of experts, whatever the order of threads. */
+ * work_rows slots. The order of work is that of experts, whatever the order of threads. */
 __global__ void __launch_bounds__(GPU_MAX_EXPERTS, 1) k_group(struct gpu_route a)
 {
     __shared__ uint32_t count[GPU_MAX_EXPERTS], first[GPU_MAX_EXPERTS], work_at[GPU_MAX_EXPERTS];
@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(GPU_MAX_EXPERTS, 1) k_group(struct gpu_route a
         for (uint32_t i = 0; i < a.n_expert; i++) {
             first[i] = at, work_at[i] = n_work;
             at += count[i];
-            n_work += (count[i] + GPU_WORK_ROWS - 1) / GPU_WORK_ROWS;
+            n_work += (count[i] + a.work_rows - 1) / a.work_rows;
         }
         *a.n_work = n_work;
     }
@@ -67,9 +67,9 @@ __global__ void __launch_bounds__(GPU_MAX_EXPERTS, 1) k_group(struct gpu_route a
     uint32_t at = first[e];
     for (uint32_t s = 0; s < n_slot; s++)
         if (a.chosen[s] == e) a.order[at++] = s;
-    for (uint32_t i = 0; i < n; i += GPU_WORK_ROWS) {
-        const struct gpu_work piece = {e, first[e] + i, (uint32_t)min((int)(n - i), (int)GPU_WORK_ROWS)};
-        a.work[work_at[e] + i / GPU_WORK_ROWS] = piece;
+    for (uint32_t i = 0; i < n; i += a.work_rows) {
+        const struct gpu_work piece = {e, first[e] + i, (uint32_t)min((int)(n - i), (int)a.work_rows)};
+        a.work[work_at[e] + i / a.work_rows] = piece;
     }
 }
 

@@ -189,7 +189,7 @@ template <int T, int NT> static void qmm_launch(cudaStream_t stream, const struc
 
 template <int T> static void qmm(cudaStream_t stream, const struct gpu_matmul *a)
 {
-    if (a->work || a->n_row <= 8)
+    if (a->work ? a->work_rows == GPU_WORK_ROWS : a->n_row <= 8)
         qmm_launch<T, 1>(stream, a);
     else
         qmm_launch<T, 8>(stream, a);

@@ -88,7 +88,7 @@ static struct gpu *cuda_open(int device, char *why, size_t n)
     g->device = device;
     cudaError_t r = cudaStreamCreateWithFlags(&g->stream, cudaStreamNonBlocking);
     for (int i = 0; r == cudaSuccess && i < 2; i++) r = cudaEventCreateWithFlags(&g->event[i], cudaEventDisableTiming);
-    if (r == cudaSuccess && !attn_prepare()) r = cudaGetLastError();
+    if (r == cudaSuccess && (!attn_prepare() || !gemm_prepare())) r = cudaGetLastError();
     if (r == cudaSuccess) return g;
     say(why, n, "opening the device", r);
     cuda_close(g);
