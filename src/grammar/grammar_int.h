@@ -67,12 +67,14 @@ struct object {
 struct array_item { /* by which of the needs the item meets: 1 << n_need variants */
     const struct node **variant;
 };
-enum { MAX_NEEDS = 3 };
+enum { MAX_NEEDS = 3, MAX_CHOICES = 63 };
 struct array {
     struct array_item *item; /* the first n_prefix, then all others */
     uint32_t n_prefix, n_need;
     int64_t min, max;
     int64_t need_min[MAX_NEEDS], need_max[MAX_NEEDS];
+    const struct node **choice; /* items differ, and these are all there can be: at most MAX_CHOICES, without needs */
+    uint32_t n_choice;
     bool empty;
 };
 

@@ -76,6 +76,14 @@ static bool object_possible(struct object *o)
            met == (1u << o->n_need) - 1;
 }
 
+/* How many items there can be that all differ. */
+static int64_t choices_possible(const struct array *a)
+{
+    int64_t n = 0;
+    for (uint32_t i = 0; i < a->n_choice; i++) n += a->choice[i]->possible;
+    return a->n_choice ? n : INT64_MAX;
+}
+
 static bool array_possible(struct array *a)
 {
     int64_t could[MAX_NEEDS] = {0}, max = a->max;
@@ -88,6 +96,7 @@ static bool array_possible(struct array *a)
             if (item->variant[1u << k] && item->variant[1u << k]->possible)
                 could[k] = i == a->n_prefix ? INT64_MAX : could[k] + 1;
     }
+    max = MIN(max, choices_possible(a));
     for (uint32_t k = 0; k < a->n_need; k++)
         if (could[k] < a->need_min[k] || (could[k] == INT64_MAX && max < a->need_min[k])) return false;
     return a->min <= max;
@@ -128,6 +137,7 @@ static void find_possible(struct schema *s)
             if (a->object) a->object->free = always_open(a->object);
             if (!a->array) continue;
             a->array->empty = !array_possible(a->array);
+            a->array->max = MIN(a->array->max, choices_possible(a->array));
             for (int64_t p = 0; p <= a->array->n_prefix && p < a->array->max; p++) {
                 bool some = false;
                 for (uint32_t v = 0; v < 1u << a->array->n_need; v++) {

@@ -77,6 +77,7 @@ struct conj {
     const struct array_clause *arrays;
     const struct need *items;
     int64_t items_min, items_max;
+    const json_t *unique; /* the schema that wants items to differ, or NULL */
     const struct object_clause *objects;
     const struct name_list *required, *dependent;
     const struct lang *names;
@@ -153,6 +154,7 @@ json_t *schema_own(struct schema *s, json_t *j); /* keeps a synthetic schema ali
 
 /* schema_disjoint.c: no value can be valid under both, as far as a quick look can tell */
 bool schema_disjoint(struct schema *s, const json_t *a, const json_t *b, int depth);
+bool schema_same_value(const json_t *a, const json_t *b); /* 1 and 1.0 are */
 bool schema_disjoint_objects(struct schema *s, const json_t *a, const json_t *b); /* no object can */
 
 /* schema_emit.c: the alternatives of a conjunction that has no choices left */

@@ -1,5 +1,6 @@
 /* Arrays: the schemas of each position, and counts of items that meet `contains`. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "grammar/schema.h"
 
@@ -34,6 +35,51 @@ static const struct node *variant(struct schema *s, const struct conj *c, size_t
     return schema_node_of(s, a, n);
 }
 
+/* All values that can be valid under j, added to list. false: there is no telling. */
+static bool finite_values(struct schema *s, const json_t *j, json_t *list, int depth)
+{
+    const char *ref = json_string_value(json_object_get(j, "$ref")),
+               *type = json_string_value(json_object_get(j, "type"));
+    const json_t *one = json_object_get(j, "const"), *many = json_object_get(j, "enum"), *v;
+    size_t i;
+    if (depth > 16) return false;
+    if (one) return json_array_append(list, (json_t *)one) == 0;
+    if (json_is_array(many)) return json_array_extend(list, (json_t *)many) == 0;
+    if (ref) return finite_values(s, schema_resolve(s, j, ref), list, depth + 1);
+    if (type && strcmp(type, "null") == 0) return json_array_append_new(list, json_null()) == 0;
+    if (type && strcmp(type, "boolean") == 0)
+        return json_array_append_new(list, json_true()) == 0 &&
+               json_array_append_new(list, json_false()) == 0;
+    many = json_object_get(j, "anyOf") ? json_object_get(j, "anyOf") : json_object_get(j, "oneOf");
+    json_array_foreach((json_t *)many, i, v) if (!finite_values(s, v, list, depth + 1)) return false;
+    return json_array_size(many) > 0;
+}
+
+/* Items that differ, where there are few values: one node for each. */
+static void emit_unique(struct schema *s, struct array *a, const struct conj *c, struct atom *atoms)
+{
+    json_t *list = NULL;
+    for (const struct array_clause *x = c->arrays; x && !json_array_size(list); x = x->next) {
+        list = schema_own(s, json_array());
+        if (!x->rest || x->negative || !finite_values(s, x->rest, list, 0)) json_array_clear(list);
+    }
+    size_t n = json_array_size(list), n_atom = atoms_at(c, 0, atoms);
+    if (!n || n > MAX_CHOICES || a->n_prefix || a->n_need) {
+        schema_unsupported(s, c->unique,
+                           n > MAX_CHOICES ? "uniqueItems of more than 63 values" : "uniqueItems");
+        return;
+    }
+    a->choice = build_alloc(s->b, n, sizeof *a->choice);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *v = json_array_get(list, i);
+        bool again = false;
+        for (size_t k = 0; k < i; k++) again |= schema_same_value(v, json_array_get(list, k));
+        if (again) continue;
+        atoms[n_atom] = (struct atom){.schema = schema_own(s, json_pack("{s:O}", "const", v))};
+        a->choice[a->n_choice++] = schema_node_of(s, atoms, n_atom + 1);
+    }
+}
+
 void schema_emit_array(struct schema *s, struct schema_node *n, const struct conj *c)
 {
     struct array *a = build_alloc(s->b, 1, sizeof *a);
@@ -57,10 +103,11 @@ void schema_emit_array(struct schema *s, struct schema_node *n, const struct con
     a->max = c->items_max;
     a->n_prefix = (uint32_t)prefix;
     a->item = build_alloc(s->b, prefix + 1, sizeof *a->item);
-    struct atom *atoms = build_alloc(s->b, clauses + 1, sizeof *atoms);
+    struct atom *atoms = build_alloc(s->b, clauses + 2, sizeof *atoms);
     for (size_t i = 0; i <= prefix; i++) {
         a->item[i].variant = build_alloc(s->b, (size_t)1 << a->n_need, sizeof *a->item[i].variant);
         for (uint32_t v = 0; v < 1u << a->n_need; v++) a->item[i].variant[v] = variant(s, c, i, v, atoms);
     }
+    if (c->unique && c->items_max > 1) emit_unique(s, a, c, atoms);
     schema_add_alt(s, n, (struct alt){.array = a});
 }

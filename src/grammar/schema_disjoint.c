@@ -50,7 +50,7 @@ static unsigned types_of(const json_t *j)
     return types;
 }
 
-static bool same_value(const json_t *a, const json_t *b)
+bool schema_same_value(const json_t *a, const json_t *b)
 {
     return json_equal(a, b) ||
            (json_is_number(a) && json_is_number(b) && json_number_value(a) == json_number_value(b));
@@ -69,7 +69,7 @@ static bool values_differ(const json_t *a, const json_t *b)
     if (!value_at(a, 0) || !value_at(b, 0)) return false;
     for (size_t i = 0; (x = value_at(a, i)); i++)
         for (size_t k = 0; (y = value_at(b, k)); k++)
-            if (same_value(x, y)) return false;
+            if (schema_same_value(x, y)) return false;
     return true;
 }
 

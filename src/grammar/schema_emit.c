@@ -108,6 +108,14 @@ bool schema_has_value(struct schema *s, const struct conj *c, const json_t *v)
     }
 }
 
+static bool has_equal_items(const json_t *v)
+{
+    for (size_t i = 0; i < json_array_size(v); i++)
+        for (size_t k = 0; k < i; k++)
+            if (schema_same_value(json_array_get(v, i), json_array_get(v, k))) return true;
+    return false;
+}
+
 /* An array or object among the values allowed: its schema joins the rest of c. */
 static void emit_composite(struct schema *s, struct schema_node *n, const struct conj *c, const json_t *v)
 {
@@ -115,7 +123,8 @@ static void emit_composite(struct schema *s, struct schema_node *n, const struct
     struct conj own = *c;
     own.one_of = NULL;
     own.types &= json_is_array(v) ? T_ARRAY : T_OBJECT;
-    if (!own.types) return;
+    if (!own.types || (own.unique && has_equal_items(v))) return;
+    own.unique = NULL;
     if (json_is_array(v)) {
         json_t *prefix = json_array();
         for (size_t i = 0; i < json_array_size(v); i++)

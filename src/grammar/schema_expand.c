@@ -479,8 +479,7 @@ static void deny_contains(struct schema *s, struct conj *c, const json_t *j, con
 static void assert_unique(struct schema *s, struct conj *c, const json_t *j, const json_t *v)
 {
     const json_t *max = json_object_get(j, "maxItems");
-    if (json_is_true(v) && !(json_is_integer(max) && json_integer_value(max) <= 1))
-        schema_unsupported(s, j, "uniqueItems");
+    if (json_is_true(v) && !(json_is_integer(max) && json_integer_value(max) <= 1)) c->unique = j;
 }
 static void deny_unique(struct schema *s, struct conj *c, const json_t *j, const json_t *v)
 {
@@ -981,7 +980,7 @@ static bool adds_nothing(const struct conj *a, const struct conj *b)
     case T_STRING: return a->langs == b->langs && a->len_min == b->len_min && a->len_max == b->len_max;
     case T_ARRAY:
         return a->arrays == b->arrays && a->items == b->items && a->items_min == b->items_min &&
-               a->items_max == b->items_max;
+               a->items_max == b->items_max && a->unique == b->unique;
     case T_OBJECT:
         return a->objects == b->objects && a->required == b->required && a->dependent == b->dependent &&
                a->names == b->names && a->members == b->members && a->members_min == b->members_min &&

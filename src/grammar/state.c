@@ -369,9 +369,26 @@ static void enter(const struct grammar *g, struct config *to, const struct node 
     }
 }
 
+/* Each of the values that has not been yet; which have is noted in hits[0]. */
+static void enter_choices(const struct grammar *g, struct config *to, struct frame *f)
+{
+    for (uint32_t i = 0; i < f->array->n_choice; i++) {
+        if (f->hits[0] >> i & 1 || !f->array->choice[i]->possible) continue;
+        struct frame *next = frame_copy(f);
+        next->count++;
+        next->hits[0] |= (int64_t)1 << i;
+        enter(g, to, f->array->choice[i], next);
+        frame_unref(next);
+    }
+}
+
 static void enter_items(const struct grammar *g, struct config *to, struct frame *f)
 {
     const struct array *a = f->array;
+    if (a->n_choice) {
+        enter_choices(g, to, f);
+        return;
+    }
     const struct array_item *item = &a->item[MIN(f->count, (int64_t)a->n_prefix)];
     for (uint32_t v = 0; v < 1u << a->n_need; v++) {
         if (!item->variant[v] || !item->variant[v]->possible) continue;

@@ -84,6 +84,9 @@ class Schemas:
             s["prefixItems"] = [self.schema(depth - 1) for _ in range(self.r.randint(1, 2))]
         if not self.small and self.maybe(.15):
             s["contains"] = self.schema(0)
+        if self.maybe(.15):
+            s = {"type": "array", "uniqueItems": True, "minItems": self.r.randint(0, 2), "items": self.r.choice(
+                [{"type": "boolean"}, {"enum": ["a", "ab", 3, None, False]}, {"oneOf": [self.make_const(0), {"type": "null"}]}])}
         return s
 
     def make_object(self, depth):
