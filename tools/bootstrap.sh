@@ -10,7 +10,7 @@ set -eu
 
 build_packages="gcc libc6-dev make cmake ninja-build pkg-config libjansson-dev libpcre2-dev libutf8proc-dev libevent-dev
 libssl-dev libnghttp2-dev libwslay-dev zlib1g-dev libzstd-dev libcurl4-openssl-dev libedit-dev libcmocka-dev"
-test_packages="$build_packages ccache clang libclang-rt-14-dev clang-format clang-tidy openssl python3 python3-venv"
+test_packages="$build_packages g++ ccache clang libclang-rt-14-dev clang-format clang-tidy openssl python3 python3-venv"
 
 case "${1:-}" in
 build) packages=$build_packages ;;
@@ -32,7 +32,7 @@ usable() {
 #include <wslay/wslay.h>
 int main(void) { return 0; }' | cc -x c - -lcmocka -lwslay -o /dev/null 2>/dev/null || return 1
     [ "$1" = build ] && return 0
-    for tool in ccache clang clang-format clang-tidy; do command -v $tool >/dev/null || return 1; done
+    for tool in g++ ccache clang clang-format clang-tidy; do command -v $tool >/dev/null || return 1; done
     echo 'int LLVMFuzzerTestOneInput(const unsigned char *p, unsigned long n) { return !p && n; }' |
         clang -x c - -fsanitize=fuzzer,address -o /dev/null 2>/dev/null || return 1
     python3 -c 'import venv, ensurepip' 2>/dev/null

@@ -28,9 +28,7 @@ test)
 bench)
     run "$build/gpu_kernels"
     if [ -n "$with" ]; then
-        for batch in 1 8 64; do
-            run "$build/corral" bench -m "$with" --backend cuda --batch $batch
-        done
+        run "$build/corral" bench -m "$with" --backend cuda -b 1,8,64
     else
         echo "MODEL=file.gguf measures a whole model, too"
     fi
