@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "chat/chat.h"
 #include "cli/cli.h"
 #include "cli/model_file.h"
 #include "text/jinja/jinja.h"
@@ -13,7 +14,7 @@ enum { MAX_TEMPLATE = 8 << 20 };
 
 static struct {
     const char *model, *template, *name, *now, *bos, *eos;
-    bool json, lenient, show;
+    bool json, lenient, show, caps;
 } o;
 
 // clang-format off
@@ -34,6 +35,8 @@ static const struct opt opts[] = {
     {.name = "json", .type = OPT_BOOL, .at = &o.json, .def = "1",
      .help = "one JSON object per line; --no-json: the text itself"},
     {.name = "show", .type = OPT_BOOL, .at = &o.show, .help = "print the template and render nothing"},
+    {.name = "caps", .type = OPT_BOOL, .at = &o.caps,
+     .help = "print, as JSON, what the template can do and which format its model's tool calls have"},
     {0}};
 // clang-format on
 
@@ -199,6 +202,26 @@ static status render_lines(const struct jinja *t, const struct source *s, const 
     return first.code;
 }
 
+/* What the server would make of the template (docs/tool-calling.md). */
+static status print_caps(const struct source *s, struct error *e)
+{
+    struct chat_format *f;
+    TRY(chat_format_new(&f, NULL, s->text.data ? s->text.data : "", s->text.n, e));
+    const struct chat_caps *c = chat_format_caps(f);
+    json_t *v =
+        json_pack("{s:b,s:b,s:b,s:b,s:b,s:b,s:b,s:b,s:s,s:s,s:s}", "system_role", c->system_role, "tools",
+                  c->tools, "tool_calls", c->tool_calls, "parallel_tool_calls", c->parallel_calls,
+                  "typed_content", c->typed_content, "object_arguments", c->object_args, "reasoning",
+                  c->thinks, "reasoning_switch", c->think_switch, "reasoning_begin", c->think_begin,
+                  "reasoning_end", c->think_end, "tool_call_format", c->wire->name);
+    char *text = json_dumps(v, 0);
+    puts(text);
+    free(text);
+    json_decref(v);
+    chat_format_free(f);
+    return OK;
+}
+
 static status run_template(struct error *e)
 {
     struct source s = {0};
@@ -213,6 +236,10 @@ static status run_template(struct error *e)
     if ((code = read_source(&s, e)) != OK) goto out;
     if (o.show) {
         if (s.text.n) fwrite(s.text.data, 1, s.text.n, stdout);
+        goto out;
+    }
+    if (o.caps) {
+        code = print_caps(&s, e);
         goto out;
     }
     if ((code = jinja_parse(&t, s.text.data ? s.text.data : "", s.text.n, NULL, e)) != OK) {
@@ -253,7 +280,8 @@ const struct command cmd_template = {
             "  echo '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}' | corral template -m "
             "model.gguf\n"
             "  corral template --template chat.jinja --now 2026-11-21T01:02:03 <requests.jsonl\n"
-            "  corral template -m model.gguf --show\n",
+            "  corral template -m model.gguf --show\n"
+            "  corral template -m model.gguf --caps\n",
     .opts = opts,
     .run = run,
 };
