@@ -94,15 +94,17 @@ static void probe_calls(struct chat_format *f)
     free(as_text);
 }
 
-static bool switches(const struct chat_format *f, const char *name)
+/* Whether the prompt depends on this variable. The values are stolen. */
+static bool switches(const struct chat_format *f, const char *name, json_t *on, json_t *off)
 {
-    char *on = render(f, json_pack("[o]", user()), NULL,
-                      json_pack("{s:b,s:b}", name, 1, "add_generation_prompt", 1));
-    char *off = render(f, json_pack("[o]", user()), NULL,
-                       json_pack("{s:b,s:b}", name, 0, "add_generation_prompt", 1));
-    bool differ = strcmp(on, off) != 0;
-    free(on);
-    free(off);
+    char *text[2];
+    json_t *value[2] = {on, off};
+    for (size_t i = 0; i < 2; i++)
+        text[i] = render(f, json_pack("[o]", user()), NULL,
+                         json_pack("{s:o,s:b}", name, value[i], "add_generation_prompt", 1));
+    bool differ = strcmp(text[0], text[1]) != 0;
+    free(text[0]);
+    free(text[1]);
     return differ;
 }
 
@@ -144,6 +146,8 @@ void chat_probe_caps(struct chat_format *f)
     c->thinks = tags->sign[0];
     c->think_begin = tags->begin;
     c->think_end = tags->end;
-    c->think_switch = switches(f, "enable_thinking") || switches(f, "thinking");
+    c->think_switch = switches(f, "enable_thinking", json_true(), json_false()) ||
+                      switches(f, "thinking", json_true(), json_false()) ||
+                      switches(f, "reasoning_effort", json_string("low"), json_string("high"));
     c->control_tokens = marks_are_control(f);
 }
