@@ -127,6 +127,16 @@ static void add_waiter(struct entry *x, constraint_ready ready, void *user)
 
 /* ---- the threads ------------------------------------------------------------------------------------- */
 
+/* The first mask of a grammar takes longest, and the engine's thread has better things to do. */
+static void warm(struct grammar_trie *t, struct grammar *g)
+{
+    uint32_t *bits = mem_alloc(grammar_trie_words(t) * sizeof *bits);
+    struct grammar_state *s = grammar_state_new(g);
+    grammar_state_mask(s, t, bits);
+    grammar_state_free(s);
+    free(bits);
+}
+
 static struct constraint *compile(struct constraints *p, const struct entry *x, struct error *e)
 {
     int64_t start = clock_ns();
@@ -134,6 +144,7 @@ static struct constraint *compile(struct constraints *p, const struct entry *x, 
     struct grammar *g;
     o.vocabulary = p->v->trie;
     if (grammar_compile(&g, x->kind, x->text, x->n, &o, e) != OK) return NULL;
+    warm(p->v->trie, g);
     struct constraint *c = mem_alloc(sizeof *c);
     c->grammar = g;
     c->v = p->v;

@@ -23,6 +23,7 @@ static void entry_free(struct mask_entry *e)
     free(e->bits);
     free(e->token);
     free(e->exit);
+    free(e->run);
     free(e);
 }
 
@@ -87,10 +88,30 @@ struct inner {
     const struct trie_nodes *nodes;
     const struct thread *thread;
     struct mask_entry *entry; /* NULL: no entry is made, exits are followed at once */
-    uint32_t cap_token, cap_exit;
+    struct mask_exit *exit;   /* found so far */
+    uint32_t n_exit, cap_token, cap_exit;
     struct config behind; /* the exit of state behind_q, once it was needed */
     uint32_t behind_q;
 };
+
+/* What goes on behind the exit of state q, into in->behind. */
+static void look_behind(struct inner *in, uint32_t q)
+{
+    struct thread th = *in->thread;
+    if (in->behind_q == q) return;
+    config_deinit(&in->behind);
+    th.key = NULL;
+    config_exit(in->w->g, &in->behind, &th, q);
+    in->behind_q = q;
+}
+
+/* Tokens that leave the automaton at q end there, and those that end there are known already. */
+static bool leads_nowhere(struct inner *in, uint32_t q)
+{
+    if (in->thread->shape->kind == SHAPE_KEY) return false;
+    look_behind(in, q);
+    return in->behind.n == 0;
+}
 
 static void follow_exit(struct inner *in, uint32_t node, uint32_t q, bool has_edges)
 {
@@ -107,23 +128,58 @@ static void follow_exit(struct inner *in, uint32_t node, uint32_t q, bool has_ed
     if (!thread_exit_allowed(&th, th.shape->dfa->state[q].exit, tail, n_tail)) return;
     if (!has_edges) set_tokens(in->w, t->token[node]);
     if (node + 1 >= t->end[node]) return;
-    if (in->behind_q != q) {
-        config_deinit(&in->behind);
-        th.key = NULL;
-        config_exit(in->w->g, &in->behind, &th, q);
-        in->behind_q = q;
-    }
+    look_behind(in, q);
     if (in->behind.n) walk_config(in->w, t, node + 1, t->end[node], &in->behind);
 }
 
 static void keep_exit(struct inner *in, uint32_t node, uint32_t q)
 {
-    struct mask_entry *e = in->entry;
-    if (e->n_exit == in->cap_exit) {
+    if (in->n_exit == in->cap_exit) {
         in->cap_exit = MAX(16u, in->cap_exit * 2);
-        e->exit = mem_realloc(e->exit, in->cap_exit, sizeof *e->exit);
+        in->exit = mem_realloc(in->exit, in->cap_exit, sizeof *in->exit);
     }
-    e->exit[e->n_exit++] = (struct mask_exit){node, q};
+    in->exit[in->n_exit++] = (struct mask_exit){q, node};
+}
+
+static int by_state(const void *x, const void *y)
+{
+    const struct mask_exit *a = x, *b = y;
+    if (a->q != b->q) return a->q < b->q ? -1 : 1;
+    return a->node < b->node ? -1 : a->node > b->node;
+}
+
+/* By state, then by node, as they were found. */
+static void sort_exits(struct inner *in)
+{
+    uint32_t n_state = in->thread->shape->dfa->n_state;
+    if (in->n_exit < n_state) {
+        if (in->n_exit) qsort(in->exit, in->n_exit, sizeof *in->exit, by_state);
+        return;
+    }
+    struct mask_exit *sorted = mem_alloc(in->n_exit * sizeof *sorted);
+    uint32_t *at = mem_zalloc(n_state + 1, sizeof *at);
+    for (uint32_t i = 0; i < in->n_exit; i++) at[in->exit[i].q + 1]++;
+    for (uint32_t q = 0; q < n_state; q++) at[q + 1] += at[q];
+    for (uint32_t i = 0; i < in->n_exit; i++) sorted[at[in->exit[i].q]++] = in->exit[i];
+    free(in->exit);
+    free(at);
+    in->exit = sorted;
+}
+
+static void pack_exits(struct inner *in)
+{
+    struct mask_entry *e = in->entry;
+    sort_exits(in);
+    for (uint32_t i = 0; i < in->n_exit; i++) e->n_run += i == 0 || in->exit[i].q != in->exit[i - 1].q;
+    e->n_exit = in->n_exit;
+    e->exit = mem_alloc((e->n_exit + 1) * sizeof *e->exit);
+    e->run = mem_alloc((e->n_run + 1) * sizeof *e->run);
+    for (uint32_t i = 0, k = 0; i < e->n_exit; i++) {
+        e->exit[i] = in->exit[i].node;
+        if (i && in->exit[i].q != in->exit[i - 1].q) k++;
+        e->run[k] = (struct mask_run){in->exit[i].q, i + 1};
+    }
+    free(in->exit);
 }
 
 static void keep_tokens(struct inner *in, int32_t token)
@@ -207,6 +263,7 @@ static struct mask_entry *make_entry(const struct walk *w, const struct thread *
     e->rest = plain;
     e->room = th->shape->lens && room < t->max_chars ? room : -1;
     walk_inner(&in);
+    pack_exits(&in);
     pack_entry(e, t->words);
     return e;
 }
@@ -214,7 +271,7 @@ static struct mask_entry *make_entry(const struct walk *w, const struct thread *
 static size_t entry_bytes(const struct mask_entry *e, uint32_t words)
 {
     return sizeof *e + (e->bits ? words * sizeof(uint32_t) : 0) + e->n_token * sizeof(int32_t) +
-           e->n_exit * sizeof *e->exit;
+           e->n_exit * sizeof *e->exit + e->n_run * sizeof *e->run;
 }
 
 static struct mask_cache *cache_of(struct grammar *g, struct grammar_trie *t, const struct dfa *d)
@@ -245,8 +302,11 @@ static void use_entry(const struct walk *w, const struct mask_entry *e, const st
     if (e->bits)
         for (uint32_t i = 0; i < t->words; i++) w->bits[i] |= e->bits[i];
     for (uint32_t i = 0; i < e->n_token; i++) w->bits[e->token[i] >> 5] |= 1u << (e->token[i] & 31);
-    for (uint32_t i = 0; i < e->n_exit; i++)
-        follow_exit(&in, e->exit[i].node, e->exit[i].q, th->shape->kind != SHAPE_KEY);
+    for (uint32_t r = 0, i = 0; r < e->n_run; i = e->run[r++].end) {
+        if (leads_nowhere(&in, e->run[r].q)) continue;
+        for (; i < e->run[r].end; i++)
+            follow_exit(&in, e->exit[i], e->run[r].q, th->shape->kind != SHAPE_KEY);
+    }
     config_deinit(&in.behind);
 }
 

@@ -29,7 +29,10 @@ struct control {
 };
 
 struct mask_exit {
-    uint32_t node, q;
+    uint32_t q, node;
+};
+struct mask_run { /* exits of the same state lie together: often none of them leads on */
+    uint32_t q, end;
 };
 /* What the tokens do within one automaton from one state: some stay or end inside, some leave it at a node.
  */
@@ -38,8 +41,9 @@ struct mask_entry {
     uint64_t key[2];
     uint32_t *bits; /* dense; or NULL and */
     int32_t *token; /* the tokens */
-    struct mask_exit *exit;
-    uint32_t n_token, n_exit;
+    uint32_t *exit; /* nodes, run by run */
+    struct mask_run *run;
+    uint32_t n_token, n_exit, n_run;
     bool rest;    /* nodes are of the small trie, and plain tokens are in */
     int32_t room; /* of those, only tokens up to this many characters; -1: all */
 };

@@ -27,6 +27,11 @@ static const struct { const char *kind, *grammar, *text; } cases[] = {
     {"json_schema", "{\"type\": \"array\", \"items\": {\"type\": \"string\", \"format\": \"date\"}, \"minItems\": 1, \"maxItems\": 2}", "[\"2024-02-29\", \"1999-12-31\"]"},
     {"regex", "(the|a|an) [a-z]+( [a-z]+)*\\.?", "the end of it."},
     {"gbnf", "root ::= e\ne ::= t (\"+\" t)*\nt ::= [0-9]+ | \"(\" e \")\"\n", "1+(22+3)+4"},
+    {"structural_tag", "{\"type\": \"triggered_tags\", \"triggers\": [\"<t>\"], \"tags\": [{\"type\": \"tag\", \"begin\": \"<t>a\", \"content\": "
+                       "{\"type\": \"json_schema\", \"json_schema\": {\"type\": \"integer\"}}, \"end\": \"</t>\"}]}", "well, <t>a12</t> then <t"},
+    {"structural_tag", "{\"type\": \"sequence\", \"elements\": [{\"type\": \"any_text\"}, {\"type\": \"json_schema\", \"json_schema\": {\"enum\": [\"hello\"]}}, "
+                       "{\"type\": \"regex\", \"pattern\": \"( world)*\"}]}", "he \"hello\" world"},
+    {"lark", "start: (\"a\" | WORD)+ [\"!\"]\nWORD: /[a-z]+/\n%ignore \" \"", "hello world !"},
     {"choice", "[\"yes\", \"yesterday\", \"no\"]", "yesterday"},
 };
 // clang-format on
