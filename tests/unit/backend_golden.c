@@ -56,6 +56,9 @@ static void check_file(const char *gguf_path, const char *logits_path)
         struct rig r;
         struct error none;
         if (backend_at(i)->count(&none) <= 0) continue;
+#ifdef __SANITIZE_ADDRESS__ /* the formats have their own tests of kernels */
+        if (!strcmp(backend_at(i)->name, "sim") && strstr(gguf_path, "/quant/")) continue;
+#endif
         rig_open(&r, backend_at(i), model_desc(m), DT_F32, 2, 3);
         rig_logits(&r, tokens, N_TOK, N_TOK, block, got);
         double err = nmse(got, (const float *)(const void *)want.data, n);

@@ -2,10 +2,10 @@
 #include "backend/gpu/dev/codec.cuh"
 #include "backend/gpu/dev/kernels.h"
 
-enum { GEMV_WARPS = 4, GEMV_ROWS = 8 };
+enum { GEMV_WARPS = 8, GEMV_ROWS = 8 };
 
 /* Rows of x, or a work item's, times the row of w that the warp has; sums in f32. */
-template <int T> __global__ void __launch_bounds__(GEMV_WARPS * WARP, 6) k_gemv(struct gpu_matmul a)
+template <int T> __global__ void __launch_bounds__(GEMV_WARPS * WARP, 3) k_gemv(struct gpu_matmul a)
 {
     using C = codec<T>;
     const int w = (int)threadIdx.x / WARP, l = (int)threadIdx.x % WARP;

@@ -87,6 +87,7 @@ bool matrix_layout(uint32_t type, uint32_t n_out, uint32_t n_in, struct gpu_layo
     const size_t strips = (n_out + GPU_STRIP - 1) / GPU_STRIP;
     *out = {};
     out->n_in = n_in;
+    if (n_out > 500000) return false; /* of the 2^16 blocks that a launch may have in its second direction */
     switch (type) {
 #define CASE(T)                                                                                                        \
     case T:                                                                                                            \
