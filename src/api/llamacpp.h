@@ -20,6 +20,7 @@ void llamacpp_embedding(struct http_exchange *x, void *api);
 void llamacpp_props(struct http_exchange *x, void *api);
 void llamacpp_slots(struct http_exchange *x, void *api);
 void llamacpp_adapters(struct http_exchange *x, void *api);
+void llamacpp_not_here(struct http_exchange *x, void *api); /* 501 */
 void llamacpp_health(struct http_exchange *x, void *api);
 
 #endif

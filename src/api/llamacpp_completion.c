@@ -201,6 +201,9 @@ static const struct endpoint endpoints[] = {
     {"GET", "/props", llamacpp_props, .summary = "The server's settings"},
     {"GET", "/slots", llamacpp_slots, .summary = "What is running"},
     {"GET", "/lora-adapters", llamacpp_adapters, .summary = "Adapters: none"},
+    {"POST", "/props", llamacpp_not_here, .summary = "501: settings are those of the command line"},
+    {"POST", "/slots/{id}", llamacpp_not_here, .summary = "501: sequences are not tied to slots"},
+    {"POST", "/lora-adapters", llamacpp_not_here, .summary = "501: there are no adapters"},
     {"GET", "/v1/health", llamacpp_health, .summary = "Is the server ready?", .role = HTTP_ROLE_ANYONE},
 };
 // clang-format on

@@ -76,6 +76,13 @@ void llamacpp_settings(const struct request *r, struct buf *out)
 
 /* ---- an answer --------------------------------------------------------------------------------------- */
 
+/* n_predict 0: only the prompt was wanted. The one token that was made (set_n_predict) is not shown. */
+static bool prompt_only(const struct generation *g)
+{
+    const json_t *n = json_object_get(g->req.body, "n_predict");
+    return json_is_integer(n) && json_integer_value(n) == 0;
+}
+
 static void add_head(struct buf *out, const struct choice *c, const char *text, size_t n)
 {
     buf_addf(out, "{\"index\":%u,\"content\":", c->index);
@@ -111,7 +118,7 @@ static void add_probabilities(struct buf *out, const struct generation *g, struc
 {
     bool probs = g->req.params.post_sampling_probs;
     size_t end = notes_ready(c);
-    if (!g->req.logprobs) return;
+    if (!g->req.logprobs || prompt_only(g)) return;
     buf_adds(out, ",\"completion_probabilities\":[");
     for (size_t i = c->n_written; i < end; i++) {
         const struct token_note *t = &c->note[i];
@@ -145,8 +152,8 @@ static void add_end(struct buf *out, const struct generation *g, const struct ch
     tokenizer_decode(g->api->o.tok, p->ids.id, p->ids.n, true, &text);
     buf_adds(out, ",\"id_slot\":0,\"stop\":true,\"model\":");
     render_str(out, g->api->o.model);
-    buf_addf(out, ",\"tokens_predicted\":%u,\"tokens_evaluated\":%zu,\"generation_settings\":", c->n_tokens,
-             p->ids.n);
+    buf_addf(out, ",\"tokens_predicted\":%u,\"tokens_evaluated\":%zu,\"generation_settings\":",
+             prompt_only(g) ? 0 : c->n_tokens, p->ids.n);
     llamacpp_settings(&g->req, out);
     buf_adds(out, ",\"prompt\":");
     buf_json_str(out, text.data ? text.data : "", text.n);
@@ -184,6 +191,7 @@ static void pick_fields(struct buf *out, size_t from, const json_t *fields)
 static void add_final(struct buf *out, struct generation *g, struct choice *c, bool whole)
 {
     const json_t *fields = json_object_get(g->req.body, "response_fields");
+    whole = whole && !prompt_only(g);
     bool tokens = whole && json_is_true(json_object_get(g->req.body, "return_tokens"));
     size_t from = out->n;
     add_head(out, c, whole ? c->content.data : "", whole ? c->content.n : 0);
@@ -204,6 +212,7 @@ static void begin(struct generation *g, struct buf *out)
 static void delta(struct generation *g, struct choice *c, const struct piece *p, struct buf *out)
 {
     size_t *sent = (size_t *)g->state + c->index;
+    if (prompt_only(g)) return;
     struct http_str text = piece_text(c, p);
     buf_adds(out, "data: ");
     add_head(out, c, text.p, text.n);

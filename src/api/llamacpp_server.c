@@ -113,6 +113,15 @@ void llamacpp_adapters(struct http_exchange *x, void *user)
     http_reply(x, 200, "application/json", "[]", 2);
 }
 
+void llamacpp_not_here(struct http_exchange *x, void *user)
+{
+    struct fault f;
+    refuse(
+        &f, 501, "not_supported", NULL,
+        "this server has no slots to save, no adapters to set, and takes its settings from the command line");
+    reply_fault(x, &llamacpp_renderer, &f);
+}
+
 void llamacpp_health(struct http_exchange *x, void *user)
 {
     static const char ok[] = "{\"status\":\"ok\"}";

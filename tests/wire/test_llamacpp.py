@@ -54,6 +54,7 @@ def test_pages(srv):
     assert [s["id"] for s in slots] == list(range(SLOTS)) and not any(s["is_processing"] for s in slots)
     assert srv.get("/lora-adapters")[2] == []
     assert srv.get("/nothing")[0] == 404
+    assert [srv.post(p, {})[0] for p in ("/props", "/slots/0", "/lora-adapters")] == [501] * 3
 
 
 # ---- tokens
@@ -89,6 +90,8 @@ def test_completion(srv):
     assert r["content"] and r["stop"] is True and r["stop_type"] == "limit" and r["truncated"] is False and r["model"] == "demo"
     assert r["prompt"] == PROMPT and r["generation_settings"]["n_predict"] == 24 and r["has_new_line"] is ("\n" in r["content"])
     assert complete(srv, n_predict=3)["tokens_predicted"] == 3
+    nothing = complete(srv, n_predict=0, n_probs=2)
+    assert nothing["content"] == "" and nothing["tokens_predicted"] == 0 and "completion_probabilities" not in nothing
     end = complete(srv, prompt="<|im_start|>user\nWhat is Corral?<|im_end|>\n<|im_start|>assistant\n", n_predict=-1)
     assert end["stop_type"] == "eos"
     word = r["content"].split()[1]
