@@ -145,7 +145,7 @@ static void on_event(void *user, const struct engine_event *ev)
         g->inbox.overflow = true;
     pthread_mutex_unlock(&g->lock);
     http_waker_fire(g->waker);
-    if (a.end && --s->n_running == 0) generation_unref(g);
+    if (a.end && atomic_fetch_sub(&s->n_running, 1) == 1) generation_unref(g);
 }
 
 /* ---- preparing --------------------------------------------------------------------------------------- */
@@ -375,7 +375,9 @@ static bool submit(struct generation *g, uint32_t prompt, struct fault *f)
     for (uint32_t i = 0; i < r->n; i++)
         if (!choice_start(&c[i], f)) return false;
     if (!limit_thought(g, &er, &budget, &limited, f)) return false;
-    *s = (struct submission){g, prompt * r->n, r->n};
+    s->g = g;
+    s->first = prompt * r->n;
+    atomic_init(&s->n_running, r->n);
     atomic_fetch_add(&g->refs, 1); /* until the last END */
     status code = engine_submit(g->api->o.engine, &er, &id, &e);
     budget_unref(budget); /* the engine has clones */

@@ -96,7 +96,7 @@ struct generation {
     bool abandoned; /* its owner has gone */
     bool refused;   /* preparing failed, with this fault */
     struct fault fault;
-    struct submission { struct generation *g; uint32_t first, n_running; } *submission; /* of each prompt */
+    struct submission { struct generation *g; uint32_t first; atomic_uint n_running; } *submission; /* of each prompt */
     struct inbox {
         struct arrival *item;
         struct sample_logprob *top;
