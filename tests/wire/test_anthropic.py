@@ -83,6 +83,18 @@ def test_tools(client):
     assert client.messages.create(messages=QUESTION, tools=[TOOL], tool_choice={"type": "none"}, **CALM).content[0].type == "text"
 
 
+def test_a_call_that_is_demanded(client):
+    ask = {**CALM, "messages": QUESTION, "tools": [TOOL], "max_tokens": 200}
+    m = client.messages.create(tool_choice={"type": "any"}, **ask)
+    (call,) = [b for b in m.content if b.type == "tool_use"]
+    assert m.stop_reason == "tool_use" and call.name == "weather" and isinstance(call.input["city"], str) and call.id
+    with client.messages.stream(tool_choice={"type": "tool", "name": "weather"}, **ask) as stream:
+        kinds = [e.delta.type for e in stream if e.type == "content_block_delta"]
+        final = stream.get_final_message()
+    assert "input_json_delta" in kinds and final.stop_reason == "tool_use"
+    assert isinstance([b for b in final.content if b.type == "tool_use"][0].input["city"], str)
+
+
 def test_structured(client):
     schema = {"type": "object", "properties": {"age": {"enum": [1, 2]}}, "required": ["age"], "additionalProperties": False}
     m = client.messages.create(messages=QUESTION, output_config={"format": {"type": "json_schema", "schema": schema}}, **CALM)
