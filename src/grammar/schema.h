@@ -157,6 +157,10 @@ bool schema_disjoint(struct schema *s, const json_t *a, const json_t *b, int dep
 bool schema_same_value(const json_t *a, const json_t *b); /* 1 and 1.0 are */
 bool schema_disjoint_objects(struct schema *s, const json_t *a, const json_t *b); /* no object can */
 
+/* schema_unevaluated.c: the keywords of that name, asserted */
+void schema_unevaluated_members(struct schema *s, struct conj *c, const json_t *j, const json_t *v);
+void schema_unevaluated_items(struct schema *s, struct conj *c, const json_t *j, const json_t *v);
+
 /* schema_emit.c: the alternatives of a conjunction that has no choices left */
 void schema_emit(struct schema *s, struct schema_node *n, const struct conj *c);
 void schema_emit_object(struct schema *s, struct schema_node *n, const struct conj *c);

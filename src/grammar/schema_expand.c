@@ -843,7 +843,7 @@ static void deny_dynamic(struct schema *s, struct conj *c, const json_t *j, cons
 static void refuse(struct schema *s, struct conj *c, const json_t *j, const json_t *v)
 {
     if (!json_is_true(v))
-        schema_unsupported(s, j, "unevaluatedProperties, unevaluatedItems or $recursiveRef");
+        schema_unsupported(s, j, "a denial of unevaluated members or items, or $recursiveRef,");
 }
 
 static const struct keyword ref_keyword = {"$ref", assert_ref, deny_ref};
@@ -885,8 +885,8 @@ static const struct keyword keywords[] = {
     {"not", assert_not, deny_not},
     {"if", assert_if, deny_if},
     {"$dynamicRef", assert_dynamic, deny_dynamic},
-    {"unevaluatedProperties", refuse, refuse},
-    {"unevaluatedItems", refuse, refuse},
+    {"unevaluatedProperties", schema_unevaluated_members, refuse},
+    {"unevaluatedItems", schema_unevaluated_items, refuse},
     {"$recursiveRef", refuse, refuse},
 };
 
