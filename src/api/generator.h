@@ -11,8 +11,8 @@ struct generator {
     bool (*check)(struct request *r, const struct api *api, struct fault *f); /* its own rules, then request_check */
     const struct renderer *render;
 };
-extern const struct generator openai_chat_generator, openai_text_generator, responses_generator, anthropic_generator, ollama_chat_generator,
-    llamacpp_generator, native_generator;
+extern const struct generator openai_chat_generator, openai_text_generator, responses_generator, anthropic_generator,
+    ollama_chat_generator, ollama_generate_generator, llamacpp_generator, native_generator;
 
 /* Read the body of x, check it, and answer. */
 void generator_serve(struct http_exchange *x, const struct api *api, const struct generator *g);

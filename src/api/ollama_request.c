@@ -279,16 +279,32 @@ static void chat(struct http_exchange *x, void *user)
     request_deinit(&r);
 }
 
+static void init_generate(struct request *r)
+{
+    init(r);
+    r->keep_ids = true; /* for context */
+}
+
+static bool check_generate(struct request *r, const struct api *api, struct fault *f)
+{
+    if (!text_field(r, "prompt") && !text_field(r, "suffix"))
+        return refuse(f, 400, "missing_required_parameter", "prompt",
+                      "prompt is missing: there is nothing to answer");
+    return read_prompt(api, r, f) && request_check(r, api, f);
+}
+
+const struct generator ollama_generate_generator = {"/api/generate", init_generate, &generate_fields,
+                                                    check_generate, &ollama_generate};
+
 static void complete(struct http_exchange *x, void *user)
 {
     struct api *api = user;
     struct request r;
     struct fault f;
-    init(&r);
-    r.keep_ids = true;
+    init_generate(&r);
     bool ok = request_read(&r, api, &generate_fields, x, &f);
     bool load = ok && !text_field(&r, "prompt") && !text_field(&r, "suffix");
-    ok = ok && (load || (read_prompt(api, &r, &f) && request_check(&r, api, &f)));
+    ok = ok && (load || check_generate(&r, api, &f));
     if (ok) ollama_keep_alive(api, &r);
     if (!ok)
         reply_fault(x, &ollama_generate, &f);

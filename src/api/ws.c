@@ -24,9 +24,9 @@
 
 enum { MAX_RUNNING = 32, MAX_ID = 128, PENDING_BYTES = 256 << 10 };
 
-static const struct generator *const generators[] = {&openai_chat_generator, &openai_text_generator,
-                                                     &anthropic_generator,   &ollama_chat_generator,
-                                                     &llamacpp_generator,    &native_generator};
+static const struct generator *const generators[] = {
+    &openai_chat_generator, &openai_text_generator,     &responses_generator, &anthropic_generator,
+    &ollama_chat_generator, &ollama_generate_generator, &llamacpp_generator,  &native_generator};
 
 struct running {
     char id[MAX_ID + 1];
@@ -209,8 +209,9 @@ static void on_request(struct connection *c, const char *id, const json_t *m)
     struct fault f;
     if (!gen)
         refuse(&f, 404, "not_found", "path",
-               "'path' must be one of /v1/chat/completions, /v1/completions, "
-               "/v1/messages, /api/chat, /completion, /chat");
+               "'path' must be one of /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages, "
+               "/api/chat, "
+               "/api/generate, /completion, /chat");
     else if (!json_is_object(body))
         refuse(&f, 400, "invalid_type", "body", "'body' must be an object, the request");
     else if (find(c, id))

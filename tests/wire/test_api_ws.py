@@ -60,11 +60,16 @@ def test_families(ws):
     ask(ws, "ollama", "/api/chat", {"model": "demo", "messages": CHAT["messages"], "options": {"temperature": 0, "num_predict": 30}})
     ask(ws, "llama", "/completion", {"prompt": "Once upon", "n_predict": 5})
     ask(ws, "native", "/chat", {"message": "What is Corral?", "temperature": 0, "max_tokens": 30})
-    got = hear(ws, "claude", "ollama", "llama", "native")
+    ask(ws, "generate", "/api/generate", {"model": "demo", "prompt": "What is Corral?", "options": {"temperature": 0, "num_predict": 30}})
+    ask(ws, "responses", "/v1/responses", {"input": "What is Corral?", "temperature": 0, "max_output_tokens": 30})
+    got = hear(ws, "claude", "ollama", "llama", "native", "generate", "responses")
     assert [m.get("event") for m in got["claude"]][0] == "message_start" and got["claude"][-2]["event"] == "message_stop"
     text = "".join(m["data"]["message"]["content"] for m in got["ollama"] if "data" in m)
     assert text == "".join(m["data"]["delta"]["content"] for m in got["native"] if "data" in m)
     assert text == "".join(m["data"]["delta"].get("text", "") for m in got["claude"] if m.get("event") == "content_block_delta")
+    assert text == "".join(m["data"]["response"] for m in got["generate"] if "data" in m)
+    assert text == "".join(m["data"]["delta"] for m in got["responses"] if m.get("event") == "response.output_text.delta")
+    assert got["responses"][-2]["event"] in ("response.completed", "response.incomplete")
     assert got["llama"][-2]["data"]["stop"] is True
 
 
