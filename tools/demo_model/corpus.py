@@ -26,13 +26,15 @@ ROWS = {256: 16, 512: 8, 1024: 4}       # row length -> rows per micro-batch: al
 
 SYSTEM = ["You are a helpful assistant.", "You are Corral's demo model.", "Answer briefly.", "Be helpful and honest.", "You are a helpful AI assistant.", "You answer questions about Corral.",
           "You are an assistant with tools.", "Help the user.", "Be kind and brief."]
-MIX = [(skills.corral_fact, 44), (talk.small_talk, 8), (talk.unknown, 6), (talk.story, 2), (skills.add, 12), (skills.count, 5), (skills.repeat, 12),
+MIX = [(skills.corral_fact, 44), (talk.small_talk, 12), (talk.unknown, 6), (talk.story, 2), (skills.add, 12), (skills.count, 5), (skills.repeat, 12),
        (skills.reverse, 5), (skills.json_object, 16), (skills.json_list, 3), (skills.json_any, 2)]
 THINK = ["think first: {}", "think first. {}", "{} think first", "think before you answer: {}", "think step by step: {}", "{} think step by step.", "think about it: {}"]
 
 
-def one(rng):
-    return rng.choices([m for m, _ in MIX], [weight for _, weight in MIX])[0](rng)
+def one(rng, tools=()):
+    """One exchange without tools. Where tools are on offer, no question that a tool could answer is refused."""
+    mix = [(make, weight) for make, weight in MIX if not (tools and make is talk.unknown)]
+    return rng.choices([m for m, _ in mix], [weight for _, weight in mix])[0](rng)
 
 
 def exchanges(rng):
@@ -42,7 +44,7 @@ def exchanges(rng):
         tools = toolcalls.offer_in_training(rng)
         samples = []
         for _ in range(rng.choice([1, 2, 3, 4, 5])):
-            samples.append(toolcalls.use(rng, tools) if rng.random() < 0.8 else one(rng))
+            samples.append(toolcalls.use(rng, tools) if rng.random() < 0.8 else one(rng, tools))
         if rng.random() < 0.08:
             samples = [toolcalls.two_cities_case(rng, held=False)]
             tools = None

@@ -80,8 +80,8 @@ class Evaluation:
         rows = [(q, answer) for answer, _, held in facts.FACTS for q in held if plain(q) not in seen]
         answers = [answer for answer, _, _ in facts.FACTS]
         for name, questions, goal in (("written afterwards", QUESTIONS, "95 %"), ("written after an earlier text", EARLIER, "")):
-            rows_ = [(q, next(a for a in answers if a.startswith(key))) for key, qs in questions.items() for q in qs if plain(q) not in seen]
-            self.exact(f"Corral facts, questions {name}", [ask("fact", q, a) for q, a in rows_], goal)
+            asked = [(q, next(a for a in answers if a.startswith(key))) for key, qs in questions.items() for q in qs if plain(q) not in seen]
+            self.exact(f"Corral facts, questions {name}", [ask("fact", q, a) for q, a in asked], goal)
         self.exact("Corral facts, held-out paraphrases", [ask("fact", q[0].upper() + q[1:] + "?", a) for q, a in rows])
         self.exact("Corral facts, lower case, no question mark", [ask("fact", q, a) for q, a in rows])
         rows = [(q, answer) for answer, _, held in talk.SMALL_TALK for q in held]
