@@ -127,27 +127,95 @@ bool parse_params(struct chat_parser *p)
 
 /* --- values --- */
 
-/* A value that is not, or not surely, a string. */
-static void add_value(struct chat_parser *p, const char *s, size_t n)
+static void add_string(struct buf *out, const char *s, size_t n)
 {
-    while (n && parse_is_space(s[n - 1])) n--;
-    while (n && parse_is_space(*s)) s++, n--;
-    json_t *v = json_loadb(s, n, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
-    bool take = v && !(p->param == PARAM_EITHER && json_is_string(v));
-    json_decref(v);
+    buf_addc(out, '"');
+    for (size_t i = 0; i < n; i++) json_escape_byte(out, s[i]);
+    buf_addc(out, '"');
+}
+
+/* A value that is not, or not surely, a string. */
+static void add_scalar(struct buf *out, enum param_type type, const char *s, size_t n)
+{
     static const char *const python[][2] = {{"True", "true"}, {"False", "false"}, {"None", "null"}};
+    json_t *v = json_loadb(s, n, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+    bool take = v && !(type == PARAM_EITHER && json_is_string(v));
+    json_decref(v);
     for (size_t i = 0; !take && i < COUNT_OF(python); i++) {
         if (n != strlen(python[i][0]) || memcmp(s, python[i][0], n) != 0) continue;
-        buf_adds(&p->out, python[i][1]);
+        buf_adds(out, python[i][1]);
         return;
     }
-    if (take) {
-        buf_add(&p->out, s, n);
-        return;
+    if (take)
+        buf_add(out, s, n);
+    else
+        add_string(out, s, n);
+}
+
+/* MiniMax M3 writes objects and lists as tags in tags: ns<key>value ns</key>, with the key "item" in lists.
+ * Where what begins at s ends, NULL: it is no such thing. */
+static const char *nested_end(const char *s, const char *end, const char *ns, const char **inside,
+                              struct buf *name)
+{
+    size_t n_ns = strlen(ns), level = 0;
+    const char *key = s + n_ns + 1, *close = memchr(key, '>', (size_t)(end - key));
+    buf_reset(name);
+    if (!close || close == key || *key == '/') return NULL;
+    buf_add(name, key, (size_t)(close - key) + 1); /* with the bracket */
+    *inside = close + 1;
+    for (const char *p = s; (p = memmem(p, (size_t)(end - p), ns, n_ns)); p++) {
+        const char *tag = p + n_ns;
+        bool closing = end - tag > 1 && tag[1] == '/';
+        size_t skip = closing ? 2 : 1;
+        if ((size_t)(end - tag) < skip + name->n || memcmp(tag + skip, name->data, name->n) != 0) continue;
+        level += closing ? 0 : 1;
+        if (closing && --level == 0) return p;
     }
-    buf_addc(&p->out, '"');
-    for (size_t i = 0; i < n; i++) json_escape_byte(&p->out, s[i]);
-    buf_addc(&p->out, '"');
+    return NULL;
+}
+
+static void add_value(struct buf *out, enum param_type type, const char *ns, const char *s, size_t n,
+                      int depth)
+{
+    struct buf name = {0};
+    const char *end, *inside;
+    while (n && parse_is_space(s[n - 1])) n--;
+    while (n && parse_is_space(*s)) s++, n--;
+    end = s + n;
+    size_t n_ns = strlen(ns), from = out->n;
+    bool nested = n_ns && n > n_ns && !memcmp(s, ns, n_ns) && s[n_ns] == '<' && depth < 32, list = false;
+    for (const char *p = s; nested && p < end;) {
+        const char *close = (size_t)(end - p) > n_ns + 1 ? nested_end(p, end, ns, &inside, &name) : NULL;
+        if (!close) { /* not well formed: text after all */
+            nested = false;
+            out->data[out->n = from] = 0;
+            break;
+        }
+        if (p == s) list = name.n == 5 && !memcmp(name.data, "item>", 5);
+        buf_adds(out, p != s ? ", " : list ? "[" : "{");
+        size_t n_name = name.n - 1;
+        if (!list) {
+            add_string(out, name.data, n_name);
+            buf_adds(out, ": ");
+        }
+        add_value(out, PARAM_EITHER, ns, inside, (size_t)(close - inside), depth + 1);
+        for (p = close + n_ns + 2 + name.n; p < end && parse_is_space(*p);) p++;
+    }
+    if (nested)
+        buf_addc(out, list ? ']' : '}');
+    else
+        add_scalar(out, type, s, n);
+    buf_deinit(&name);
+}
+
+/* What stands before the tags of nested values; "": values are not nested. */
+static void namespace_of(const struct chat_wire *w, char *out, size_t size)
+{
+    const char *tag = strstr(w->param_head, "<{key}>");
+    size_t n = tag ? (size_t)(tag - w->param_head) : 0;
+    ASSERT(n < size);
+    memcpy(out, w->param_head, n);
+    out[n] = 0;
 }
 
 /* The closing tag, with what the opening one captured in it. */
@@ -192,7 +260,9 @@ bool parse_value(struct chat_parser *p)
         p->at += take;
         if (end) buf_addc(&p->out, '"');
     } else if (end) {
-        add_value(p, s, take);
+        char ns[32];
+        namespace_of(&p->w->w, ns, sizeof ns);
+        add_value(&p->out, p->param, ns, s, take, 0);
     }
     if (end) {
         p->at = (size_t)(end - p->in.data) + close.n;

@@ -125,6 +125,8 @@ static const struct parse_case cases[] = {
     {"seed", "<seed:think>hm</seed:think>\n<seed:tool_call>\n<function=f>\n<parameter=s>1</parameter>\n<parameter=n>2</parameter>\n</function>\n</seed:tool_call>", "R{hm}F{f {\"s\": \"1\", \"n\": 2}}", 0},
     {"minimax-m2", "<minimax:tool_call>\n<invoke name=\"f\">\n<parameter name=\"n\">1</parameter>\n</invoke>\n<invoke name=\"none\">\n</invoke>\n</minimax:tool_call>", "F{f {\"n\": 1}}F{none {}}", 0},
     {"minimax-m3", "]<]minimax[>[<tool_call>\n]<]minimax[>[<invoke name=\"f\">]<]minimax[>[<s>x]<]minimax[>[</s>]<]minimax[>[<n>3]<]minimax[>[</n>]<]minimax[>[</invoke>\n]<]minimax[>[</tool_call>", "F{f {\"s\": \"x\", \"n\": 3}}", 0},
+    {"minimax-m3", "]<]minimax[>[<tool_call>\n]<]minimax[>[<invoke name=\"f\">]<]minimax[>[<o>]<]minimax[>[<a>]<]minimax[>[<item>1]<]minimax[>[</item>]<]minimax[>[<item>x y]<]minimax[>[</item>]<]minimax[>[</a>]<]minimax[>[<b>]<]minimax[>[<a>true]<]minimax[>[</a>]<]minimax[>[</b>]<]minimax[>[</o>]<]minimax[>[<n>]<]minimax[>[<broken>]<]minimax[>[</n>]<]minimax[>[</invoke>\n]<]minimax[>[</tool_call>",
+     "F{f {\"o\": {\"a\": [1, \"x y\"], \"b\": {\"a\": true}}, \"n\": \"]<]minimax[>[<broken>\"}}", 0},
     {"minicpm5", "<function name=\"f\"><param name=\"s\">x</param></function>", "F{f {\"s\": \"x\"}}", 0},
     {"glm", "<tool_call>f\n<arg_key>s</arg_key>\n<arg_value>x</arg_value>\n<arg_key>n</arg_key>\n<arg_value>1</arg_value>\n</tool_call>", "F{f {\"s\": \"x\", \"n\": 1}}", 0},
     {"glm", "<tool_call>f<arg_key>s</arg_key><arg_value>x</arg_value></tool_call><tool_call>none</tool_call>", "F{f {\"s\": \"x\"}}F{none {}}", 0},
