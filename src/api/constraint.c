@@ -144,6 +144,7 @@ static struct constraint *compile(struct constraints *p, const struct entry *x, 
     struct grammar *g;
     o.vocabulary = p->v->trie;
     if (grammar_compile(&g, x->kind, x->text, x->n, &o, e) != OK) return NULL;
+    if (*grammar_dropped(g)) LOG(INFO, "api", "constraint", "left out: %s", grammar_dropped(g));
     warm(p->v->trie, g);
     struct constraint *c = mem_alloc(sizeof *c);
     c->grammar = g;

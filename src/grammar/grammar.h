@@ -1,5 +1,6 @@
-/* Constraints on generated text: a JSON schema, a regular expression, a GBNF grammar or a list of choices,
- * compiled to one byte-level pushdown automaton and turned into a bit mask over the vocabulary at each step.
+/* Constraints on generated text: a JSON schema, a regular expression, a grammar, a list of choices, or a text of which
+ * some regions are constrained, compiled to one byte-level pushdown automaton and turned into a bit mask over the
+ * vocabulary at each step.
  *
  * A grammar is immutable, counted, and may be used by any number of threads. A state belongs to one sequence
  * and one thread; cloning it is O(1), since states share what they have read (persistent stacks), so a
@@ -34,7 +35,8 @@ struct grammar_options {
                                               token is meant. NULL: text is text. Must outlive the compilation only */
 };
 
-/* kind: a row of grammar_kinds: "json_schema", "regex", "gbnf", "choice" (a JSON array of strings).
+/* kind: a row of grammar_kinds: "json_schema", "regex", "gbnf", "lark", "choice" (a JSON array of strings),
+ * "structural_tag" (docs/structured-output.md).
  * ERR_ARG: not a valid schema, pattern or grammar. ERR_UNSUPPORTED: valid, but it cannot be enforced exactly.
  * ERR_LIMIT: it would take more memory or time than allowed. Messages name the place (a JSON pointer). */
 status grammar_compile(struct grammar **out, const char *kind, const char *text, size_t n,
