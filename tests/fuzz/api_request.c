@@ -38,14 +38,16 @@ static bool read_body(struct request *r, const struct generator *g, const char *
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     static const struct generator *const kinds[] = {&openai_chat_generator, &openai_text_generator,
-                                                    &anthropic_generator, &ollama_chat_generator,
-                                                    &llamacpp_generator};
+                                                    &anthropic_generator,   &ollama_chat_generator,
+                                                    &llamacpp_generator,    &ollama_generate_generator};
     struct request r;
     struct fault f = {0};
     if (!api.o.tok) start();
     if (n == 0) return 0;
     /* Bodies come NUL-terminated. */
-    char *body = mem_strndup((const char *)data + 1, n - 1);
+    char *body = mem_alloc(n); /* not mem_strndup, which stops at a NUL */
+    memcpy(body, data + 1, n - 1);
+    body[n - 1] = 0;
     if (read_body(&r, kinds[data[0] % COUNT_OF(kinds)], body, n - 1, &f)) {
         struct error e;
         ASSERT(r.n_prompt >= 1 && r.n >= 1 && (uint64_t)r.n * r.n_prompt <= REQUEST_MAX_CHOICES);
