@@ -176,6 +176,7 @@ struct http_conn {
     bool     closing; /* close when the output is empty */
     bool     linger;  /* ... after reading what the client still sends, so that it sees the answer */
     bool     dead, running, eof, paused;
+    bool     write_waits; /* for room in the socket */
     struct peer who;
     char     peer[64];
 };
