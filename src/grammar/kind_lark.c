@@ -145,6 +145,7 @@ static uint32_t hex(struct lark *g, int digits)
 static uint32_t character(struct lark *g)
 {
     uint32_t c;
+    if (g->p >= g->end) bad(g, ERR_ARG, "the grammar ends within a text");
     g->p += utf8_decode(g->p, (size_t)(g->end - g->p), &c);
     if (c != '\\') return c;
     if (g->p >= g->end) bad(g, ERR_ARG, "the grammar ends in a backslash");

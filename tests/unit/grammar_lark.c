@@ -25,6 +25,8 @@ static const struct { const char *grammar; status code; const char *want; } refu
     {"start: x", ERR_ARG, "\"x\" is not defined"},
     {"begin: \"a\"", ERR_ARG, "\"start\" is not defined"},
     {"start: \"a", ERR_ARG, "not closed"},
+    {"start: \"a\"..\"", ERR_ARG, "ends within a text"},
+    {"start: \"a\\", ERR_ARG, "ends in a backslash"},
     {"start: \"a\"\nstart: \"b\"", ERR_ARG, "line 2: a name is defined twice"},
     {"start: A\nA: b\nb: \"x\"", ERR_ARG, "only be made of terminals"},
     {"start: (\"a\"", ERR_ARG, "not closed"},
