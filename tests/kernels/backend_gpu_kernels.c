@@ -197,6 +197,8 @@ static void products(void **state)
         check_product(k, 35, many, 3, true);
         check_product(k, 16, many, 21, false);
     }
+    for (size_t k = N_RANDOM_KINDS - 3; k < N_RANDOM_KINDS; k++)
+        check_product(k, 9, 328, 9, false);              /* aligned rows */
     check_product(9, 150, 512, GPU_GEMM_ROWS + 5, true); /* decoded first, in two panels */
     check_product(N_RANDOM_KINDS - 1, 40, 45, GPU_GEMM_ROWS, false);
     check_product(0, 17, 1312, 70, false); /* more chunks than warps, more rows than a tile */

@@ -254,6 +254,11 @@ template <> struct codec<DT_F32> {
     RAW_CODEC(1, 4);
     DEV void eight(const uint8_t *row, int at, int n_in, float *v)
     {
+        if (n_in % 8 == 0) { /* rows are aligned */
+            const float4 a = *(const float4 *)(row + 4 * at), b = *(const float4 *)(row + 4 * at + 16);
+            v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w, v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
+            return;
+        }
         for (int i = 0; i < 8; i++) v[i] = at + i < n_in ? ((const float *)row)[at + i] : 0;
     }
 };
@@ -261,6 +266,12 @@ template <> struct codec<DT_F16> {
     RAW_CODEC(1, 2);
     DEV void eight(const uint8_t *row, int at, int n_in, float *v)
     {
+        if (n_in % 8 == 0) {
+            const uint4 a = *(const uint4 *)(row + 2 * at);
+            const uint32_t w[4] = {a.x, a.y, a.z, a.w};
+            for (int i = 0; i < 8; i++) v[i] = dev_f16_to_f32((uint16_t)(w[i / 2] >> 16 * (i % 2)));
+            return;
+        }
         for (int i = 0; i < 8; i++) v[i] = at + i < n_in ? half_at(row + 2 * (at + i)) : 0;
     }
 };
