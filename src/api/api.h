@@ -1,8 +1,8 @@
 /* The HTTP APIs over one engine and one tokenizer: routes for src/http.
  *
- * A request of any family becomes a struct request (request.h); what the engine produces is rendered by that
- * family's struct renderer (generation.h). Handlers run on the HTTP loop's thread; long prompts are rendered and
- * tokenized by worker threads; engine callbacks only queue plain structs and wake the loop. */
+ * A request of any family becomes a struct request (request.h); what the engine produces is rendered by
+ * that family's struct renderer (generation.h). Handlers run on the HTTP loop's thread; long prompts are
+ * rendered and tokenized by worker threads; engine callbacks only queue plain structs and wake the loop. */
 #ifndef CORRAL_API_H
 #define CORRAL_API_H
 
@@ -30,16 +30,17 @@ struct api_options {
 };
 
 status api_new(struct api **out, const struct api_options *o, struct error *e);
-/* When the http server has returned: ends the api's own threads. Then the engine may be freed (its last events are
- * delivered), then the http server, then the api. */
+/* When the http server has returned: ends the api's own threads. Then the engine may be freed (its last
+ * events are delivered), then the http server, then the api. */
 void api_stop(struct api *a); /* NULL is fine */
 void api_free(struct api *a);
 size_t api_routes(struct api *a, const struct http_route **out);
-/* Keys that clients must show, as `Authorization: Bearer KEY` or `X-Api-Key: KEY`. Without any, all may use the
- * server. */
+/* Keys that clients must show, as `Authorization: Bearer KEY` or `X-Api-Key: KEY`. Without any, all may
+ * use the server. */
 struct api_keys { char **key; size_t n; };
 status api_keys_add(struct api_keys *k, const char *key, struct error *e);
-status api_keys_read(struct api_keys *k, const char *path, struct error *e); /* one per line; # begins a comment */
+/* One per line; # begins a comment. */
+status api_keys_read(struct api_keys *k, const char *path, struct error *e);
 void api_keys_deinit(struct api_keys *k);
 /* For http_options.authorize, with a struct api_keys as its user. */
 int api_authorize(void *keys, const struct http_exchange *x, enum http_role role, const char **why);

@@ -1,10 +1,10 @@
-/* What the families of APIs share. A family is a file (or some) with a table of endpoints, whose rows name the table
- * of fields of their bodies; api.c lists the families, and routes and /openapi.json come from there.
+/* What the families of APIs share. A family is a file (or some) with a table of endpoints, whose rows name
+ * the table of fields of their bodies; api.c lists the families, and routes and /openapi.json come from
+ * there.
  *
- * What generates text is a struct generator (generator.h): defaults, a table of fields, what the fields say together,
- * and a renderer. Its handler is one line, and WebSocket runs it too. What answers without the engine is a task (task.h),
- * what answers with vectors is in vectors.h.
- */
+ * What generates text is a struct generator (generator.h): defaults, a table of fields, what the fields
+ * say together, and a renderer. Its handler is one line, and WebSocket runs it too. What answers without
+ * the engine is a task (task.h), what answers with vectors is in vectors.h. */
 #ifndef CORRAL_API_INT_H
 #define CORRAL_API_INT_H
 
@@ -18,7 +18,7 @@ struct workers;
 struct endpoint {
     const char *method, *path;
     void (*handle)(struct http_exchange *x, void *api); /* api: struct api */
-    const struct field_table *fields; /* of the JSON body; NULL: it has none, or one that no table describes */
+    const struct field_table *fields; /* of the JSON body; NULL: none, or one that no table describes */
     const char *summary;              /* for the document */
     enum http_body body;
     enum http_role role;
@@ -28,7 +28,8 @@ struct family {
     const struct endpoint *row;
     size_t n;
 };
-extern const struct family server_family, openai_family, responses_family, embed_family, anthropic_family, ollama_family,
+extern const struct family server_family, openai_family, responses_family, embed_family, anthropic_family,
+    ollama_family,
     llamacpp_family, native_family;
 
 struct api {

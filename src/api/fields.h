@@ -1,9 +1,9 @@
-/* Bodies of requests as tables: one row per field, from which a body is checked and read, and /openapi.json is
- * written. A family of APIs is a few such tables; those that several families share are linked by `more`
- * (sampling_fields in request.h).
+/* Bodies of requests as tables: one row per field, from which a body is checked and read, and
+ * /openapi.json is written. A family of APIs is a few such tables; those that several families share are
+ * linked by `more` (sampling_fields in request.h).
  *
- * A row either names the member of struct request that its value goes to (AT) or has a setter. Rows are read in
- * the order of the table, whatever the order of the body. null is as if the field were absent. */
+ * A row either names the member of struct request that its value goes to (AT) or has a setter. Rows are
+ * read in the order of the table, whatever the order of the body. null is as if the field were absent. */
 #ifndef CORRAL_API_FIELDS_H
 #define CORRAL_API_FIELDS_H
 
@@ -34,7 +34,7 @@ enum field_type {     /* and the type of the member */
     FIELD_INT,        /* int32_t, min..max */
     FIELD_COUNT,      /* uint32_t, min..max */
     FIELD_SECONDS,    /* int64_t, nanoseconds; min..max are seconds */
-    FIELD_TEXT,       /* const char *, into the body; `choices`: one of them; max > 0: at most so many bytes */
+    FIELD_TEXT,       /* const char *, into the body; `choices`: one of them; max > 0: so many bytes */
     FIELD_ARRAY,      /* const json_t *, into the body; max > 0: at most so many elements */
     FIELD_OBJECT,     /* const json_t *, into the body; or `sub` */
     FIELD_ANY         /* the setter looks at the type, `schema` describes it; without setter const json_t * */
@@ -42,8 +42,8 @@ enum field_type {     /* and the type of the member */
 enum field_use {
     FIELD_USED,
     FIELD_ACCEPTED, /* what is generated cannot depend on it: user, metadata, ... */
-    FIELD_IGNORED,  /* would have a meaning, has none here: named in x-corral-ignored, refused in strict mode */
-    FIELD_REFUSED   /* not built: 400, unless its value asks for nothing (null, false, 0, "", [], {} or `def`) */
+    FIELD_IGNORED,  /* has no meaning here: named in x-corral-ignored, refused in strict mode */
+    FIELD_REFUSED   /* 400, unless its value asks for nothing (null, false, 0, "", [], {} or `def`) */
 };
 
 struct parse { /* one body being read */
@@ -58,7 +58,8 @@ struct field {
     enum field_type type;
     double min, max;
     size_t at; /* AT(member) */
-    bool (*set)(struct parse *p, const char *name, const json_t *v); /* its type was checked; fills p->f if false */
+    /* Its type was checked; fills p->f if false. */
+    bool (*set)(struct parse *p, const char *name, const json_t *v);
     const char *choices; /* "a|b|c" */
     const struct field_table *sub; /* FIELD_OBJECT: its members, read into the same request */
     const char *def;     /* JSON; for the document, and for FIELD_REFUSED */

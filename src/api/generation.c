@@ -1,20 +1,12 @@
-#include "api/generation.h"
+#include "api/generation_int.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "api/budget.h"
-#include "api/constraint_chat.h"
-#include "api/workers.h"
 #include "base/clock.h"
 #include "base/rng.h"
-
-/* Bodies up to this size are prepared by the loop itself: measured on one core of an EPYC, the demo model's
- * template and tokens take 0.2 ms for 7 KB, 2 ms for 60 KB and 115 ms for 600 KB. */
-enum { SHORT_BODY = 8 << 10 };
 
 /* One event of the engine as it waits in the queue. */
 struct arrival {
@@ -47,7 +39,7 @@ static void choice_deinit(struct choice *c)
     buf_deinit(&c->text);
 }
 
-static void generation_unref(struct generation *g)
+void generation_unref(struct generation *g)
 {
     if (atomic_fetch_sub(&g->refs, 1) != 1) return;
     for (uint32_t i = 0; i < g->n_choice; i++) choice_deinit(&g->choice[i]);
@@ -121,7 +113,7 @@ static void add_arrival(struct inbox *in, const struct arrival *a, const struct 
 }
 
 /* On the engine's thread: copy, queue, wake. */
-static void on_event(void *user, const struct engine_event *ev)
+void generation_on_event(void *user, const struct engine_event *ev)
 {
     struct submission *s = user;
     struct generation *g = s->g;
@@ -149,266 +141,6 @@ static void on_event(void *user, const struct engine_event *ev)
     if (a.end && atomic_fetch_sub(&s->n_running, 1) == 1) generation_unref(g);
 }
 
-/* ---- preparing --------------------------------------------------------------------------------------- */
-
-static void prepared(struct generation *g)
-{
-    pthread_mutex_lock(&g->lock);
-    g->phase = GENERATION_PREPARED;
-    pthread_mutex_unlock(&g->lock);
-}
-
-static void refuse_constraint(struct generation *g, const struct error *e)
-{
-    const char *field = g->req.constraint.field;
-    switch (e->code) {
-    case ERR_BUSY: refuse(&g->fault, 503, "overloaded", field, "%s", e->msg); break;
-    case ERR_CANCELLED: refuse(&g->fault, 503, "shutting_down", NULL, "the server is shutting down"); break;
-    case ERR_UNSUPPORTED: refuse(&g->fault, 400, "unsupported_value", field, "%s", e->msg); break;
-    default: refuse(&g->fault, 400, "invalid_value", field, "%s", e->msg); break;
-    }
-    g->refused = true;
-}
-
-static void on_constraint(void *user, struct constraint *c, const struct error *e)
-{
-    struct generation *g = user;
-    g->req.compiled = c;
-    if (!c) refuse_constraint(g, e);
-    prepared(g);
-    http_waker_fire(g->waker);
-    generation_unref(g);
-}
-
-static bool any_strict(const json_t *tools)
-{
-    for (size_t i = 0; i < json_array_size(tools); i++)
-        if (json_is_true(json_object_get(json_object_get(json_array_get(tools, i), "function"), "strict")))
-            return true;
-    return false;
-}
-
-/* In a conversation the constraint is on what follows the reasoning, and calls have one of their own: they
- * cannot come out malformed. Where a model's way of calling cannot be constrained, it is not, unless the
- * client insists. */
-static status constrain_answer(struct request *r, const struct api *api, struct error *e)
-{
-    const struct answer_shape shape = {.caps = chat_format_caps(api->o.chat),
-                                       .tools = r->chat.tools,
-                                       .calls = !r->chat.tools || r->tool_choice == TOOLS_NONE
-                                                    ? ANSWER_NO_CALLS
-                                                : r->tool_choice == TOOLS_AUTO ? ANSWER_MAY_CALL
-                                                                               : ANSWER_MUST_CALL,
-                                       .only = r->tool_choice == TOOLS_NAMED ? r->tool : NULL,
-                                       .parallel = !r->one_call,
-                                       .think_open = r->think_open,
-                                       .think = r->chat.think};
-    if (!r->parse_answer || r->chat.continue_last) return OK;
-    status s = constraint_for_answer(&r->constraint, &shape, e);
-    bool free = s == ERR_UNSUPPORTED && shape.calls == ANSWER_MAY_CALL && !r->constraint.kind &&
-                !any_strict(r->chat.tools);
-    if (s != OK && !r->constraint.field) r->constraint.field = "tools";
-    return free ? OK : s;
-}
-
-/* True: done, for better or worse. False: on_constraint will be called. */
-static bool prepare(struct generation *g)
-{
-    struct error e;
-    if (!request_encode(&g->req, g->api, &g->fault)) {
-        g->refused = true;
-    } else if (constrain_answer(&g->req, g->api, &e) != OK) {
-        refuse_constraint(g, &e);
-    } else if (g->req.constraint.kind) {
-        struct constraint *c;
-        atomic_fetch_add(&g->refs, 1); /* on_constraint's */
-        status code = constraints_get(g->api->constraints, &g->req.constraint, &c, on_constraint, g, &e);
-        if (code == OK && !c) return false;
-        g->req.compiled = c;
-        if (code != OK) refuse_constraint(g, &e);
-        generation_unref(g);
-    }
-    prepared(g);
-    return true;
-}
-
-static void prepare_on_worker(void *user)
-{
-    struct generation *g = user;
-    if (prepare(g)) http_waker_fire(g->waker);
-    generation_unref(g);
-}
-
-void generation_start(struct generation *g)
-{
-    g->phase = GENERATION_PREPARING;
-    if (g->req.body_bytes <= SHORT_BODY) {
-        if (prepare(g)) http_waker_fire(g->waker);
-        return;
-    }
-    atomic_fetch_add(&g->refs, 1);
-    workers_run(g->api->workers, prepare_on_worker, g);
-}
-
-/* ---- submitting -------------------------------------------------------------------------------------- */
-
-static bool choice_start(struct choice *c, struct fault *f)
-{
-    struct generation *g = c->g;
-    const struct request *r = &g->req;
-    struct error e;
-    if (r->parse_answer) {
-        struct chat_parse_options po = {.tools = r->chat.tools && r->tool_choice != TOOLS_NONE,
-                                        .reasoning = !r->inline_reasoning,
-                                        .think_open = r->think_open,
-                                        .tool_list = r->chat.tools};
-        if (chat_parser_new(&c->parser, g->api->o.chat, &po, &e) != OK)
-            return refuse(f, 500, NULL, NULL, "%s", e.msg);
-    }
-    if (text_stream_new(&c->detok, g->api->o.tok, (const char *const *)r->stop, r->n_stop, c->parser != NULL,
-                        &e) != OK)
-        return refuse(f, 400, "invalid_value", "stop", "'stop': %s", e.msg);
-    text_stream_pause_stops(c->detok, r->params.min_tokens > 0);
-    return true;
-}
-
-/* The model's end tokens and the request's. With ignore_eos only the former are forbidden. */
-static void merge_eog(struct generation *g)
-{
-    struct request *r = &g->req;
-    const struct api_options *o = &g->api->o;
-    size_t n = 0;
-    g->eog = mem_zalloc(o->n_eog + r->stop_ids.n + 1, sizeof *g->eog);
-    if (r->params.ignore_eos && r->stop_ids.n) {
-        r->bias = mem_realloc(r->bias, r->params.n_bias + o->n_eog, sizeof *r->bias);
-        for (uint32_t i = 0; i < o->n_eog; i++)
-            r->bias[r->params.n_bias++] = (struct sample_bias){o->eog[i], -INFINITY};
-        r->params.bias = r->bias;
-        r->params.ignore_eos = false;
-    } else {
-        for (; n < o->n_eog; n++) g->eog[n] = o->eog[n];
-    }
-    for (size_t i = 0; i < r->stop_ids.n; i++) g->eog[n++] = r->stop_ids.id[i];
-    r->params.eog = g->eog;
-    r->params.n_eog = (uint32_t)n;
-}
-
-static uint64_t salt_of(const char *text) /* FNV-1a; none is 0 */
-{
-    uint64_t h = 0xCBF29CE484222325u;
-    if (!text || !*text) return 0;
-    for (; *text; text++) h = (h ^ (uint8_t)*text) * 0x100000001B3u;
-    return h;
-}
-
-static bool submit_refused(struct generation *g, uint32_t prompt, status s, const struct error *e,
-                           struct fault *f)
-{
-    switch (s) {
-    case ERR_BUSY: return refuse(f, 429, "queue_full", NULL, "too many requests: %s", e->msg);
-    case ERR_LIMIT: {
-        struct engine_stats stats;
-        size_t n = g->req.prompt[prompt].ids.n;
-        engine_stats(g->api->o.engine, &stats);
-        refuse(f, 400, "context_length_exceeded", g->req.chat.messages ? "messages" : "prompt",
-               "the prompt has %zu tokens, but this server's context holds %u: shorten it, or serve with a "
-               "larger --ctx",
-               n, stats.max_context);
-        f->n_prompt = (uint32_t)n;
-        f->n_ctx = stats.max_context;
-        return false;
-    }
-    case ERR_CANCELLED: return refuse(f, 503, "shutting_down", NULL, "the server is shutting down");
-    case ERR_ARG: return refuse(f, 400, "invalid_value", NULL, "%s", e->msg);
-    default: return refuse(f, 500, NULL, NULL, "%s", e->msg);
-    }
-}
-
-/* With a budget for reasoning a constraint around the one that is there. */
-static bool limit_thought(const struct generation *g, struct engine_request *er, struct budget **out,
-                          struct engine_constraint *limited, struct fault *f)
-{
-    const struct chat_caps *caps = chat_format_caps(g->api->o.chat);
-    struct error e;
-    if (g->req.think_budget < 0 || !g->req.parse_answer || !caps->thinks || !*caps->think_end) return true;
-    const struct budget_options o = {.tok = g->api->o.tok,
-                                     .caps = caps,
-                                     .n_token = (uint32_t)g->req.think_budget,
-                                     .think_open = g->req.think_open,
-                                     .inner = er->constraint};
-    if (budget_new(out, &o, &e) != OK) return refuse(f, 400, "unsupported_value", NULL, "%s", e.msg);
-    *limited = budget_engine(*out);
-    er->constraint = limited;
-    return true;
-}
-
-/* One prompt, all its choices. */
-static bool submit(struct generation *g, uint32_t prompt, struct fault *f)
-{
-    const struct request *r = &g->req;
-    const struct tok_ids *ids = &r->prompt[prompt].ids;
-    struct submission *s = &g->submission[prompt];
-    struct choice *c = &g->choice[prompt * r->n];
-    struct engine_constraint constraint, limited;
-    struct budget *budget = NULL;
-    struct engine_request er = {.prompt = ids->id,
-                                .n_prompt = (uint32_t)ids->n,
-                                .max_tokens = r->max_tokens,
-                                .params = r->params,
-                                .on_event = on_event,
-                                .user = s,
-                                .n = r->n,
-                                .priority = r->priority,
-                                .tenant = r->tenant,
-                                .cache_salt = salt_of(r->cache_salt),
-                                .no_cache = r->no_cache,
-                                .prediction = r->prediction_ids.id,
-                                .n_prediction = (uint32_t)r->prediction_ids.n,
-                                .queue_timeout_ns = r->queue_timeout_ns,
-                                .first_timeout_ns = r->first_timeout_ns,
-                                .total_timeout_ns = r->total_timeout_ns};
-    struct error e;
-    uint64_t id;
-    if (r->compiled) {
-        constraint = constraint_engine(r->compiled);
-        er.constraint = &constraint;
-    }
-    for (uint32_t i = 0; i < r->n; i++)
-        if (!choice_start(&c[i], f)) return false;
-    if (!limit_thought(g, &er, &budget, &limited, f)) return false;
-    s->g = g;
-    s->first = prompt * r->n;
-    atomic_init(&s->n_running, r->n);
-    atomic_fetch_add(&g->refs, 1); /* until the last END */
-    status code = engine_submit(g->api->o.engine, &er, &id, &e);
-    budget_unref(budget); /* the engine has clones */
-    if (code != OK) {
-        generation_unref(g); /* not the last: the owner holds one */
-        return submit_refused(g, prompt, code, &e, f);
-    }
-    for (uint32_t i = 0; i < r->n; i++) {
-        c[i].engine_id = id + i;
-        c[i].submitted = true;
-    }
-    return true;
-}
-
-static void add_text(struct choice *c, enum piece_kind kind, uint32_t call, struct buf *to, const char *text,
-                     size_t n);
-
-static bool submit_all(struct generation *g, struct fault *f)
-{
-    merge_eog(g);
-    for (uint32_t i = 0; i < g->n_choice; i++) { /* nothing, unless an echo was asked for */
-        const struct buf *echo = &g->req.prompt[g->choice[i].prompt].echo;
-        add_text(&g->choice[i], PIECE_CONTENT, 0, &g->choice[i].content, echo->data, echo->n);
-    }
-    for (uint32_t i = 0; i < g->req.n_prompt; i++)
-        if (!submit(g, i, f)) return false;
-    g->phase = GENERATION_RUNNING;
-    return true;
-}
-
 /* ---- tokens to pieces -------------------------------------------------------------------------------- */
 
 static uint32_t count_chars(const char *s, size_t n)
@@ -432,8 +164,8 @@ static void add_piece(struct choice *c, enum piece_kind kind, uint32_t call, siz
     c->piece[c->n_piece++] = (struct piece){kind, call, at, n};
 }
 
-static void add_text(struct choice *c, enum piece_kind kind, uint32_t call, struct buf *to, const char *text,
-                     size_t n)
+void generation_add_text(struct choice *c, enum piece_kind kind, uint32_t call, struct buf *to,
+                         const char *text, size_t n)
 {
     if (n == 0) return;
     add_piece(c, kind, call, to->n, n);
@@ -445,15 +177,16 @@ static void on_chat_event(void *user, const struct chat_event *ev)
     struct choice *c = user;
     c->thinking = ev->kind == CHAT_REASONING;
     switch (ev->kind) {
-    case CHAT_CONTENT: add_text(c, PIECE_CONTENT, 0, &c->content, ev->text, ev->n); break;
-    case CHAT_REASONING: add_text(c, PIECE_REASONING, 0, &c->reasoning, ev->text, ev->n); break;
+    case CHAT_CONTENT: generation_add_text(c, PIECE_CONTENT, 0, &c->content, ev->text, ev->n); break;
+    case CHAT_REASONING: generation_add_text(c, PIECE_REASONING, 0, &c->reasoning, ev->text, ev->n); break;
     case CHAT_CALL:
         c->call = mem_realloc(c->call, c->n_call + 1, sizeof *c->call);
         c->call[c->n_call] = (struct tool_call){mem_strdup(ev->id), mem_strdup(ev->name), {0}};
         add_piece(c, PIECE_CALL, c->n_call++, 0, 0);
         break;
     case CHAT_ARGS:
-        if (ev->call < c->n_call) add_text(c, PIECE_ARGS, ev->call, &c->call[ev->call].args, ev->text, ev->n);
+        if (ev->call < c->n_call)
+            generation_add_text(c, PIECE_ARGS, ev->call, &c->call[ev->call].args, ev->text, ev->n);
         break;
     case CHAT_CALL_END: add_piece(c, PIECE_CALL_END, ev->call, 0, 0); break;
     }
@@ -466,7 +199,7 @@ static void pass_on(struct choice *c)
     if (c->parser && c->text.n)
         chat_parser_push(c->parser, c->text.data, c->text.n, on_chat_event, c);
     else
-        add_text(c, PIECE_CONTENT, 0, &c->content, c->text.data, c->text.n);
+        generation_add_text(c, PIECE_CONTENT, 0, &c->content, c->text.data, c->text.n);
     buf_reset(&c->text);
 }
 
@@ -577,7 +310,7 @@ bool generation_advance(struct generation *g, struct fault *f)
             *f = g->fault;
             return false;
         }
-        if (!submit_all(g, f)) return false;
+        if (!generation_submit(g, f)) return false;
     }
     if (!take_arrivals(g))
         return refuse(f, 500, "slow_reader", NULL,

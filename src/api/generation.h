@@ -1,8 +1,9 @@
-/* A running request: its choices in the engine, what they have answered so far, and how that is written out.
+/* A running request: its choices in the engine, what they have answered so far, and how that is written
+ * out.
  *
- * Belongs to the HTTP loop's thread, but for the queue that the engine's callback fills and for the time in which
- * a worker prepares the prompt. It is counted: its owner (an exchange, or a connection of WebSocket) holds it and
- * so does every submission that has not seen its last END; the last one frees it.
+ * Belongs to the HTTP loop's thread, but for the queue that the engine's callback fills and for the time
+ * in which a worker prepares the prompt. It is counted: its owner (an exchange, or a connection of
+ * WebSocket) holds it and so does every submission that has not seen its last END; the last one frees it.
  *
  * answer.c answers an exchange with one; whoever has another way out (WebSocket) uses the functions below. */
 #ifndef CORRAL_API_GENERATION_H
@@ -96,7 +97,11 @@ struct generation {
     bool abandoned; /* its owner has gone */
     bool refused;   /* preparing failed, with this fault */
     struct fault fault;
-    struct submission { struct generation *g; uint32_t first; atomic_uint n_running; } *submission; /* of each prompt */
+    struct submission {
+        struct generation *g;
+        uint32_t first; /* choice */
+        atomic_uint n_running;
+    } *submission; /* of each prompt */
     struct inbox {
         struct arrival *item;
         struct sample_logprob *top;
@@ -105,8 +110,8 @@ struct generation {
     } inbox, taken; /* taken: the loop's */
 };
 
-/* How a family writes a generation. Streamed: begin, then delta for each piece, one last per choice, end. At once:
- * whole. What they write is complete frames ("data: ...\n\n", "{...}\n"). */
+/* How a family writes a generation. Streamed: begin, then delta for each piece, one last per choice, end.
+ * At once: whole. What they write is complete frames ("data: ...\n\n", "{...}\n"). */
 struct renderer {
     const char *stream_type; /* "text/event-stream", "application/x-ndjson" */
     const char *ping;        /* what a stream with nothing to say writes: ": waiting\n\n"; NULL: nothing */
@@ -121,10 +126,11 @@ struct renderer {
 };
 
 /* Start req (moved in), prepared on a worker if that may take long, and answer on x. */
-void generate(struct http_exchange *x, const struct api *api, const struct renderer *render, struct request *req);
+void generate(struct http_exchange *x, const struct api *api, const struct renderer *render,
+              struct request *req);
 void reply_fault(struct http_exchange *x, const struct renderer *render, const struct fault *f);
 
-/* ---- without an exchange of its own ---------------------------------------------------------------------- */
+/* ---- without an exchange of its own ------------------------------------------------------------------ */
 
 /* waker (owned from now on) is fired whenever generation_advance has something to do. */
 struct generation *generation_new(const struct api *api, const struct renderer *render, struct request *req,

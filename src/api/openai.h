@@ -1,5 +1,5 @@
-/* OpenAI's API under /v1: chat/completions, completions, models, embeddings, responses.
- * Source: OpenAI's API reference; what llama.cpp's server and vLLM add to it is in shared/design/API_SURFACE.md. */
+/* OpenAI's API under /v1: chat/completions, completions, models, embeddings, responses. Source: OpenAI's
+ * API reference; what llama.cpp's server and vLLM add to it is in shared/design/API_SURFACE.md. */
 #ifndef CORRAL_API_OPENAI_H
 #define CORRAL_API_OPENAI_H
 
@@ -8,7 +8,8 @@
 extern const struct renderer openai_chat, openai_completion;
 void openai_error(const struct fault *f, struct buf *out); /* {"error":{...}} */
 void openai_usage(struct buf *out, const struct generation *g); /* {"prompt_tokens":...} */
-void openai_logprobs(struct buf *out, struct choice *c); /* of the tokens not written yet: [{"token":...},...] */
+/* Of the tokens not written yet: [{"token":...},...] */
+void openai_logprobs(struct buf *out, struct choice *c);
 
 /* For task_run: {"input_tokens":...} of a conversation. */
 bool openai_count_tokens(const struct api *api, struct request *r, struct buf *out, struct fault *f);

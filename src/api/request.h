@@ -1,8 +1,8 @@
-/* A request for generated text, whatever family of API it came from: what that family's tables (fields.h) have
- * read, and what is made of it before the engine sees it.
+/* A request for generated text, whatever family of API it came from: what that family's tables (fields.h)
+ * have read, and what is made of it before the engine sees it.
  *
- * A request owns its body, and everything else in it that is a pointer to JSON or text points into that body or
- * into what request_keep was given. */
+ * A request owns its body, and everything else in it that is a pointer to JSON or text points into that
+ * body or into what request_keep was given. */
 #ifndef CORRAL_API_REQUEST_H
 #define CORRAL_API_REQUEST_H
 
@@ -35,7 +35,7 @@ struct request {
     size_t body_bytes;
     bool stream, include_usage, echo;
 
-    struct chat_input chat; /* a conversation, if it has messages, which becomes prompt[0] when rendered; else prompts */
+    struct chat_input chat; /* a conversation, if it has messages: prompt[0] when rendered. Else prompts */
     enum tool_choice tool_choice;
     const char *tool;       /* TOOLS_NAMED */
     bool one_call;          /* parallel_tool_calls: false */
@@ -87,27 +87,28 @@ void request_add_prompts(struct request *r, size_t n); /* empty ones, once */
 /* Who asks: clients with one API key are one tenant. 0: no key. */
 uint64_t request_tenant(const struct http_exchange *x);
 /* Read the body of x into r (initialised) by the table: JSON, fields, tenant, strict mode. */
-bool request_read(struct request *r, const struct api *api, const struct field_table *t, struct http_exchange *x,
-                  struct fault *f);
+bool request_read(struct request *r, const struct api *api, const struct field_table *t,
+                  struct http_exchange *x, struct fault *f);
 /* The same with a body (borrowed) that came otherwise; x says who asks. */
 bool request_read_json(struct request *r, const struct api *api, const struct field_table *t,
                        const struct http_exchange *x, json_t *body, struct fault *f);
 /* What fields say together; every family calls it after its own rules. */
 bool request_check(struct request *r, const struct api *api, struct fault *f);
-/* Rendering and tokenizing, whatever r needs: afterwards prompt[i].ids are there. May be slow; on any thread. */
+/* Rendering and tokenizing, whatever r needs: afterwards prompt[i].ids are there. May be slow; on any
+ * thread. */
 bool request_encode(struct request *r, const struct api *api, struct fault *f);
 
 /* ---- for the tables of families --------------------------------------------------------------------- */
 
-/* temperature ... samplers, seed, logit_bias, stop_token_ids, priority, timeouts: what every family takes under
- * the same names. "more" of their tables. */
+/* temperature ... samplers, seed, logit_bias, stop_token_ids, priority, timeouts: what every family takes
+ * under the same names. "more" of their tables. */
 extern const struct field_table sampling_fields;
 
 /* Setters that several families use under names of their own. */
 bool set_model(struct parse *p, const char *name, const json_t *v);      /* 404 if it is not served here */
 bool set_stop(struct parse *p, const char *name, const json_t *v);       /* a string or an array of them */
 bool set_seed(struct parse *p, const char *name, const json_t *v);       /* an integer; -1: any */
-bool set_max_tokens(struct parse *p, const char *name, const json_t *v); /* from 1, or -1: until the context is full */
+bool set_max_tokens(struct parse *p, const char *name, const json_t *v); /* from 1; -1: no limit */
 bool set_logit_bias(struct parse *p, const char *name, const json_t *v); /* OpenAI's map, llama.cpp's array */
 bool set_stop_ids(struct parse *p, const char *name, const json_t *v);
 bool set_samplers(struct parse *p, const char *name, const json_t *v);
@@ -117,7 +118,7 @@ bool set_prompt(struct parse *p, const char *name, const json_t *v); /* text, id
 bool read_prompts(struct parse *p, const char *name, const json_t *v, bool many, size_t n);
 bool set_messages(struct parse *p, const char *name, const json_t *v); /* OpenAI's; checked */
 bool set_tools(struct parse *p, const char *name, const json_t *v);    /* OpenAI's; checked */
-bool set_constraint(struct parse *p, const char *name, const json_t *v); /* a name that constraint_field knows */
+bool set_constraint(struct parse *p, const char *name, const json_t *v); /* constraint_field knows name */
 
 const json_t *find_tool(const struct request *r, const char *function); /* NULL: there is none of this name */
 /* Check messages of OpenAI's shape, as a family that made them from its own calls it; chat.messages is then

@@ -1,5 +1,5 @@
-/* Answers kept for clients that refer to them later (previous_response_id): in memory, bounded in number and in bytes,
- * those used least recently go first, and all go some time after their last use.
+/* Answers kept for clients that refer to them later (previous_response_id): in memory, bounded in number
+ * and in bytes, those used least recently go first, and all go some time after their last use.
  *
  * Any thread may call these. What one tenant keeps does not exist for another. */
 #ifndef CORRAL_API_STORE_H

@@ -1,6 +1,7 @@
 /* An answer made of vectors or scores: every prompt of a request is read by the engine, and not answered.
  *
- * What the families make of it (embeddings, rerank) is a row of fields, a way to prompts, and a vectors_render. */
+ * What the families make of it (embeddings, rerank) is a row of fields, a way to prompts, and a
+ * vectors_render. */
 #ifndef CORRAL_API_VECTORS_H
 #define CORRAL_API_VECTORS_H
 
@@ -27,10 +28,11 @@ struct vectors_options {
 /* Write the body of the answer, JSON. */
 typedef void vectors_render(const struct vectors *v, struct buf *out);
 /* r (moved in) has been read from x; render writes errors. */
-void vectors_run(struct http_exchange *x, const struct api *api, const struct renderer *render, struct request *r,
-                 const struct vectors_options *o, vectors_render *fn);
+void vectors_run(struct http_exchange *x, const struct api *api, const struct renderer *render,
+                 struct request *r, const struct vectors_options *o, vectors_render *fn);
 
-/* A text, ids, or an array of those: up to VECTORS_MAX_INPUTS prompts. Text is plain: control tokens in it are text. */
+/* A text, ids, or an array of those: up to VECTORS_MAX_INPUTS prompts. Text is plain: control tokens in it
+ * are text. */
 bool set_inputs(struct parse *p, const char *name, const json_t *v);
 /* For request.encode of texts to embed: an end token behind each where the model wants one. */
 bool vectors_encode(const struct api *api, struct request *r, struct fault *f);
