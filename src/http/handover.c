@@ -131,6 +131,10 @@ static void on_ready(int fd, short what, void *arg)
     ssize_t n = read(fd, &byte, 1);
     handover_free(s->handover);
     s->handover = NULL;
+    if (n == 1 && atomic_load(&s->draining)) {
+        kill(child, SIGTERM); /* this one was told to stop meanwhile, and means both */
+        return;
+    }
     if (n == 1) {
         LOG(INFO, "http", "handover", "process %d serves from now on", (int)child);
         snprintf(state, sizeof state, "MAINPID=%d\nREADY=1", (int)child);

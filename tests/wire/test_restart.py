@@ -129,8 +129,13 @@ def test_stopping_in_the_middle_stops_both():
     with Server() as srv:
         srv.proc.send_signal(signal.SIGUSR2)
         pid = new_process(srv)
+        os.kill(pid, signal.SIGSTOP)  # so that it does not become ready before the other is told to stop
         srv.proc.terminate()
-        assert srv.proc.wait(20) == 0 and gone(pid)
+        assert srv.proc.wait(20) == 0
+        os.kill(pid, signal.SIGCONT)
+        if any("serves from now on" in line for line in srv.log):  # it was ready already
+            os.kill(pid, signal.SIGTERM)
+        assert gone(pid)
 
 
 if __name__ == "__main__":
