@@ -8,6 +8,7 @@
 
 #include "backend/cpu/kernels.h"
 #include "base/rng.h"
+#include "random_blocks.h"
 #include "tensor/dtype.h"
 
 #include <setjmp.h>
@@ -17,53 +18,6 @@
 #include <cmocka.h>
 
 enum { MAX_COL = 11 };
-
-/* Where a block's half-precision scales lie, so that random bytes make sensible weights. */
-static const struct {
-    enum dtype type;
-    int at[2];
-} halves[] = {
-    {DT_Q4_0, {0, -1}},    {DT_Q4_1, {0, 2}},     {DT_Q5_0, {0, -1}},   {DT_Q5_1, {0, 2}},
-    {DT_Q8_0, {0, -1}},    {DT_Q2_K, {80, 82}},   {DT_Q3_K, {108, -1}}, {DT_Q4_K, {0, 2}},
-    {DT_Q5_K, {0, 2}},     {DT_Q6_K, {208, -1}},  {DT_IQ4_NL, {0, -1}}, {DT_IQ4_XS, {0, -1}},
-    {DT_MXFP4, {-1, -1}},  {DT_IQ2_XXS, {0, -1}}, {DT_IQ2_XS, {0, -1}}, {DT_IQ2_S, {0, -1}},
-    {DT_IQ3_XXS, {0, -1}}, {DT_IQ3_S, {0, -1}},   {DT_IQ1_S, {0, -1}},  {DT_IQ1_M, {-1, -1}},
-    {DT_TQ1_0, {52, -1}},  {DT_TQ2_0, {64, -1}},  {DT_F32, {-1, -1}},   {DT_F16, {-1, -1}},
-    {DT_BF16, {-1, -1}},
-};
-
-static void random_blocks(uint8_t *w, size_t bytes, size_t i, uint64_t seed)
-{
-    const struct dtype_info *t = dtype_info(halves[i].type);
-    for (size_t j = 0; j < bytes; j++) w[j] = (uint8_t)(256 * rng_uniform(seed, 2, j, 0));
-    for (size_t b = 0; b + t->block_bytes <= bytes; b += t->block_bytes) {
-        float v = (float)(rng_uniform(seed, 3, b, 0) - 0.5);
-        uint16_t h;
-        for (int k = 0; k < 2; k++) {
-            h = f32_to_f16(k ? 0.3f * v : v);
-            if (halves[i].at[k] >= 0) memcpy(w + b + halves[i].at[k], &h, sizeof h);
-        }
-        switch (halves[i].type) {
-        case DT_F32: memcpy(w + b, &v, sizeof v); break;
-        case DT_F16:
-            h = f32_to_f16(v);
-            memcpy(w + b, &h, sizeof h);
-            break;
-        case DT_BF16:
-            h = f32_to_bf16(v);
-            memcpy(w + b, &h, sizeof h);
-            break;
-        case DT_MXFP4: w[b] = (uint8_t)(124 + w[b] % 8); break;
-        case DT_IQ1_M: /* the scale's nibbles are on top of four words: 0x2Dxx is about 0.08 */
-            w[b + 49] = (uint8_t)((w[b + 49] & 15) | 0x10);
-            w[b + 51] = (uint8_t)((w[b + 51] & 15) | 0x40);
-            w[b + 53] = (uint8_t)((w[b + 53] & 15) | 0xD0);
-            w[b + 55] = (uint8_t)((w[b + 55] & 15) | 0x20);
-            break;
-        default: break;
-        }
-    }
-}
 
 struct columns {
     size_t n_in, n_pad, n_group;
@@ -144,14 +98,14 @@ static void multiply(const struct matmul_kernel *mk, float *y, const struct colu
 static void check_product(const struct cpu_kernels *k, const struct matmul_kernel *mk, size_t i, size_t n_in,
                           uint32_t n_row, uint64_t seed)
 {
-    const struct dtype_info *t = dtype_info(halves[i].type);
+    const struct dtype_info *t = dtype_info(random_kinds[i].type);
     struct columns x;
     size_t row_bytes = 0;
     float y[MAX_COL][PANEL_ROWS], again[MAX_COL][PANEL_ROWS];
     double diff = 0, all = 0;
 
     assert_non_null(mk->pack);
-    assert_true(dtype_bytes(halves[i].type, (int64_t)n_in, &row_bytes));
+    assert_true(dtype_bytes(random_kinds[i].type, (int64_t)n_in, &row_bytes));
     uint8_t *w = mem_alloc(row_bytes * n_row);
     float *row = mem_alloc(n_in * sizeof *row);
     void *panel = mem_aligned(64, (size_t)PANEL_K * PANEL_ROWS * 4 + 65536);
@@ -195,12 +149,12 @@ static void products(void **state)
     const struct cpu_kernels *set[4];
     size_t n_set = cpu_kernels_all(set, COUNT_OF(set));
     for (size_t s = 0; s < n_set; s++) {
-        for (size_t i = 0; i < COUNT_OF(halves); i++) {
-            size_t block = dtype_info(halves[i].type)->block_elems;
+        for (size_t i = 0; i < N_RANDOM_KINDS; i++) {
+            size_t block = dtype_info(random_kinds[i].type)->block_elems;
             size_t sizes[] = {block == 1 ? 5 : block, block == 1 ? 173 : 3 * block,
                               block == 1 ? (size_t)PANEL_K_FLOAT + 37 : (size_t)PANEL_K_BYTES + block};
-            const struct matmul_kernel *way[] = {&set[s]->matmul[halves[i].type],
-                                                 &set[s]->fine[halves[i].type]};
+            const struct matmul_kernel *way[] = {&set[s]->matmul[random_kinds[i].type],
+                                                 &set[s]->fine[random_kinds[i].type]};
             for (size_t j = 0; j < 2 * COUNT_OF(sizes); j++) {
                 check_product(set[s], way[j % 2], i, sizes[j / 2], PANEL_ROWS, 10 * i + j);
                 check_product(set[s], way[j % 2], i, sizes[j / 2],
