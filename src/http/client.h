@@ -43,7 +43,8 @@ struct http_call_options { /* everything is copied, but for user's objects */
     const char *if_match; /* ... of this ETag: all of it comes when it is another by now (If-Range) */
     bool        unpack;   /* accept packed answers and unpack them: fewer bytes, but no `from` */
     uint64_t    max_bytes; /* of the answer's body, unpacked; 0: no ceiling */
-    uint32_t    max_redirects; /* 0: a redirection is an answer. Only Authorization stays behind at another host */
+    /* 0: a redirection is an answer. At another host Authorization and Cookie stay behind, other fields do not. */
+    uint32_t    max_redirects;
     bool        http2; /* over TLS where the server has it; without TLS it must */
 
     uint32_t connect_timeout_ms;    /* address, connection, TLS; 0: 10 s */
