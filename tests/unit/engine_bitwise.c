@@ -247,7 +247,7 @@ static void run_constrained(const struct model_desc *m)
 {
     static struct answer a[3][4];
     static const uint32_t zero;
-    const struct engine_constraint c = {&zero, count_clone, free, count_mask, count_accept};
+    const struct engine_constraint c = {&zero, count_clone, free, count_mask, count_accept, NULL};
     for (uint32_t k = 0; k < 3; k++) { /* alone; with guesses; four choices with guesses */
         struct error e = {0};
         int32_t prompt[CONTEXT];
