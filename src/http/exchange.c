@@ -523,10 +523,22 @@ void http_waker_fire(struct http_waker *w)
     if (!top) loop_signal(l);
 }
 
-/* The loop's side: take the whole stack and look at each exchange. */
+/* What was fired, the first one first: who asked before others must not be served after them. */
+static struct http_waker *take_fired(struct http_loop *l)
+{
+    struct http_waker *stack = atomic_exchange(&l->fired, NULL), *in_order = NULL, *next;
+    for (; stack; stack = next) {
+        next = stack->next;
+        stack->next = in_order;
+        in_order = stack;
+    }
+    return in_order;
+}
+
+/* The loop's side: look at each exchange. */
 void wakers_run(struct http_loop *l)
 {
-    struct http_waker *w = atomic_exchange(&l->fired, NULL), *next;
+    struct http_waker *w = take_fired(l), *next;
     for (; w; w = next) {
         next = w->next; /* before queued is cleared: afterwards w may be pushed again */
         atomic_store(&w->queued, false);

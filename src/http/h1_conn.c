@@ -6,6 +6,7 @@
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 
+#include "base/clock.h"
 #include "http/http_int.h"
 
 enum { RENEW_BYTES = 64 * 1024 }; /* of a streamed body, for which its deadline begins anew */
@@ -272,9 +273,16 @@ static void h1_pause(struct http_exchange *x)
     if (x->body_open) conn_phase(x->conn, x->body_paused ? PH_BUSY : PH_BODY);
 }
 
+/* A connection that never asked anything was made a moment ago, most likely, and its request is on the way:
+ * an orderly end waits for that a little. One that has been answered may be closed at any time (RFC
+ * 9112, 9.3.1). */
 static void h1_stop(struct http_conn *c)
 {
-    if (!c->x && conn_in_len(c) == 0) c->closing = true;
+    enum { FIRST_REQUEST_US = 1000 * 1000 };
+    if (!c->x && conn_in_len(c) == 0 && c->fresh)
+        conn_deadline(c, clock_us() + FIRST_REQUEST_US);
+    else if (!c->x && conn_in_len(c) == 0)
+        c->closing = true;
     if (c->x && c->x->tunnel) c->x->tunnel->stop(c->x);
 }
 
