@@ -278,7 +278,7 @@ static void h1_pause(struct http_exchange *x)
  * 9112, 9.3.1). */
 static void h1_stop(struct http_conn *c)
 {
-    enum { FIRST_REQUEST_US = 1000 * 1000 };
+    enum { FIRST_REQUEST_US = 250 * 1000 };
     if (!c->x && conn_in_len(c) == 0 && c->fresh)
         conn_deadline(c, clock_us() + FIRST_REQUEST_US);
     else if (!c->x && conn_in_len(c) == 0)
