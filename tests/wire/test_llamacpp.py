@@ -1,5 +1,6 @@
 """What clients of llama.cpp's server rely on, in our own words (shared/design API_SURFACE 5.1, class A), and POST /chat."""
 import json
+import time
 import threading
 
 import server as wire
@@ -187,12 +188,21 @@ def test_many_at_once(srv):
     assert got == [want] * (3 * SLOTS)
 
 
+def soon(what, within_s=2):
+    end = time.monotonic() + within_s
+    while not what():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
 def test_leaving_frees_the_slot(srv):
     body = json.dumps({"prompt": PROMPT, "n_predict": -1, "n": 128, "ignore_eos": True, "stream": True}).encode()
     with srv.connect() as s:
         s.sendall(wire.request("/completion", body))
         s.recv(1000)
-        assert any(slot["is_processing"] for slot in srv.get("/slots")[2])
+        assert soon(lambda: any(slot["is_processing"] for slot in srv.get("/slots")[2]))
     srv.idle()
 
 
