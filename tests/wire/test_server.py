@@ -280,12 +280,12 @@ def test_a_signal_lets_streams_finish():
 
 
 def test_a_second_signal_quits():
-    with Server("--quiet") as s:
+    with Server("--quiet", "--draft-max", "0") as s:
         c = s.connect()
         c.sendall(request("/v1/completions", generation(n=900)))
         assert c.recv(10)
         s.proc.send_signal(wire.SIGTERM)
-        time.sleep(0.2)
+        time.sleep(0.05)
         s.proc.send_signal(wire.SIGTERM)
         assert s.proc.wait(5) == 0
         assert b"[DONE]" not in drain(c)
