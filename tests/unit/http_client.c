@@ -539,11 +539,6 @@ static void a_paused_answer_waits_at_the_server(void **state)
     }
     check_big(&g);
     buf_deinit(&g.body);
-
-    g = (struct got){.pause_at_once = true}; /* HTTP/2: without effect */
-    call(&g, &(struct http_call_options){.url = to, .http2 = true});
-    check_big(&g);
-    buf_deinit(&g.body);
 }
 
 static void bodies_that_are_pulled(void **state)
