@@ -13,6 +13,7 @@ function(corral_flags target)
   if(CORRAL_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=${CORRAL_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
     target_link_options(${target} PUBLIC -fsanitize=${CORRAL_SANITIZE})
+    target_compile_definitions(${target} PRIVATE CORRAL_SANITIZED) # gcc says so by itself, clang does not
   else()
     target_compile_options(${target} PRIVATE -D_FORTIFY_SOURCE=2 -fstack-protector-strong)
   endif()

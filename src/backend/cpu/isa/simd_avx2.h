@@ -12,7 +12,7 @@ typedef __m256  vf;
 typedef __m256i vi;
 typedef uint8_t bytes32 __attribute__((vector_size(32)));
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(CORRAL_SANITIZED)
 #define SIMD static inline /* with checks in every loop, inlining all would take gcc half an hour */
 #else
 #define SIMD static inline __attribute__((always_inline))

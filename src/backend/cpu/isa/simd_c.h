@@ -15,7 +15,7 @@ typedef uint8_t bytes32 __attribute__((vector_size(32)));
     do {                                                                                                     \
         for (int i = 0; i < 8; i++) { expr; }                                                                \
     } while (0)
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(CORRAL_SANITIZED)
 #define SIMD static inline /* with checks in every loop, inlining all would take gcc half an hour */
 #else
 #define SIMD static inline __attribute__((always_inline))
