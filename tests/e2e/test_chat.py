@@ -41,13 +41,21 @@ class Terminal:
         return self.expect(pattern)
 
     def end(self, how=b"\x04"):
-        """Ctrl-D or /exit; what is still printed is read, so that the program cannot block on it."""
+        """Ctrl-D or /exit; what is still printed is read, so that the program cannot block on it. It is said again every
+        other second: what comes while the terminal changes its mode may be lost."""
         os.write(self.fd, how)
-        try:
-            while os.read(self.fd, 65536):
-                pass
-        except OSError:
-            pass
+        again, end = time.monotonic() + 2, time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                if select.select([self.fd], [], [], 0.2)[0] and not os.read(self.fd, 65536):
+                    break
+            except OSError:
+                break
+            if time.monotonic() > end:
+                sys.exit(f"it did not end within {PATIENCE_S} s of {how!r}")
+            if time.monotonic() > again:
+                os.write(self.fd, how)
+                again += 2
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
