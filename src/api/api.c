@@ -8,7 +8,7 @@
 
 #include "api/api_int.h"
 #include "api/session.h"
-#include "api/store.h"
+#include "api/recall.h"
 #include "api/workers.h"
 #include "base/rng.h"
 
@@ -27,7 +27,7 @@ uint32_t api_context(const struct api *a)
 
 bool api_serves(const struct api *a, const char *model)
 {
-    bool known = !strcmp(model, a->o.model);
+    bool known = a->o.any_model || !strcmp(model, a->o.model);
     for (size_t i = 0; i < a->o.n_alias && !known; i++) known = !strcmp(model, a->o.alias[i]);
     return known;
 }
@@ -61,7 +61,7 @@ status api_new(struct api **out, const struct api_options *o, struct error *e)
     a->sessions = sessions_new(NULL);
     a->created = (int64_t)time(NULL);
     json_object_seed((size_t)rng_seed_from_os()); /* hash tables that a client cannot predict */
-    a->responses = store_new(NULL);
+    a->responses = recall_new(NULL);
     status s = workers_new(&a->workers, N_WORKER, e);
     if (s == OK) s = constraints_new(&a->constraints, o->tok, NULL, e);
     if (s != OK) {
@@ -86,7 +86,7 @@ void api_free(struct api *a)
 {
     if (!a) return;
     api_stop(a);
-    store_free(a->responses);
+    recall_free(a->responses);
     for (size_t i = 0; i < a->o.n_alias; i++) free(a->alias[i]);
     free(a->alias);
     sessions_free(a->sessions);

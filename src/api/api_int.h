@@ -39,7 +39,7 @@ struct api {
     struct model_facts facts;
     struct workers *workers;
     struct constraints *constraints;
-    struct store *responses; /* for previous_response_id */
+    struct recall *responses; /* for previous_response_id */
     struct sessions *sessions; /* of POST /chat */
     struct http_route *route;
     size_t n_route;

@@ -5,7 +5,7 @@
 
 #include "api/api_int.h"
 #include "api/generator.h"
-#include "api/store.h"
+#include "api/recall.h"
 #include "api/task.h"
 
 static void extra_free(void *extra)
@@ -101,7 +101,7 @@ static const struct field_table fields = {"ResponsesRequest", rows, COUNT_OF(row
 static json_t *kept_history(struct parse *p, const json_t *id)
 {
     if (!json_is_string(id)) return json_array();
-    json_t *kept = store_get(p->api->responses, p->r->tenant, json_string_value(id));
+    json_t *kept = recall_get(p->api->responses, p->r->tenant, json_string_value(id));
     if (!kept) {
         refuse(p->f, 404, "previous_response_not_found", "previous_response_id",
                "the response '%.80s' is not known here: responses are kept for an hour, unless 'store' was "
@@ -166,7 +166,7 @@ static void input_tokens(struct http_exchange *x, void *user)
 
 static json_t *find_kept(struct http_exchange *x, const struct api *api)
 {
-    json_t *kept = store_get(api->responses, request_tenant(x), http_param(x, "id"));
+    json_t *kept = recall_get(api->responses, request_tenant(x), http_param(x, "id"));
     struct fault f;
     if (kept) return kept;
     refuse(&f, 404, "not_found", "id", "the response '%.80s' is not known here", http_param(x, "id"));
@@ -205,7 +205,7 @@ static void drop(struct http_exchange *x, void *user)
     const struct api *api = user;
     json_t *kept = find_kept(x, api);
     if (!kept) return;
-    store_drop(api->responses, request_tenant(x), http_param(x, "id"));
+    recall_drop(api->responses, request_tenant(x), http_param(x, "id"));
     json_t *v = json_pack("{s:s,s:s,s:b}", "id", http_param(x, "id"), "object", "response", "deleted", true);
     reply_json(x, v);
     json_decref(v);

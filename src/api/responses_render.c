@@ -5,7 +5,7 @@
 
 #include "api/api_int.h"
 #include "api/responses.h"
-#include "api/store.h"
+#include "api/recall.h"
 
 /* Pieces of one kind in a row, or one call. */
 struct item {
@@ -156,7 +156,7 @@ static void add_response(struct buf *out, struct generation *g, const char *prog
              "{\"id\":\"resp_%s\",\"object\":\"response\",\"created_at\":%lld,\"status\":\"%s\","
              "\"background\":false,\"error\":null,\"model\":",
              g->id, (long long)g->created, progress);
-    add_str(out, g->api->o.model);
+    add_str(out, request_model(&g->req, g->api));
     buf_adds(out, ",\"output\":[");
     for (size_t i = 0; ended && i < s->n_item; i++) {
         if (i) buf_addc(out, ',');
@@ -216,7 +216,7 @@ static void keep(struct generation *g, const char *response, size_t n)
     json_array_append_new(x->history, answer_message(&g->choice[0]));
     json_t *v = json_pack("{s:o?,s:O,s:O}", "response", json_loadb(response, n, 0, NULL), "messages",
                           x->history, "input", x->input);
-    if (v) store_put(g->api->responses, g->req.tenant, id, v);
+    if (v) recall_put(g->api->responses, g->req.tenant, id, v);
     json_decref(v);
 }
 

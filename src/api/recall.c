@@ -1,4 +1,4 @@
-#include "api/store.h"
+#include "api/recall.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -14,17 +14,17 @@ struct entry {
     char *id, *text;
 };
 
-struct store {
-    struct store_options o;
+struct recall {
+    struct recall_options o;
     pthread_mutex_t lock; /* guards what follows */
     struct entry *first;
     size_t bytes;
     uint32_t n;
 };
 
-struct store *store_new(const struct store_options *o)
+struct recall *recall_new(const struct recall_options *o)
 {
-    struct store *s = mem_zalloc(1, sizeof *s);
+    struct recall *s = mem_zalloc(1, sizeof *s);
     if (o) s->o = *o;
     if (!s->o.max_bytes) s->o.max_bytes = 64 << 20;
     if (!s->o.max_entries) s->o.max_entries = 4096;
@@ -34,7 +34,7 @@ struct store *store_new(const struct store_options *o)
     return s;
 }
 
-static void unlink_entry(struct store *s, struct entry **at)
+static void unlink_entry(struct recall *s, struct entry **at)
 {
     struct entry *x = *at;
     *at = x->next;
@@ -49,7 +49,7 @@ static void entry_free(struct entry *x)
     free(x);
 }
 
-void store_free(struct store *s)
+void recall_free(struct recall *s)
 {
     if (!s) return;
     while (s->first) {
@@ -61,7 +61,7 @@ void store_free(struct store *s)
     free(s);
 }
 
-static struct entry **find(struct store *s, uint64_t tenant, const char *id)
+static struct entry **find(struct recall *s, uint64_t tenant, const char *id)
 {
     struct entry **at = &s->first;
     while (*at && ((*at)->tenant != tenant || strcmp((*at)->id, id) != 0)) at = &(*at)->next;
@@ -69,7 +69,7 @@ static struct entry **find(struct store *s, uint64_t tenant, const char *id)
 }
 
 /* The list is in the order of use, so what is too old or too much is at its end. */
-static void trim(struct store *s)
+static void trim(struct recall *s)
 {
     int64_t oldest = s->o.now_ns() - s->o.ttl_ns;
     size_t bytes = 0;
@@ -88,7 +88,7 @@ static void trim(struct store *s)
     }
 }
 
-static void push_front(struct store *s, struct entry *x)
+static void push_front(struct recall *s, struct entry *x)
 {
     x->used_ns = s->o.now_ns();
     x->next = s->first;
@@ -97,20 +97,20 @@ static void push_front(struct store *s, struct entry *x)
     s->n++;
 }
 
-void store_put(struct store *s, uint64_t tenant, const char *id, const json_t *v)
+void recall_put(struct recall *s, uint64_t tenant, const char *id, const json_t *v)
 {
     char *text = json_dumps(v, JSON_COMPACT);
     if (!text) return;
     struct entry *x = mem_zalloc(1, sizeof *x);
     *x = (struct entry){.tenant = tenant, .n = strlen(text), .id = mem_strdup(id), .text = text};
-    store_drop(s, tenant, id);
+    recall_drop(s, tenant, id);
     pthread_mutex_lock(&s->lock);
     push_front(s, x);
     trim(s);
     pthread_mutex_unlock(&s->lock);
 }
 
-json_t *store_get(struct store *s, uint64_t tenant, const char *id)
+json_t *recall_get(struct recall *s, uint64_t tenant, const char *id)
 {
     json_t *v = NULL;
     pthread_mutex_lock(&s->lock);
@@ -125,7 +125,7 @@ json_t *store_get(struct store *s, uint64_t tenant, const char *id)
     return v;
 }
 
-bool store_drop(struct store *s, uint64_t tenant, const char *id)
+bool recall_drop(struct recall *s, uint64_t tenant, const char *id)
 {
     pthread_mutex_lock(&s->lock);
     struct entry **at = find(s, tenant, id), *x = *at;
