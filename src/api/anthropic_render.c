@@ -40,7 +40,7 @@ static void add_usage(struct buf *out, const struct generation *g)
 static void add_head(struct buf *out, const struct generation *g)
 {
     buf_addf(out, "\"id\":\"msg_%s\",\"type\":\"message\",\"role\":\"assistant\",\"model\":", g->id);
-    render_str(out, g->api->o.model);
+    render_str(out, request_model(&g->req, g->api));
 }
 
 static void add_stop_reason(struct buf *out, const struct choice *c)

@@ -23,6 +23,7 @@ struct api_options {
     const char *model; /* the name it is served under */
     const char *const *alias;
     size_t n_alias;
+    bool any_model; /* requests for other names are answered too, under the name asked for */
     uint32_t max_seqs; /* generated at once */
     uint32_t keepalive_ms; /* between comments on a stream that has nothing to say; 0: 15 s */
     bool strict; /* fields that would have no effect are refused, not ignored */

@@ -151,7 +151,7 @@ static void add_end(struct buf *out, const struct generation *g, const struct ch
     bool new_line = c->content.n && memchr(c->content.data, '\n', c->content.n);
     tokenizer_decode(g->api->o.tok, p->ids.id, p->ids.n, true, &text);
     buf_adds(out, ",\"id_slot\":0,\"stop\":true,\"model\":");
-    render_str(out, g->api->o.model);
+    render_str(out, request_model(&g->req, g->api));
     buf_addf(out, ",\"tokens_predicted\":%u,\"tokens_evaluated\":%zu,\"generation_settings\":",
              prompt_only(g) ? 0 : c->n_tokens, p->ids.n);
     llamacpp_settings(&g->req, out);

@@ -167,7 +167,7 @@ static void whole(struct generation *g, struct buf *out)
     const struct choice *c = &g->choice[0];
     remember(g);
     buf_adds(out, "{\"model\":");
-    render_str(out, g->api->o.model);
+    render_str(out, request_model(&g->req, g->api));
     buf_addf(out,
              ",\"created\":%lld,\"message\":{\"role\":\"assistant\",\"content\":", (long long)g->created);
     buf_json_str(out, c->content.data ? c->content.data : "", c->content.n);

@@ -25,7 +25,7 @@ static bool same_name(const char *a, const char *b)
 
 bool ollama_serves(const struct api *api, const char *model)
 {
-    if (same_name(model, api->o.model)) return true;
+    if (api->o.any_model || same_name(model, api->o.model)) return true;
     for (size_t i = 0; i < api->o.n_alias; i++)
         if (same_name(model, api->o.alias[i])) return true;
     return false;

@@ -51,7 +51,8 @@ static void embed_render(const struct vectors *v, struct buf *out)
 {
     const struct embed_extra *x = v->req.extra;
     buf_adds(out, "{\"object\":\"list\",\"model\":");
-    buf_json_str(out, v->api->o.model, strlen(v->api->o.model));
+    const char *model = request_model(&v->req, v->api);
+    buf_json_str(out, model, strlen(model));
     buf_adds(out, ",\"data\":[");
     for (uint32_t i = 0; i < v->req.n_prompt; i++) {
         uint32_t n = v->of[i].n;
@@ -235,7 +236,8 @@ static void rerank_render(const struct vectors *v, struct buf *out)
     qsort(list, n, sizeof *list, best_first);
     if (!x->tei) {
         buf_adds(out, "{\"object\":\"list\",\"model\":");
-        buf_json_str(out, v->api->o.model, strlen(v->api->o.model));
+        const char *model = request_model(&v->req, v->api);
+        buf_json_str(out, model, strlen(model));
         buf_addc(out, ',');
         add_count(out, v);
         buf_adds(out, ",\"results\":");

@@ -15,7 +15,8 @@ static void add_head(struct buf *out, const struct generation *g, const char *ob
 {
     buf_addf(out, "{\"id\":\"%s-%s\",\"object\":\"%s\",\"created\":%lld,\"model\":",
              is_chat(g) ? "chatcmpl" : "cmpl", g->id, object, (long long)g->created);
-    buf_json_str(out, g->api->o.model, strlen(g->api->o.model));
+    const char *model = request_model(&g->req, g->api);
+    buf_json_str(out, model, strlen(model));
     buf_adds(out, ",\"system_fingerprint\":\"" FINGERPRINT "\",\"choices\":[");
 }
 

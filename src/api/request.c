@@ -98,6 +98,12 @@ bool request_check(struct request *r, const struct api *api, struct fault *f)
     return true;
 }
 
+const char *request_model(const struct request *r, const struct api *api)
+{
+    const char *asked = api->o.any_model ? json_string_value(json_object_get(r->body, "model")) : NULL;
+    return asked && *asked ? asked : api->o.model;
+}
+
 /* ---- setters ----------------------------------------------------------------------------------------- */
 
 bool set_model(struct parse *p, const char *name, const json_t *v)

@@ -84,6 +84,8 @@ void request_init(struct request *r);
 void request_deinit(struct request *r);              /* a zeroed one is fine */
 void request_keep(struct request *r, json_t *v);     /* takes v over */
 void request_add_prompts(struct request *r, size_t n); /* empty ones, once */
+/* The name under which it is answered: the one asked for where any is (api_options.any_model). */
+const char *request_model(const struct request *r, const struct api *api);
 /* Who asks: clients with one API key are one tenant. 0: no key. */
 uint64_t request_tenant(const struct http_exchange *x);
 /* Read the body of x into r (initialised) by the table: JSON, fields, tenant, strict mode. */

@@ -11,6 +11,7 @@
 const struct command_row command_table[] = {
     {TALK, &cmd_run},
     {TALK, &cmd_serve},
+    {TALK, &cmd_worker},
     {LOOK, &cmd_inspect},
     {LOOK, &cmd_tokenize},
     {LOOK, &cmd_detokenize},
