@@ -248,9 +248,10 @@ static void set_fields(struct http_call *c, const struct http_call_options *o)
         add_field(c, o->header[i].name, o->header[i].value);
         typed = typed || !strcasecmp(o->header[i].name, "content-type");
     }
-    if (o->from) {
-        char range[40];
-        snprintf(range, sizeof range, "bytes=%llu-", (unsigned long long)o->from);
+    if (o->from || o->until) {
+        char range[64];
+        int n = snprintf(range, sizeof range, "bytes=%llu-", (unsigned long long)o->from);
+        if (o->until) snprintf(range + n, sizeof range - (size_t)n, "%llu", (unsigned long long)o->until - 1);
         add_field(c, "Range", range);
         if (o->if_match) add_field(c, "If-Range", o->if_match);
     }

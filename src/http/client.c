@@ -47,6 +47,8 @@ static void on_timer(int fd, short what, void *arg)
     act(arg, CURL_SOCKET_TIMEOUT, 0);
 }
 
+static void on_alarm(int fd, short what, void *arg) {}
+
 static int want_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *socket_user)
 {
     struct http_client *k = user;
@@ -110,7 +112,8 @@ status client_new(struct http_client **out, struct event_base *base, struct erro
     k->multi = curl_multi_init();
     k->timer = event_new(base, -1, 0, on_timer, k);
     k->kick = event_new(base, -1, 0, on_kick, k);
-    if (!k->multi || !k->timer || !k->kick) {
+    k->alarm = event_new(base, -1, 0, on_alarm, k);
+    if (!k->multi || !k->timer || !k->kick || !k->alarm) {
         http_client_free(k);
         return fail(e, ERR_MEMORY, "cannot make an HTTP client");
     }
@@ -151,6 +154,7 @@ void http_client_free(struct http_client *k)
     if (k->multi) curl_multi_cleanup(k->multi);
     if (k->timer) event_free(k->timer);
     if (k->kick) event_free(k->kick);
+    if (k->alarm) event_free(k->alarm);
     if (k->own_base) event_base_free(k->base);
     free(k);
 }
@@ -158,6 +162,13 @@ void http_client_free(struct http_client *k)
 bool http_client_step(struct http_client *k)
 {
     return k->calls && event_base_loop(k->base, EVLOOP_ONCE) == 0;
+}
+
+void http_client_wait(struct http_client *k, uint32_t ms)
+{
+    event_add(k->alarm, &(struct timeval){ms / 1000, (long)(ms % 1000) * 1000});
+    event_base_loop(k->base, EVLOOP_ONCE);
+    event_del(k->alarm);
 }
 
 status http_client_run(struct http_client *k, struct error *e)

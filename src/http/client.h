@@ -21,6 +21,8 @@ void   http_client_free(struct http_client *c); /* calls that still run are canc
 status http_client_run(struct http_client *c, struct error *e);
 /* Wait for the next event and handle it, for loops with an end of their own; false: there is nothing to wait for. */
 bool   http_client_step(struct http_client *c);
+/* The same for at most so long, with or without calls, for loops that also look at other things. */
+void   http_client_wait(struct http_client *c, uint32_t ms);
 /* The client of an exchange's loop, for calls whose answers become part of this one's. The server's own. */
 struct http_client *http_exchange_client(struct http_exchange *x);
 
@@ -40,6 +42,7 @@ struct http_call_options { /* everything is copied, but for user's objects */
     int64_t     body_length; /* so many bytes of it; negative: not known before its end */
 
     uint64_t    from;     /* ask for what begins at this byte; see http_call_extent */
+    uint64_t    until;    /* ... and ends before this one; 0: its end */
     const char *if_match; /* ... of this ETag: all of it comes when it is another by now (If-Range) */
     bool        unpack;   /* accept packed answers and unpack them: fewer bytes, but no `from` */
     uint64_t    max_bytes; /* of the answer's body, unpacked; 0: no ceiling */

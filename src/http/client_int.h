@@ -15,6 +15,7 @@ struct http_client {
     CURLM             *multi;
     struct event      *timer; /* libcurl's */
     struct event      *kick;  /* there is something in todo */
+    struct event      *alarm; /* the end of http_client_wait */
     struct http_call  *calls, *todo;
 };
 

@@ -380,6 +380,8 @@ static void answers_and_refusals(void **state)
         {"empty field",PLAIN, 0, {.url = "/echo", .header = &(struct http_header){"X-Empty", ""}, .n_header = 1}, 200, 0, "", "Got-X-Empty", ""},
         {"injection",  PLAIN, 0, {.url = "/echo", .header = &(struct http_header){"X-One", "1\r\nX: y"}, .n_header = 1}, 0, HTTP_CAUSE_ARGUMENT, "", NULL, NULL},
         {"from",       PLAIN, 0, {.url = "/echo", .from = 100}, 200, 0, "", "Got-Range", "bytes=100-"},
+        {"until",      PLAIN, 0, {.url = "/echo", .from = 100, .until = 200}, 200, 0, "", "Got-Range", "bytes=100-199"},
+        {"first part", PLAIN, 0, {.url = "/echo", .until = 200}, 200, 0, "", "Got-Range", "bytes=0-199"},
         {"404",        PLAIN, 0, {.url = "/nothing"}, 404, 0, NULL, NULL, NULL},
         {"500",        PLAIN, 0, {.url = "/code/500"}, 500, 0, "as asked\n", NULL, NULL},
         {"302",        PLAIN, 0, {.url = "/redirect/1"}, 302, 0, "elsewhere", "Location", "/echo"},
@@ -427,6 +429,21 @@ static void answers_and_refusals(void **state)
             fail_msg("%s: %s is \"%s\"", cases[i].name, cases[i].field, value);
         http_answer_deinit(&a);
     }
+}
+
+static void loops_that_wait(void **state)
+{
+    int64_t start = clock_us();
+    struct got g = {0};
+    char to[96];
+    int n = 0;
+    for (; clock_us() - start < 20000; n++) http_client_wait(client, 20); /* without a call */
+    assert_true(n < 10);
+    snprintf(to, sizeof to, "%s/echo", url[0]);
+    http_call_start(client, &(struct http_call_options){.url = to}, &ops, &g);
+    for (int i = 0; i < 1000 && !g.n_end; i++) http_client_wait(client, 20);
+    assert_int_equal(g.r.code, 200);
+    buf_deinit(&g.body);
 }
 
 static void servers_that_misbehave(void **state)
@@ -768,6 +785,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(cancelled_calls_are_heard_of_no_more, open_client, close_client),
         cmocka_unit_test_setup_teardown(connections_are_used_again, open_client, close_client),
         cmocka_unit_test_setup_teardown(addresses_and_keys_at_redirections, open_client, close_client),
+        cmocka_unit_test_setup_teardown(loops_that_wait, open_client, close_client),
         cmocka_unit_test(addresses_of_the_internet),
         cmocka_unit_test_setup_teardown(an_exchange_that_relays_a_call, open_client, close_client),
     };
