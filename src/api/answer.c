@@ -15,7 +15,7 @@ struct answer {
 void reply_fault(struct http_exchange *x, const struct renderer *render, const struct fault *f)
 {
     struct buf body = {0};
-    render->error(f, &body);
+    fault_write(f, render->family, &body);
     if (f->code == 429 || f->code == 503) http_set_header(x, "Retry-After", "1");
     http_reply(x, f->code, "application/json", body.data, body.n);
     buf_deinit(&body);
@@ -25,7 +25,7 @@ static void begin_stream(struct http_exchange *x, struct answer *a)
 {
     http_set_header(x, "Cache-Control", "no-cache");
     http_set_header(x, "X-Accel-Buffering", "no"); /* nginx would collect the events */
-    http_stream(x, 200, a->g->render->stream_type);
+    http_stream(x, 200, family_stream_type(a->g->render->family));
     a->streaming = true;
 }
 
@@ -70,11 +70,13 @@ static enum http_pull on_pull(struct http_exchange *x, void *user, struct buf *o
     struct answer *a = user;
     struct fault f;
     if (!generation_advance(a->g, &f)) {
-        a->g->render->error_event(&f, out);
+        const struct renderer *r = a->g->render;
+        fault_write_event(&f, r->family, r->sequence ? r->sequence(a->g) : 0, out);
         return HTTP_DONE;
     }
     if (generation_stream(a->g, out)) return HTTP_DONE;
-    if (a->ping && out->n == 0 && a->g->render->ping) buf_adds(out, a->g->render->ping);
+    const char *ping = family_ping(a->g->render->family);
+    if (a->ping && out->n == 0 && ping) buf_adds(out, ping);
     a->ping = false;
     a->spoke = a->spoke || out->n > 0;
     return HTTP_WAIT;

@@ -203,47 +203,10 @@ static void whole(struct generation *g, struct buf *out)
     buf_addc(out, '}');
 }
 
-/* ---- errors ------------------------------------------------------------------------------------------ */
-
-static const char *error_type(int code)
-{
-    switch (code) {
-    case 401: return "authentication_error";
-    case 403: return "permission_error";
-    case 404: return "not_found_error";
-    case 408: return "timeout_error";
-    case 413: return "request_too_large";
-    case 429: return "rate_limit_error";
-    case 503: return "overloaded_error";
-    default: return code >= 500 ? "api_error" : "invalid_request_error";
-    }
-}
-
-static void error(const struct fault *f, struct buf *out)
-{
-    buf_addf(out, "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"message\":", error_type(f->code));
-    if (f->n_ctx) /* in Anthropic's words, by which clients know that they must shorten */
-        buf_addf(out, "\"prompt is too long: %u tokens > %u maximum\",\"n_prompt_tokens\":%u,\"n_ctx\":%u",
-                 f->n_prompt, f->n_ctx, f->n_prompt, f->n_ctx);
-    else
-        render_str(out, f->msg);
-    buf_adds(out, "}}");
-}
-
-static void error_event(const struct fault *f, struct buf *out)
-{
-    buf_adds(out, "event: error\ndata: ");
-    error(f, out);
-    buf_adds(out, "\n\n");
-}
-
-const struct renderer anthropic_renderer = {.stream_type = "text/event-stream",
-                                            .ping = "event: ping\ndata: {\"type\":\"ping\"}\n\n",
+const struct renderer anthropic_renderer = {.family = FAMILY_ANTHROPIC,
                                             .begin = begin,
                                             .delta = delta,
                                             .last = last,
                                             .end = end,
                                             .whole = whole,
-                                            .error = error,
-                                            .error_event = error_event,
                                             .free_state = free};

@@ -6,6 +6,8 @@
 #ifndef CORRAL_API_H
 #define CORRAL_API_H
 
+#include "api/family.h" /* api_render_error, for the http server */
+#include "api/keys.h"
 #include "chat/chat.h"
 #include "engine/engine.h"
 #include "http/http.h"
@@ -36,16 +38,5 @@ status api_new(struct api **out, const struct api_options *o, struct error *e);
 void api_stop(struct api *a); /* NULL is fine */
 void api_free(struct api *a);
 size_t api_routes(struct api *a, const struct http_route **out);
-/* Keys that clients must show, as `Authorization: Bearer KEY` or `X-Api-Key: KEY`. Without any, all may
- * use the server. */
-struct api_keys { char **key; size_t n; };
-status api_keys_add(struct api_keys *k, const char *key, struct error *e);
-/* One per line; # begins a comment. */
-status api_keys_read(struct api_keys *k, const char *path, struct error *e);
-void api_keys_deinit(struct api_keys *k);
-/* For http_options.authorize, with a struct api_keys as its user. */
-int api_authorize(void *keys, const struct http_exchange *x, enum http_role role, const char **why);
-/* For http_options.render_error: OpenAI's shape. */
-const char *api_render_error(int code, const char *why, struct buf *out);
 
 #endif

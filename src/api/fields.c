@@ -1,31 +1,12 @@
 #include "api/fields.h"
 
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "api/request.h"
 #include "base/buf.h"
-
-bool refuse(struct fault *f, int code, const char *reason, const char *param, const char *fmt, ...)
-{
-    va_list ap;
-    *f = (struct fault){.code = code, .reason = reason};
-    f->type = code == 401                  ? "authentication_error"
-              : code == 403                ? "permission_error"
-              : code == 404                ? "not_found_error"
-              : code == 408                ? "timeout_error"
-              : code == 429                ? "rate_limit_error"
-              : code >= 500 && code != 501 ? "server_error"
-                                           : "invalid_request_error";
-    snprintf(f->param, sizeof f->param, "%s", param ? param : "");
-    va_start(ap, fmt);
-    vsnprintf(f->msg, sizeof f->msg, fmt, ap);
-    va_end(ap);
-    return false;
-}
 
 bool field_wrong_type(struct parse *p, const char *name, const char *want)
 {

@@ -9,24 +9,13 @@
 
 #include <jansson.h>
 
+#include "api/family.h"
 #include "base/base.h"
 #include "base/buf.h"
 
 struct api;
 struct request;
 struct http_str;
-
-/* What is wrong with a request, to be rendered in its family's shape. */
-struct fault {
-    int code;                  /* HTTP status */
-    const char *type, *reason; /* OpenAI's "type" and "code"; reason may be NULL */
-    char param[64];            /* "" when it is about no field */
-    char msg[384];
-    uint32_t n_prompt, n_ctx;  /* context_length_exceeded: both counts, else 0 */
-};
-/* Returns false, so that a parser can `return refuse(...)`. */
-bool refuse(struct fault *f, int code, const char *reason, const char *param, const char *fmt, ...)
-    PRINTF_LIKE(5, 6);
 
 enum field_type {     /* and the type of the member */
     FIELD_FLAG,       /* bool */

@@ -113,15 +113,14 @@ struct generation {
 /* How a family writes a generation. Streamed: begin, then delta for each piece, one last per choice, end.
  * At once: whole. What they write is complete frames ("data: ...\n\n", "{...}\n"). */
 struct renderer {
-    const char *stream_type; /* "text/event-stream", "application/x-ndjson" */
-    const char *ping;        /* what a stream with nothing to say writes: ": waiting\n\n"; NULL: nothing */
+    enum api_family family; /* of errors, pings and the type of a stream */
     void (*begin)(struct generation *g, struct buf *out); /* NULL: nothing */
     void (*delta)(struct generation *g, struct choice *c, const struct piece *p, struct buf *out);
     void (*last)(struct generation *g, struct choice *c, struct buf *out);
     void (*end)(struct generation *g, struct buf *out);
     void (*whole)(struct generation *g, struct buf *out);
-    void (*error)(const struct fault *f, struct buf *out);       /* a body */
-    void (*error_event)(const struct fault *f, struct buf *out); /* on a stream that has begun */
+    /* The number of an error's event, with FAMILY_RESPONSES. NULL: 0. */
+    uint64_t (*sequence)(const struct generation *g);
     void (*free_state)(void *state);                             /* of g->state; may be NULL */
 };
 

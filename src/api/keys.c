@@ -1,9 +1,8 @@
-/* API keys. They are compared in a time that depends on their lengths only. */
+#include "api/keys.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-
-#include "api/api.h"
 
 enum { MIN_KEY = 8, MAX_KEY = 512, MAX_KEYS = 1024 };
 
@@ -48,6 +47,7 @@ void api_keys_deinit(struct api_keys *k)
     *k = (struct api_keys){0};
 }
 
+/* In a time that depends on the lengths only. */
 static bool same(const char *a, const char *b)
 {
     size_t n = strlen(a);

@@ -243,33 +243,10 @@ static void whole(struct generation *g, struct buf *out)
     if (g->n_choice > 1) buf_addc(out, ']');
 }
 
-static void error(const struct fault *f, struct buf *out)
-{
-    const char *type = f->n_ctx         ? "exceed_context_size_error"
-                       : f->code == 501 ? "not_supported_error"
-                       : f->code == 503 ? "unavailable_error"
-                                        : f->type;
-    buf_addf(out, "{\"error\":{\"code\":%d,\"message\":", f->code);
-    render_str(out, f->msg);
-    buf_addf(out, ",\"type\":\"%s\"", type);
-    if (f->n_ctx) buf_addf(out, ",\"n_prompt_tokens\":%u,\"n_ctx\":%u", f->n_prompt, f->n_ctx);
-    buf_adds(out, "}}");
-}
-
-static void error_event(const struct fault *f, struct buf *out)
-{
-    buf_adds(out, "data: ");
-    error(f, out);
-    buf_adds(out, "\n\n");
-}
-
-const struct renderer llamacpp_renderer = {.stream_type = "text/event-stream",
-                                           .ping = ":\n\n",
+const struct renderer llamacpp_renderer = {.family = FAMILY_LLAMACPP,
                                            .begin = begin,
                                            .delta = delta,
                                            .last = last,
                                            .end = end,
                                            .whole = whole,
-                                           .error = error,
-                                           .error_event = error_event,
                                            .free_state = free};

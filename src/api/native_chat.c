@@ -183,21 +183,8 @@ static void whole(struct generation *g, struct buf *out)
     add_end(out, g);
 }
 
-static void error_event(const struct fault *f, struct buf *out)
-{
-    buf_adds(out, "data: ");
-    openai_error(f, out);
-    buf_adds(out, "\n\n");
-}
-
-static const struct renderer renderer = {.stream_type = "text/event-stream",
-                                         .ping = ": waiting\n\n",
-                                         .delta = delta,
-                                         .last = last,
-                                         .end = end,
-                                         .whole = whole,
-                                         .error = openai_error,
-                                         .error_event = error_event};
+static const struct renderer renderer = {
+    .family = FAMILY_OPENAI, .delta = delta, .last = last, .end = end, .whole = whole};
 
 /* ---- endpoints --------------------------------------------------------------------------------------- */
 

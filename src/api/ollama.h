@@ -16,7 +16,6 @@ bool ollama_duration(const json_t *v, int64_t *ns);
 bool ollama_serves(const struct api *api, const char *model);
 /* "2026-11-21T14:02:58.123456789Z" with the quotes. */
 void ollama_add_time(struct buf *out, int64_t s, long ns);
-void ollama_error(const struct fault *f, struct buf *out);
 
 /* Setters of fields that all calls have. */
 bool ollama_set_model(struct parse *p, const char *name, const json_t *v);

@@ -155,30 +155,7 @@ static void whole(struct generation *g, struct buf *out)
     add_end(out, g);
 }
 
-void ollama_error(const struct fault *f, struct buf *out)
-{
-    buf_adds(out, "{\"error\":");
-    render_str(out, f->msg);
-    buf_addc(out, '}');
-}
-
-static void error_event(const struct fault *f, struct buf *out)
-{
-    ollama_error(f, out);
-    buf_addc(out, '\n');
-}
-
-const struct renderer ollama_chat = {.stream_type = "application/x-ndjson",
-                                     .delta = delta,
-                                     .last = last,
-                                     .end = end,
-                                     .whole = whole,
-                                     .error = ollama_error,
-                                     .error_event = error_event};
-const struct renderer ollama_generate = {.stream_type = "application/x-ndjson",
-                                         .delta = delta,
-                                         .last = last,
-                                         .end = end,
-                                         .whole = whole,
-                                         .error = ollama_error,
-                                         .error_event = error_event};
+const struct renderer ollama_chat = {
+    .family = FAMILY_OLLAMA, .delta = delta, .last = last, .end = end, .whole = whole};
+const struct renderer ollama_generate = {
+    .family = FAMILY_OLLAMA, .delta = delta, .last = last, .end = end, .whole = whole};

@@ -6,7 +6,6 @@
 #include "api/generation.h"
 
 extern const struct renderer openai_chat, openai_completion;
-void openai_error(const struct fault *f, struct buf *out); /* {"error":{...}} */
 void openai_usage(struct buf *out, const struct generation *g); /* {"prompt_tokens":...} */
 /* Of the tokens not written yet: [{"token":...},...] */
 void openai_logprobs(struct buf *out, struct choice *c);

@@ -185,30 +185,6 @@ static void close_whole(struct buf *out, const struct generation *g)
     buf_addc(out, '}');
 }
 
-void openai_error(const struct fault *f, struct buf *out)
-{
-    buf_adds(out, "{\"error\":{\"message\":");
-    buf_json_str(out, f->msg, strlen(f->msg));
-    buf_addf(out, ",\"type\":\"%s\",\"param\":", f->type);
-    if (f->param[0])
-        buf_json_str(out, f->param, strlen(f->param));
-    else
-        buf_adds(out, "null");
-    if (f->reason)
-        buf_addf(out, ",\"code\":\"%s\"", f->reason);
-    else
-        buf_adds(out, ",\"code\":null");
-    if (f->n_ctx) buf_addf(out, ",\"n_prompt_tokens\":%u,\"n_ctx\":%u", f->n_prompt, f->n_ctx);
-    buf_adds(out, "}}");
-}
-
-static void error_event(const struct fault *f, struct buf *out)
-{
-    buf_adds(out, "data: ");
-    openai_error(f, out);
-    buf_adds(out, "\n\n");
-}
-
 /* The first chunk names the role; its content is null, as llama.cpp writes it and every client accepts. */
 static void chat_begin(struct generation *g, struct buf *out)
 {
@@ -345,29 +321,11 @@ static void text_whole(struct generation *g, struct buf *out)
     close_whole(out, g);
 }
 
-#define PING ": waiting\n\n"
-const struct renderer openai_chat = {.stream_type = "text/event-stream",
-                                     .ping = PING,
+const struct renderer openai_chat = {.family = FAMILY_OPENAI,
                                      .begin = chat_begin,
                                      .delta = chat_delta,
                                      .last = chat_last,
                                      .end = end_stream,
-                                     .whole = chat_whole,
-                                     .error = openai_error,
-                                     .error_event = error_event};
-const struct renderer openai_completion = {.stream_type = "text/event-stream",
-                                           .ping = PING,
-                                           .delta = text_delta,
-                                           .last = text_last,
-                                           .end = end_stream,
-                                           .whole = text_whole,
-                                           .error = openai_error,
-                                           .error_event = error_event};
-
-const char *api_render_error(int code, const char *why, struct buf *out)
-{
-    struct fault f;
-    refuse(&f, code, code == 404 ? "not_found" : code == 401 ? "invalid_api_key" : NULL, NULL, "%s", why);
-    openai_error(&f, out);
-    return "application/json";
-}
+                                     .whole = chat_whole};
+const struct renderer openai_completion = {
+    .family = FAMILY_OPENAI, .delta = text_delta, .last = text_last, .end = end_stream, .whole = text_whole};

@@ -372,27 +372,17 @@ static void whole(struct generation *g, struct buf *out)
     if (!out->failed) keep(g, out->data + from, out->n - from);
 }
 
-static void error_event(const struct fault *f, struct buf *out)
+static uint64_t sequence(const struct generation *g)
 {
-    buf_adds(out, "event: error\ndata: {\"type\":\"error\",\"code\":");
-    add_str(out, f->reason ? f->reason : f->type);
-    buf_adds(out, ",\"message\":");
-    add_str(out, f->msg);
-    buf_adds(out, ",\"param\":null,");
-    size_t from = out->n;
-    openai_error(f, out); /* {"error":...} without its first brace: clients look for either */
-    memmove(out->data + from, out->data + from + 1, out->n - from);
-    out->n--;
-    buf_adds(out, "\n\n");
+    const struct state *s = g->state;
+    return s ? s->sequence : 0;
 }
 
-const struct renderer responses_renderer = {.stream_type = "text/event-stream",
-                                            .ping = ": waiting\n\n",
+const struct renderer responses_renderer = {.family = FAMILY_RESPONSES,
                                             .begin = begin,
                                             .delta = delta,
                                             .last = last,
                                             .end = end,
                                             .whole = whole,
-                                            .error = openai_error,
-                                            .error_event = error_event,
+                                            .sequence = sequence,
                                             .free_state = free_state};

@@ -85,7 +85,7 @@ static void send_fault(struct connection *c, const char *id, const struct render
                        const struct fault *f)
 {
     struct buf b = {0}, body = {0};
-    render->error(f, &body);
+    fault_write(f, render->family, &body);
     open_message(&b, id);
     buf_addf(&b, ",\"status\":%d,\"error\":", f->code);
     json_t *v = json_loadb(body.data, body.n, 0, NULL), *inner = json_object_get(v, "error");

@@ -383,9 +383,10 @@ void http_reply(struct http_exchange *x, int code, const char *type, const void 
     buf_deinit(&packed);
 }
 
-const char *exchange_error_body(struct http_server *s, int code, const char *why, struct buf *out)
+const char *exchange_error_body(struct http_server *s, const char *path, int code, const char *why,
+                                struct buf *out)
 {
-    if (s->o.render_error) return s->o.render_error(code, why, out);
+    if (s->o.render_error) return s->o.render_error(path, code, why, out);
     buf_addf(out, "%d %s: %s\n", code, http_reason(code), why);
     return "text/plain; charset=utf-8";
 }
@@ -393,7 +394,7 @@ const char *exchange_error_body(struct http_server *s, int code, const char *why
 void http_reply_error(struct http_exchange *x, int code, const char *why)
 {
     struct buf body = {0};
-    const char *type = exchange_error_body(x->conn->loop->server, code, why, &body);
+    const char *type = exchange_error_body(x->conn->loop->server, http_path(x), code, why, &body);
     http_reply(x, code, type, body.data, body.n);
     buf_deinit(&body);
 }

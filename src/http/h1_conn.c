@@ -9,7 +9,10 @@
 #include "base/clock.h"
 #include "http/http_int.h"
 
-enum { RENEW_BYTES = 64 * 1024 }; /* of a streamed body, for which its deadline begins anew */
+enum {
+    RENEW_BYTES = 64 * 1024, /* of a streamed body, for which its deadline begins anew */
+    PEEK_BYTES = 512
+};
 
 /* ---- writing ----------------------------------------------------------------------------------------- */
 
@@ -62,11 +65,25 @@ static void h1_end(struct http_exchange *x)
     if (x->chunked && !x->head_only) conn_write(x->conn, "0\r\n\r\n", 5);
 }
 
+/* The target of a request line that could not be understood, or not yet; "" when there is none. */
+static void peek_target(struct http_conn *c, char out[PEEK_BYTES])
+{
+    ev_ssize_t got = evbuffer_copyout(bufferevent_get_input(c->bev), out, PEEK_BYTES - 1);
+    out[MAX(got, 0)] = 0;
+    out[strcspn(out, "\r\n")] = 0;
+    const char *target = strchr(out, ' ');
+    size_t n = target ? strcspn(++target, " ") : 0;
+    if (n) memmove(out, target, n);
+    out[n] = 0;
+}
+
 /* An answer to what could not be understood; the connection closes after it. */
 static void refuse_unread(struct http_conn *c, int code, const char *why)
 {
     struct buf body = {0}, b = {0};
-    const char *type = exchange_error_body(c->loop->server, code, why, &body);
+    char target[PEEK_BYTES];
+    peek_target(c, target);
+    const char *type = exchange_error_body(c->loop->server, target, code, why, &body);
     start_line(&b, c->loop, code, true);
     buf_addf(&b, "Content-Type: %s\r\nContent-Length: %zu\r\n\r\n", type, body.n);
     if (body.data) buf_add(&b, body.data, body.n);

@@ -214,7 +214,7 @@ static void h2_end(struct http_exchange *x)
 static void refuse_unread(struct h2 *h, struct stream *st, int code, const char *why)
 {
     struct buf body = {0};
-    const char *type = exchange_error_body(h->conn->loop->server, code, why, &body);
+    const char *type = exchange_error_body(h->conn->loop->server, st->path ? st->path : "", code, why, &body);
     bool head_only = st->method && !strcmp(st->method, "HEAD");
     st->out_end = true;
     submit_response(h, st, code, type, (int64_t)body.n, head_only, NULL, NULL);

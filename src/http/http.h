@@ -88,8 +88,9 @@ struct http_options {
     /* May this request use a route of that role? 0, or the status to answer (401, 403) with *why. Asked when the
      * head is there, before the body is read. NULL: everybody may. */
     int (*authorize)(void *user, const struct http_exchange *x, enum http_role role, const char **why);
-    /* Body of an error that this module makes itself (404, 413, ...); NULL: plain text. Returns its type. */
-    const char *(*render_error)(int code, const char *why, struct buf *out);
+    /* Body of an error that this module makes itself (404, 413, ...); NULL: plain text. Returns its type. path: as far
+     * as it is known, maybe with the query; "" where the request was not understood. */
+    const char *(*render_error)(const char *path, int code, const char *why, struct buf *out);
     void (*on_access)(void *user, const struct http_access *a);
     void *user;
 };

@@ -209,7 +209,7 @@ bool exchange_wants_body(const struct http_exchange *x); /* is the request's bod
 void wakers_run(struct http_loop *l);
 const char *http_reason(int code);
 /* The body of an error of this module's own; returns its type. */
-const char *exchange_error_body(struct http_server *s, int code, const char *why, struct buf *out);
+const char *exchange_error_body(struct http_server *s, const char *path, int code, const char *why, struct buf *out);
 /* An answer to what was not understood was sent: to the log. */
 void exchange_log_refusal(struct http_conn *c, int code, size_t bytes_out);
 
