@@ -9,7 +9,7 @@
 set -eu
 
 build_packages="gcc libc6-dev make cmake ninja-build pkg-config libjansson-dev libpcre2-dev libutf8proc-dev libevent-dev
-libssl-dev libnghttp2-dev libwslay-dev zlib1g-dev libzstd-dev libcurl4-openssl-dev libedit-dev libcmocka-dev"
+libssl-dev libnghttp2-dev libwslay-dev zlib1g-dev libzstd-dev libcurl4-openssl-dev libsqlite3-dev libedit-dev libcmocka-dev"
 test_packages="$build_packages g++ ccache clang libclang-rt-14-dev clang-format clang-tidy openssl python3 python3-venv"
 
 case "${1:-}" in
@@ -23,7 +23,7 @@ say() { echo "bootstrap: $*"; }
 usable() {
     for tool in cc cmake ninja pkg-config; do command -v $tool >/dev/null || return 1; done
     pkg-config --exists jansson libpcre2-8 libutf8proc libevent_core libevent_pthreads libevent_openssl openssl libnghttp2 zlib \
-        libzstd libcurl libedit || return 1
+        libzstd libcurl sqlite3 libedit || return 1
     echo '#include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
