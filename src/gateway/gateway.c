@@ -1,0 +1,46 @@
+#include "gateway/gateway.h"
+
+#include <stdlib.h>
+
+#include "gateway/gateway_int.h"
+
+const struct gateway_routes *const gateway_tables[] = {NULL};
+
+static void make_routes(struct gateway *g)
+{
+    size_t n = 0;
+    for (size_t i = 0; gateway_tables[i]; i++) n += gateway_tables[i]->n;
+    g->route = mem_zalloc(n + 1, sizeof *g->route);
+    for (size_t i = 0; gateway_tables[i]; i++)
+        for (size_t k = 0; k < gateway_tables[i]->n; k++) {
+            struct http_route r = gateway_tables[i]->row[k];
+            r.user = g;
+            g->route[g->n_route++] = r;
+        }
+}
+
+status gateway_new(struct gateway **out, const struct gateway_options *o, struct error *e)
+{
+    struct gateway *g = mem_zalloc(1, sizeof *g);
+    g->o = *o;
+    if (!g->o.wait_ms) g->o.wait_ms = 600 * 1000;
+    if (!g->o.keepalive_ms) g->o.keepalive_ms = 1000;
+    if (!g->o.drain_ms) g->o.drain_ms = 30 * 1000;
+    g->started = time(NULL);
+    make_routes(g);
+    *out = g;
+    return OK;
+}
+
+void gateway_free(struct gateway *g)
+{
+    if (!g) return;
+    free(g->route);
+    free(g);
+}
+
+size_t gateway_routes(struct gateway *g, const struct http_route **out)
+{
+    *out = g->route;
+    return g->n_route;
+}

@@ -1,0 +1,34 @@
+/* The gateway: what clients talk to in front of a pool of workers. Requests are forwarded by the name of the model in
+ * them (proxy), models are pulled, listed, loaded and removed (management). It never opens a model file and never
+ * tokenizes.
+ *
+ * What belongs to one request lives on the loop of its exchange; the pool, the store and the pulls have locks of
+ * their own. */
+#ifndef CORRAL_GATEWAY_H
+#define CORRAL_GATEWAY_H
+
+#include "http/http.h"
+
+struct gateway;
+struct pool;
+struct store;
+struct pulls;
+struct devices;
+
+struct gateway_options { /* all of it borrowed */
+    struct pool    *pool;
+    struct store   *store;
+    struct pulls   *pulls;
+    struct devices *devices;
+    const char     *model; /* for requests that name none; NULL: they are refused */
+    uint32_t        wait_ms; /* for a model to be loaded; 0: 10 minutes */
+    uint32_t        keepalive_ms; /* between comments on a stream that waits for its model; 0: 1 s */
+    uint32_t        drain_ms; /* for the answers of a model that is unloaded by request; 0: 30 s */
+};
+
+status gateway_new(struct gateway **out, const struct gateway_options *o, struct error *e);
+void   gateway_free(struct gateway *g); /* when the server has returned; NULL is fine */
+/* Routes of the proxy and of the management. */
+size_t gateway_routes(struct gateway *g, const struct http_route **out);
+
+#endif
