@@ -110,7 +110,8 @@ status engine_new(struct engine **out, const struct model_desc *m, const struct 
     status s = open_backend(en, o, e);
     if (s == OK) {
         en->share = mem_zalloc(en->lim.max_seqs, sizeof *en->share);
-        en->mask = mem_zalloc((m->cfg.n_vocab + 31) / 32, sizeof *en->mask);
+        en->masks = masks_new(m->cfg.n_vocab);
+        en->mask_source = mem_zalloc(en->lim.max_seqs, sizeof *en->mask_source);
         en->part = mem_zalloc(en->lim.max_seqs, sizeof *en->part);
         en->want = mem_zalloc(en->lim.max_seqs, sizeof *en->want);
         en->started = pthread_create(&en->thread, NULL, engine_main, en) == 0;
@@ -163,7 +164,8 @@ void engine_free(struct engine *en)
     free(en->share);
     free(en->part);
     free(en->want);
-    free(en->mask);
+    masks_free(en->masks);
+    free(en->mask_source);
     free(en);
 }
 

@@ -65,7 +65,8 @@ struct engine_event {
 };
 typedef void (*engine_on_event)(void *user, const struct engine_event *ev);
 
-/* What may come next: the state of a grammar, say. Called on the engine thread, but for clone, which engine_submit calls. */
+/* What may come next: the state of a grammar, say. engine_submit calls clone; the rest is called by one thread at a time:
+ * the engine's, and for mask one beside it, so masks of several states may be computed at once. */
 struct engine_constraint {
     const void *state;                             /* at the beginning of the answer; stays the caller's */
     void *(*clone)(const void *state);             /* one for each choice */

@@ -7,6 +7,7 @@
 #include "engine/budget.h"
 #include "engine/draft_model.h"
 #include "engine/engine.h"
+#include "engine/masks.h"
 #include "engine/metrics.h"
 #include "engine/sched.h"
 #include "engine/seq.h"
@@ -57,7 +58,8 @@ struct engine {
     uint32_t n_kids; /* choices that wait for their prompt to be computed */
     struct sched_share *share;
     struct batch_seq *part; /* the same as the backend wants it */
-    uint32_t *mask;         /* a bit per token: what a constraint allows */
+    struct masks *masks;
+    struct mask_source *mask_source; /* max_seqs */
     uint64_t *scratch_cancel;
     uint32_t cap_scratch;
 };

@@ -215,21 +215,21 @@ static void count_token(struct engine *en, struct seq *s, int64_t now)
     en->metrics.n_decode_tokens++;
 }
 
-static const uint32_t *mask_of(struct engine *en, struct seq *s)
+static struct mask_source mask_source(const struct seq *s)
 {
-    if (!s->constraint.mask) return NULL;
-    memset(en->mask, 0, (en->m->cfg.n_vocab + 31) / 32 * sizeof *en->mask);
-    s->constraint.mask(s->allowed, en->mask);
-    return en->mask;
+    return (struct mask_source){.mask = s->constraint.mask, .state = s->allowed};
 }
 
-/* Draw the next token of s. True: it has come to an end, for the reason given. */
-static bool draw(struct engine *en, struct seq *s, const float *logits, int64_t now, enum finish_reason *why,
-                 struct error *e)
+/* Draw the next token of s. mask: what its constraint allows, NULL: not known yet, if it has one. True: it
+ * has come to an end, for the reason given. */
+static bool draw(struct engine *en, struct seq *s, const float *logits, const uint32_t *mask, int64_t now,
+                 enum finish_reason *why, struct error *e)
 {
     struct sample_result r;
+    const struct mask_source src = mask_source(s);
+    if (src.mask && !mask) mask = masks_now(en->masks, &src);
     *why = FINISH_ERROR;
-    if (sampler_draw(s->sampler, logits, mask_of(en, s), s->q.n_known, &r, e) != OK) return true;
+    if (sampler_draw(s->sampler, logits, mask, s->q.n_known, &r, e) != OK) return true;
     count_token(en, s, now);
     sampler_accept(s->sampler, r.token, false);
     *why = FINISH_STOP;
@@ -298,14 +298,15 @@ static void begin_kids(struct engine *en, struct seq *parent, const float *logit
         kid->next = NULL;
         en->n_kids--;
         sched_fork(&en->sched, &parent->q, &kid->q, now);
-        if (draw(en, kid, logits, now, &why, &e)) finish(en, kid, why, why == FINISH_ERROR ? &e : NULL);
+        if (draw(en, kid, logits, NULL, now, &why, &e)) finish(en, kid, why, why == FINISH_ERROR ? &e : NULL);
     }
 }
 
 /* The share's tokens are computed; logits are its rows, if it wanted any. Guesses are compared with what is
  * drawn: up to and including the first that differs, the drawn tokens are what they would have been without
- * guessing. */
-static void take_result(struct engine *en, const struct sched_share *sh, const float *logits, int64_t now)
+ * guessing. mask: of the first row, if it has one. */
+static void take_result(struct engine *en, const struct sched_share *sh, const float *logits,
+                        const uint32_t *mask, int64_t now)
 {
     struct seq *s = (struct seq *)sh->seq;
     uint32_t base = sh->n_token - sh->n_draft, n_right = 0, n_known = s->q.n_known;
@@ -324,7 +325,7 @@ static void take_result(struct engine *en, const struct sched_share *sh, const f
     for (uint32_t i = 0; i <= sh->n_draft && !ended && right; i++) {
         uint32_t at = s->q.n_known;
         int32_t guess = i < sh->n_draft ? s->token[at] : -1;
-        ended = draw(en, s, logits + (size_t)i * en->m->cfg.n_vocab, now, &why, &e);
+        ended = draw(en, s, logits + (size_t)i * en->m->cfg.n_vocab, i ? NULL : mask, now, &why, &e);
         right = s->q.n_known > at && s->token[at] == guess;
         n_right += right;
     }
@@ -422,6 +423,22 @@ static uint32_t n_tokens_of(const struct batch *b)
     return n;
 }
 
+/* The masks of those that will have a token drawn are computed meanwhile, in the order of their shares. */
+static bool wants_mask(const struct sched_share *sh)
+{
+    const struct seq *s = (const struct seq *)sh->seq;
+    return sh->closes && s->task == ENGINE_GENERATE && s->constraint.mask;
+}
+
+static void begin_masks(struct engine *en, uint32_t n)
+{
+    uint32_t n_mask = 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (wants_mask(&en->share[i]))
+            en->mask_source[n_mask++] = mask_source((const struct seq *)en->share[i].seq);
+    masks_begin(en->masks, en->mask_source, n_mask);
+}
+
 static void run_step(struct engine *en, uint32_t n)
 {
     struct step_result r;
@@ -434,7 +451,11 @@ static void run_step(struct engine *en, uint32_t n)
     fill_batch(en, &b, n);
     count_shares(en, n);
     status s = en->api->step(en->model, en->kv_mem, &b, &ticket, &e);
-    if (s == OK) s = en->api->wait(en->model, ticket, &r, &e);
+    if (s == OK) {
+        begin_masks(en, n);
+        s = en->api->wait(en->model, ticket, &r, &e);
+        masks_end(en->masks);
+    }
     int64_t now = clock_ns();
     histogram_add(&en->metrics.step_s, (double)(now - start) * 1e-9);
     budget_learn(&en->budget, n_tokens_of(&b), now - start);
@@ -445,9 +466,10 @@ static void run_step(struct engine *en, uint32_t n)
     }
     row = r.logits;
     hidden = r.hidden;
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0, n_mask = 0; i < n; i++) {
+        const uint32_t *mask = wants_mask(&en->share[i]) ? masks_at(en->masks, n_mask++) : NULL;
         if (((const struct seq *)en->share[i].seq)->task == ENGINE_GENERATE)
-            take_result(en, &en->share[i], row, now);
+            take_result(en, &en->share[i], row, mask, now);
         else
             take_embedding(en, &en->share[i], hidden);
         row += (size_t)b.seq[i].n_logits * en->m->cfg.n_vocab;
