@@ -160,11 +160,19 @@ static bool position_accept(void *state, int32_t token)
     return true;
 }
 
+static uint32_t position_forced(void *state, int32_t *out, uint32_t most)
+{
+    const struct position *p = state;
+    const struct engine_constraint *inner = &p->b->inner;
+    return p->b->has_inner && inner->forced && p->phase != ENDING ? inner->forced(p->inner, out, most) : 0;
+}
+
 struct engine_constraint budget_engine(const struct budget *b)
 {
     return (struct engine_constraint){.state = b,
                                       .clone = position_new,
                                       .free = position_free,
                                       .mask = position_mask,
-                                      .accept = position_accept};
+                                      .accept = position_accept,
+                                      .forced = position_forced};
 }

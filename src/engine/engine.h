@@ -43,7 +43,7 @@ const char *finish_reason_name(enum finish_reason r); /* "stop", "length", ... *
 
 struct engine_timing { /* ns */
     int64_t queue_ns, prefill_ns, decode_ns;
-    uint32_t n_prompt, n_decode; /* tokens */
+    uint32_t n_prompt, n_decode; /* tokens; of the answer those drawn here */
     uint32_t n_cached;           /* of the prompt, taken from the prefix cache */
     const char *cache_miss;      /* why not more: "none", "too short", "new", "differs", "evicted", "off" */
     uint32_t n_draft, n_draft_right; /* tokens guessed, and of those right */
@@ -96,6 +96,10 @@ struct engine_request {
                                  request plus i, params.choice plus i, and an END of its own */
     uint32_t       best_of;   /* more than n: so many are generated, and the n with the highest mean log-probability of
                                  their tokens are sent, in that order, when all have ended. Cancelling one cancels all */
+    const int32_t *given;     /* copied: the beginning of the answer, which this request drew elsewhere or before. It goes on
+                                 behind it as if it had been drawn here, without events for it; n is 1 */
+    uint32_t       n_given;
+    double         learned;   /* sample_result.learned of the last of them */
     int32_t        priority;  /* -8 .. 7, lower is more urgent; 0 is normal */
     uint64_t       tenant;    /* who shares fairly with whom */
     uint64_t       cache_salt; /* prefixes are shared among equal salts only */

@@ -108,7 +108,7 @@ static bool start(struct sched *s, struct sched_seq *q, int64_t now)
     kv_promise(s->kv, &q->table, q->token, q->n_known);
     if (!q->admit_ns) {
         q->admit_ns = now;
-        q->n_cached = q->hit.n_token;
+        q->n_cached = MIN(q->hit.n_token, q->n_prompt);
         q->miss = q->no_cache ? KV_MISS_OFF : q->hit.miss;
         s->n_admitted++;
     }

@@ -20,6 +20,16 @@ static status check(const struct engine_request *r, uint32_t n_vocab, uint32_t m
         if (r->prompt[i] < 0 || (uint32_t)r->prompt[i] >= n_vocab)
             return fail(e, ERR_ARG, "prompt token %u is %d, outside the vocabulary of %u", i, r->prompt[i],
                         n_vocab);
+    if (r->n_given && (r->task != ENGINE_GENERATE || r->n > 1 || r->best_of > 1))
+        return fail(e, ERR_ARG, "an answer that goes on is one choice of generated text");
+    if (r->n_given &&
+        (r->n_given >= max_context - r->n_prompt || (r->max_tokens && r->n_given >= r->max_tokens)))
+        return fail(e, ERR_LIMIT, "an answer that goes on has %u tokens already, there is no room for more",
+                    r->n_given);
+    for (uint32_t i = 0; i < r->n_given; i++)
+        if (r->given[i] < 0 || (uint32_t)r->given[i] >= n_vocab)
+            return fail(e, ERR_ARG, "token %u of the answer is %d, outside the vocabulary of %u", i,
+                        r->given[i], n_vocab);
     for (uint32_t i = 0; i < r->n_prediction; i++)
         if (r->prediction[i] < 0 || (uint32_t)r->prediction[i] >= n_vocab)
             return fail(e, ERR_ARG, "token %u of the prediction is %d, outside the vocabulary of %u", i,
@@ -40,7 +50,7 @@ static void set_schedule(struct seq *s, const struct engine_request *r, uint32_t
 {
     uint32_t room = r->task == ENGINE_GENERATE ? max_context - r->n_prompt : 0;
     int64_t now = clock_ns();
-    s->q = (struct sched_seq){.n_known = r->n_prompt,
+    s->q = (struct sched_seq){.n_known = r->n_prompt + r->n_given,
                               .n_prompt = r->n_prompt,
                               .max_known = r->n_prompt + (r->max_tokens ? MIN(r->max_tokens, room) : room),
                               .level = (uint8_t)(SCHED_NORMAL + r->priority),
@@ -51,6 +61,21 @@ static void set_schedule(struct seq *s, const struct engine_request *r, uint32_t
                               .first_by_ns = deadline(now, r->first_timeout_ns),
                               .total_by_ns = deadline(now, r->total_timeout_ns),
                               .table = {.salt = r->cache_salt, .cls = r->cache_class}};
+}
+
+/* What draw() does with a token, but for its event. What a constraint forces depends on where it was asked.
+ */
+static status take_given(struct seq *s, const struct engine_request *r, struct error *e)
+{
+    int32_t none;
+    for (uint32_t i = 0; i < r->n_given; i++) {
+        sampler_accept(s->sampler, r->given[i], false);
+        if (s->constraint.forced) s->constraint.forced(s->allowed, &none, 0);
+        if (s->constraint.accept && !s->constraint.accept(s->allowed, r->given[i]))
+            return fail(e, ERR_ARG, "token %u of the answer is not one that the constraint allows", i);
+    }
+    if (r->n_given && sampler_learns(&r->params)) sampler_resume(s->sampler, r->learned);
+    return OK;
 }
 
 /* What only those need that generate. */
@@ -69,7 +94,7 @@ static status set_sampling(struct seq *s, const struct engine_request *r, uint32
         s->constraint = *r->constraint;
         s->allowed = r->constraint->clone(r->constraint->state);
     }
-    return OK;
+    return take_given(s, r, e);
 }
 
 status seq_new(struct seq **out, const struct engine_request *r, uint32_t choice, const struct model_desc *m,
@@ -78,7 +103,11 @@ status seq_new(struct seq **out, const struct engine_request *r, uint32_t choice
     *out = NULL;
     TRY(check(r, m->cfg.n_vocab, max_context, e));
     struct seq *s = mem_zalloc(1, sizeof *s);
-    *s = (struct seq){.cap = r->n_prompt + 64, .choice = choice, .on_event = r->on_event, .user = r->user};
+    *s = (struct seq){.cap = r->n_prompt + r->n_given + 64,
+                      .choice = choice,
+                      .n_given = r->n_given,
+                      .on_event = r->on_event,
+                      .user = r->user};
     set_schedule(s, r, max_context);
     status st = embed_init(s, r, m, e);
     if (st == OK && r->task == ENGINE_GENERATE) st = set_sampling(s, r, choice, m->cfg.n_vocab, e);
@@ -89,6 +118,7 @@ status seq_new(struct seq **out, const struct engine_request *r, uint32_t choice
     s->token = mem_zalloc(s->cap, sizeof *s->token);
     s->q.token = s->token;
     memcpy(s->token, r->prompt, r->n_prompt * sizeof *s->token);
+    if (r->n_given) memcpy(s->token + r->n_prompt, r->given, r->n_given * sizeof *s->token);
     *out = s;
     return OK;
 }
@@ -146,7 +176,7 @@ void seq_send_end(const struct seq *s, enum finish_reason why, const struct erro
                                        .prefill_ns = first - start,
                                        .decode_ns = now - first,
                                        .n_prompt = q->n_prompt,
-                                       .n_decode = q->n_known - q->n_prompt,
+                                       .n_decode = q->n_known - q->n_prompt - s->n_given,
                                        .n_cached = q->n_cached,
                                        .cache_miss = kv_miss_name(q->miss),
                                        .n_draft = s->n_draft,

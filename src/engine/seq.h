@@ -9,7 +9,7 @@
 struct seq {
     struct sched_seq q;   /* first: the scheduler's pointer is ours */
     int32_t        *token; /* q.n_known, room for cap */
-    uint32_t        cap, choice;
+    uint32_t        cap, choice, n_given;
     struct sampler *sampler;
     int32_t        *eog;
     uint32_t        n_eog;

@@ -15,7 +15,7 @@ bool adaptive_is_off(const struct sample_params *p)
 void adaptive_apply(struct sampler *s)
 {
     struct cands *c = &s->c;
-    double target = 2 * (double)s->p.adaptive_target - s->adaptive_sum / s->adaptive_weight;
+    double target = 2 * (double)s->p.adaptive_target - s->learned / s->adaptive_weight;
     target = MIN(MAX(target, 0.0), 1.0);
 
     double sum = cands_softmax(c);
@@ -30,8 +30,7 @@ void adaptive_apply(struct sampler *s)
     s->pending = (struct pending){cands_id(c, s->pick), c->score[s->pick]};
 }
 
-void adaptive_learn(struct sampler *s)
+double adaptive_learn(const struct sampler *s)
 {
-    s->adaptive_sum = s->pending.value + s->p.adaptive_decay * s->adaptive_sum;
-    s->adaptive_weight = 1 + s->p.adaptive_decay * s->adaptive_weight;
+    return s->pending.value + s->p.adaptive_decay * s->learned;
 }

@@ -30,7 +30,7 @@ static uint32_t zipf_k(struct sampler *s)
     double n = c->n;
     /* (1 - n^-epsilon) / epsilon goes to log n as epsilon goes to 0. */
     double norm = fabs(epsilon) < 1e-9 ? log(n) : (1 - pow(n, -epsilon)) / epsilon;
-    double k = pow(pow(2, s->mirostat_mu) / norm, 1 / exponent);
+    double k = pow(pow(2, s->learned) / norm, 1 / exponent);
     return k >= n ? c->n : k < 1 || isnan(k) ? 1 : (uint32_t)round(k);
 }
 
@@ -39,7 +39,7 @@ static void drop_surprising(struct sampler *s)
 {
     struct cands *c = &s->c;
     double max = cands_max(c), log_sum = log(cands_softmax(c));
-    double least = max + log_sum - s->mirostat_mu * log(2);
+    double least = max + log_sum - s->learned * log(2);
     if (least > max)
         cands_keep_one(c, cands_argmax(c));
     else
@@ -59,7 +59,7 @@ void mirostat_apply(struct sampler *s)
     s->pending = (struct pending){cands_id(&s->c, s->pick), -log2(s->c.prob[s->pick] / sum)};
 }
 
-void mirostat_learn(struct sampler *s)
+double mirostat_learn(const struct sampler *s)
 {
-    s->mirostat_mu -= s->p.mirostat_eta * (s->pending.value - s->p.mirostat_tau);
+    return s->learned - s->p.mirostat_eta * (s->pending.value - s->p.mirostat_tau);
 }

@@ -54,6 +54,7 @@ struct sample_result {
     float   logprob;                          /* valid when want_logprob or n_logprobs */
     const struct sample_logprob *top;         /* n_top rows, best first; valid until the next draw */
     uint32_t n_top;
+    double   learned;                         /* what mirostat or adaptive_target will know once it is accepted; else 0 */
 };
 
 struct sampler;
@@ -67,6 +68,9 @@ status sampler_new(struct sampler **out, const struct sample_params *p, uint32_t
 void   sampler_free(struct sampler *s);
 /* Count token into the history that penalties look at; prompt tokens do not count for min_tokens. */
 void   sampler_accept(struct sampler *s, int32_t token, bool from_prompt);
+/* Tokens were accepted that another sampler had drawn: go on with what that one learned, the last sample_result's. */
+void   sampler_resume(struct sampler *s, double learned);
+bool   sampler_learns(const struct sample_params *p); /* is there anything to learn? */
 /* Choose a token for absolute position `position` of the sequence. logits: n_vocab values, not modified.
  * mask: NULL, or one bit per token, 0 = forbidden (grammar). Does not accept the token.
  * ERR_ARG when nothing is left to choose (every token forbidden or not a number). */

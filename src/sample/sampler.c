@@ -75,10 +75,10 @@ status sampler_new(struct sampler **out, const struct sample_params *p, uint32_t
     copy_lists(&s->p);
     set_chain(&s->p);
     s->n_vocab = n_vocab;
-    s->mirostat_mu = 2 * (double)p->mirostat_tau;
-    if (p->adaptive_target >= 0) { /* as if the target had always been met */
+    s->learned = 2 * (double)p->mirostat_tau;
+    if (!p->mirostat && p->adaptive_target >= 0) { /* as if the target had always been met */
         s->adaptive_weight = 1 / (1 - (double)p->adaptive_decay);
-        s->adaptive_sum = p->adaptive_target * s->adaptive_weight;
+        s->learned = p->adaptive_target * s->adaptive_weight;
     }
     s->pending.token = -1;
     s->p.n_logprobs = MIN(s->p.n_logprobs, n_vocab);
@@ -121,6 +121,11 @@ void sampler_free(struct sampler *s)
     free(s);
 }
 
+static double what_is_learned(const struct sampler *s)
+{
+    return s->p.mirostat ? mirostat_learn(s) : adaptive_learn(s);
+}
+
 void sampler_accept(struct sampler *s, int32_t token, bool from_prompt)
 {
     if (token < 0 || (uint32_t)token >= s->n_vocab) return; /* nothing can be drawn like it */
@@ -133,12 +138,21 @@ void sampler_accept(struct sampler *s, int32_t token, bool from_prompt)
     if (from_prompt) return;
     s->n_out++;
     if (s->pending.token == token) {
-        if (s->p.mirostat)
-            mirostat_learn(s);
-        else
-            adaptive_learn(s);
+        s->learned = what_is_learned(s);
+        s->adaptive_weight = 1 + s->p.adaptive_decay * s->adaptive_weight;
     }
     s->pending.token = -1;
+}
+
+bool sampler_learns(const struct sample_params *p)
+{
+    return strategy_table[STRATEGY_GREEDY].is_off(p) && (p->mirostat || p->adaptive_target >= 0);
+}
+
+void sampler_resume(struct sampler *s, double learned)
+{
+    s->learned = learned;
+    for (uint64_t i = 0; i < s->n_out; i++) s->adaptive_weight = 1 + s->p.adaptive_decay * s->adaptive_weight;
 }
 
 /* By whole words where all bits agree, as most of a grammar's do; else without a branch on a bit, in a form
@@ -266,6 +280,7 @@ status sampler_draw(struct sampler *s, const float *logits, const uint32_t *mask
         break;
     }
     out->token = cands_id(&s->c, s->pick);
+    if (s->pending.token >= 0) out->learned = what_is_learned(s);
     if (!s->p.want_logprob && !s->p.n_logprobs) return OK;
     if (s->p.post_sampling_probs)
         report_post(s, out);

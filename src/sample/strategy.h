@@ -56,8 +56,8 @@ struct sampler {
     uint32_t *dry_z;       /* scratch of as many entries as dry holds */
     uint32_t *dry_len;     /* per token: longest repeat that it would continue; zero between draws */
     uint32_t  dry_cap;
-    double    mirostat_mu;
-    double    adaptive_sum, adaptive_weight;
+    double    learned;     /* Mirostat: mu; adaptive-p: the weighted sum */
+    double    adaptive_weight;
     struct pending         pending;
     struct sample_logprob *top;
 };
@@ -113,9 +113,9 @@ STRATEGY(adaptive)
 STRATEGY(draw)
 #undef STRATEGY
 
-/* What an adaptive strategy learns from the token it chose; s->pending is that token's. */
-void mirostat_learn(struct sampler *s);
-void adaptive_learn(struct sampler *s);
+/* What an adaptive strategy knows after the token it chose, whose s->pending is. */
+double mirostat_learn(const struct sampler *s);
+double adaptive_learn(const struct sampler *s);
 /* Choose candidate by the probabilities in c.prob, whose blocks sum to c.block_sum and altogether to sum. */
 void draw_pick(struct sampler *s, double sum);
 

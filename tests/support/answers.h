@@ -14,6 +14,7 @@ struct answer {
     pthread_cond_t changed;
     int32_t token[MAX_OUT];
     uint64_t print[MAX_OUT]; /* 0 without log-probabilities */
+    double learned[MAX_OUT];
     uint32_t n, n_end;
     enum finish_reason why;
     struct engine_timing timing;
@@ -47,6 +48,7 @@ static inline void answer_on_event(void *user, const struct engine_event *ev)
         if (a->n < MAX_OUT) {
             a->token[a->n] = ev->token->token;
             a->print[a->n] = fingerprint(ev->token);
+            a->learned[a->n] = ev->token->learned;
         }
         a->n++;
     } else {

@@ -34,6 +34,10 @@ static struct engine_request request(uint32_t i, uint32_t n_vocab, int32_t *prom
     r.params.temperature = i % 3 ? 0.8f : 0;
     r.params.repeat_penalty = i % 5 ? 1 : 1.1f;
     r.params.repeat_last_n = 32;
+    r.params.mirostat = i == 4 ? 2 : i == 8 ? 1 : 0;
+    if (i == 10) r.params.adaptive_target = 0.3f;
+    if (i == 7) r.params.dry_multiplier = 0.8f, r.params.min_tokens = 20;
+    if (i == 13) r.params.xtc_probability = 0.5f;
     r.params.n_logprobs = n_vocab;
     return r;
 }
@@ -187,6 +191,68 @@ static void run_scene(const struct model_desc *m, const struct scene *s)
     assert_int_equal(mt.n_ended[FINISH_LENGTH] + mt.n_ended[FINISH_STOP], mt.n_submitted);
 }
 
+/* The beginning of each answer is given, up to every place. */
+static void run_given(const struct model_desc *m, const struct scene *s)
+{
+    static struct answer a[N_REQ], want;
+    struct engine *en = start(m, s);
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < N_REQ; i++) most = MAX(most, truth[i].n);
+    for (uint32_t k = 0; k < most; k++) {
+        int32_t prompt[CONTEXT];
+        struct error e = {0};
+        uint64_t id;
+        for (uint32_t i = 0; i < N_REQ; i++) {
+            answer_init(&a[i]);
+            if (k >= truth[i].n) continue;
+            struct engine_request r = request(i, m->cfg.n_vocab, prompt, &a[i]);
+            r.given = truth[i].token;
+            r.n_given = k;
+            r.learned = k ? truth[i].learned[k - 1] : 0;
+            if (engine_submit(en, &r, &id, &e) != OK) fail_msg("%s", e.msg);
+        }
+        for (uint32_t i = 0; i < N_REQ; i++) {
+            if (k >= truth[i].n) continue;
+            want = truth[i];
+            want.n -= k;
+            memmove(want.token, want.token + k, want.n * sizeof *want.token);
+            memmove(want.print, want.print + k, want.n * sizeof *want.print);
+            wait_end(&a[i]);
+            compare(s->name, i, &a[i], &want);
+            assert_int_equal(a[i].why, want.why);
+            assert_int_equal(a[i].timing.n_decode, want.n);
+            assert_true(a[i].timing.n_cached <= a[i].timing.n_prompt);
+        }
+    }
+    engine_free(en);
+}
+
+static void what_cannot_be_given(const struct model_desc *m)
+{
+    static struct answer a;
+    static const int32_t token[N_OUT] = {1, 2, 3}, wrong[] = {1, -1}, large[] = {1 << 20};
+    int32_t prompt[CONTEXT];
+    struct engine *en = start(m, &(struct scene){"given", 2, 64, 0, 0, 1, true, false, false});
+    const struct engine_request ok = request(0, m->cfg.n_vocab, prompt, &a);
+    struct {
+        const char *word;
+        struct engine_request r;
+    } cases[] = {{"outside", ok}, {"outside", ok}, {"no room", ok}, {"one choice", ok}, {"one choice", ok}};
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        cases[i].r.given = i == 0 ? wrong : i == 1 ? large : token;
+        cases[i].r.n_given = i == 0 ? 2 : i == 1 ? 1 : i == 2 ? ok.max_tokens : 3;
+    }
+    cases[3].r.n = 2;
+    cases[4].r.best_of = 2;
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct error e = {0};
+        uint64_t id;
+        assert_int_not_equal(engine_submit(en, &cases[i].r, &id, &e), OK);
+        if (!strstr(e.msg, cases[i].word)) fail_msg("%zu: %s", i, e.msg);
+    }
+    engine_free(en);
+}
+
 static void run_choices(const struct model_desc *m)
 {
     enum { N = 5 };
@@ -293,6 +359,9 @@ static void all_scenes(const struct model_desc *m)
 {
     run_alone(m);
     for (size_t i = 0; i < COUNT_OF(scenes); i++) run_scene(m, &scenes[i]);
+    run_given(m, &(struct scene){"given", 16, 64, 0, 0, 1, true, false, false});
+    run_given(m, &(struct scene){"given, with guesses", 5, 48, 0, 8, 1, false, false, false});
+    what_cannot_be_given(m);
     run_choices(m);
     run_constrained(m);
 }
