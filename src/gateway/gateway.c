@@ -4,7 +4,7 @@
 
 #include "gateway/gateway_int.h"
 
-const struct gateway_routes *const gateway_tables[] = {NULL};
+const struct gateway_routes *const gateway_tables[] = {&proxy_routes, NULL};
 
 static void make_routes(struct gateway *g)
 {
