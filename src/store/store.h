@@ -65,7 +65,7 @@ void store_models_deinit(struct store_models *list);
  * name goes before an alias. ERR_NOT_FOUND says what to do, and names the nearest. */
 status store_get(struct store *s, const char *text, struct store_model *out, struct error *e);
 /* One version of what text means. */
-status store_get_version(struct store *s, const char *text, uint32_t version, struct store_model *out,
+status store_get_version(struct store *s, const char *text, uint32_t version_or_0, struct store_model *out,
                          struct error *e);
 /* All names, their current versions, by name. Looks into $CORRAL_HOME/models for *.gguf files. */
 status store_list(struct store *s, struct store_models *out, struct error *e);
@@ -102,6 +102,9 @@ status store_rollback(struct store *s, const char *name, uint32_t version_or_0, 
 /* Facts of a version, a JSON object. 0: the current one. */
 status store_set_facts(struct store *s, const char *name, uint32_t version_or_0, const char *json,
                        struct error *e);
+/* Read the files of the current version and compare them with their digests; a file used in place gets the digest
+ * that it has, when it had none. cancel may be NULL. ERR_FORMAT: damaged. Takes seconds; locks nothing. */
+status store_verify(struct store *s, const char *name, bool (*cancel)(void *user), void *user, struct error *e);
 /* Somebody used it now. Names that are not there are no error. */
 void store_touch(struct store *s, const char *name);
 
@@ -134,7 +137,7 @@ struct store_settings {
 status store_settings_read(struct store_settings *out, const char *json, struct error *e);
 void store_settings_deinit(struct store_settings *o);
 struct store_option { /* for help texts */
-    const char *name, *type, *help;
+    const char *name, *help;
 };
 const struct store_option *store_option_at(size_t i); /* NULL: there are no more */
 
@@ -167,10 +170,8 @@ status store_resolve(struct store *s, const char *text, char *out, size_t cap, s
  * lie. path may be NULL. */
 status store_blob_path(struct store *s, const char *digest, char *path, size_t cap, struct error *e);
 /* Move a file of the same file system in, under its digest. check: compute the digest first (ERR_FORMAT:
- * another one). It stays for a week without a name. */
+ * another one). It stays, also without a name, until store_sweep. Waits for the disk. */
 status store_blob_add(struct store *s, const char *file, const char *digest, bool check, struct error *e);
-/* Read a blob and compare. ERR_FORMAT: damaged. Takes seconds; locks nothing. */
-status store_blob_verify(struct store *s, const char *digest, struct error *e);
 /* sha256 of a file, without the store. cancel (may be NULL) is asked between pieces: ERR_CANCELLED. */
 status store_digest_file(const char *path, char out[STORE_DIGEST_MAX], bool (*cancel)(void *user), void *user,
                          struct error *e);
