@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/constraint_bare.h"
+
 /* Formats are built of small JSON objects; NULL (out of memory) goes up through all of them. */
 
 static json_t *with_type(const char *type)
@@ -29,6 +31,11 @@ static json_t *list(const char *type, json_t *elements) /* takes elements */
 static json_t *tag(const char *begin, json_t *content, const char *end) /* takes content */
 {
     return json_pack("{s:s, s:s, s:o, s:s}", "type", "tag", "begin", begin, "content", content, "end", end);
+}
+
+static json_t *either(json_t *a, json_t *b) /* takes both */
+{
+    return json_pack("{s:s, s:[o, o]}", "type", "or", "elements", a, b);
 }
 
 static void add(json_t *array, json_t *v) /* takes v */
@@ -159,6 +166,23 @@ static json_t *text_or_calls(const struct calls *c, const json_t *tools, bool pa
                      tag(t, calls_format(c, tools, parallel), ""), "stop_after_first", 1);
 }
 
+/* Calls without a trigger: an answer that begins like one is one, and any other is free text. */
+static json_t *calls_or_text(const struct calls *c, const json_t *tools, bool parallel)
+{
+    const char **name = mem_zalloc(json_array_size(tools) + 1, sizeof *name);
+    struct buf text = {0};
+    json_t *tool, *v;
+    size_t i;
+    json_array_foreach((json_t *)tools, i, tool) name[i] =
+        json_string_value(json_object_get(json_object_get(tool, "function"), "name"));
+    bare_text_grammar(&text, c->w, name, json_array_size(tools));
+    v = either(with_trigger(c, tools, parallel),
+               json_pack("{s:s, s:s}", "type", "grammar", "grammar", text.data));
+    buf_deinit(&text);
+    free(name);
+    return v;
+}
+
 /* ---- what the request says --------------------------------------------------------------------------- */
 
 static status check_tools(const json_t *tools, const char *only, json_t **chosen, bool *strict,
@@ -213,11 +237,6 @@ static json_t *content_format(const struct constraint_spec *s)
     return x;
 }
 
-static json_t *either(json_t *a, json_t *b) /* takes both */
-{
-    return json_pack("{s:s, s:[o, o]}", "type", "or", "elements", a, b);
-}
-
 /* Reasoning before body, which is taken: it has begun, or it may come. */
 static json_t *after_thought(const struct answer_shape *a, json_t *body)
 {
@@ -239,7 +258,8 @@ static json_t *body_of(const struct constraint_spec *s, const struct answer_shap
     if (a->calls == ANSWER_MUST_CALL) return with_trigger(c, tools, parallel);
     if (a->calls == ANSWER_MAY_CALL && s->kind)
         return either(with_trigger(c, tools, parallel), content_format(s));
-    if (a->calls == ANSWER_MAY_CALL && *c->trigger) return text_or_calls(c, tools, parallel);
+    if (a->calls == ANSWER_MAY_CALL)
+        return *c->trigger ? text_or_calls(c, tools, parallel) : calls_or_text(c, tools, parallel);
     return s->kind ? content_format(s) : NULL;
 }
 

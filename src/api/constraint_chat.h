@@ -24,7 +24,7 @@ struct answer_shape {
 /* s, which may hold a constraint on the content already, becomes that of the whole answer; it stays as it is where
  * there is nothing to add. Arguments are held to their schemas exactly where a tool says "strict": true; else what
  * cannot be enforced is left out.
- * Calls that nothing announces (a wire without trigger) are constrained when they must be made only.
+ * Calls that nothing announces (a wire without trigger) stand at the beginning of an answer.
  * ERR_ARG: tools are not what they should be. ERR_UNSUPPORTED: this model's calls cannot be constrained. */
 status constraint_for_answer(struct constraint_spec *s, const struct answer_shape *a, struct error *e);
 

@@ -91,7 +91,7 @@ static struct grammar *compile(struct constraint_spec *s)
     struct grammar *g;
     struct error e;
     if (grammar_compile(&g, s->kind, s->text.data, s->text.n, &s->options, &e) != OK)
-        fail_msg("%s: %s", s->text.data, e.msg);
+        fail_msg("%s in %.2000s", e.msg, s->text.data);
     constraint_spec_deinit(s);
     return g;
 }
@@ -139,15 +139,18 @@ static void every_wire(void **state)
         wrong += expect(must, w, "must", t.data, false);
         wrong += expect(must, w, "must", "text", false);
         n++;
-        if (*w->trigger) {
-            struct grammar *may = answer(&a, NULL);
-            make(&t, w, "I will look. ", 1, "look", "3");
-            wrong += expect(may, w, "may", t.data, true);
-            make(&t, w, "I will look. ", 1, "leek", "3");
-            wrong += expect(may, w, "may", t.data, false);
-            wrong += expect(may, w, "may", "just text", true);
-            grammar_unref(may);
-        }
+        /* A call that nothing announces stands at the beginning, and behind text is text. */
+        struct grammar *may = answer(&a, NULL);
+        bool bare = !*w->trigger;
+        make(&t, w, bare ? "" : "I will look. ", 1, "look", "3");
+        wrong += expect(may, w, "may", t.data, true);
+        make(&t, w, bare ? "" : "I will look. ", 1, "look", "\"x");
+        wrong += expect(may, w, "may", t.data, false);
+        make(&t, w, "I will look. ", 1, "leek", "3");
+        wrong += expect(may, w, "may", t.data, bare);
+        wrong += expect(may, w, "may", "just text", true);
+        wrong += expect(may, w, "may", "", true);
+        grammar_unref(may);
         grammar_unref(must);
         grammar_unref(named);
     }
@@ -155,6 +158,71 @@ static void every_wire(void **state)
     json_decref(tools);
     assert_int_equal(wrong, 0);
     assert_true(n > 0);
+}
+
+/* What begins like a call of one of the tools is one; whatever else, JSON and lists too, is text. */
+static void calls_that_nothing_announces(void **state)
+{
+    static const struct {
+        const char *wire, *text;
+        bool want;
+    } c[] = {
+        {"llama3", "{\"name\": \"look\", \"parameters\": {\"city\": \"P\"}}", true},
+        {"llama3", "{\"name\": \"look\", \"parameters\": {\"town\": 3}}", false},
+        {"llama3", "{\"name\":\"look\", \"arguments\": 3}", false},
+        {"llama3", " \n{ \"name\" :\t\"look\"", false},
+        {"llama3", "{\"name\": \"look", true}, /* text that stops short */
+        {"llama3", "{\"name\": \"looks\", \"age\": 3}", true},
+        {"llama3", "{\"name\": \"Ann\", \"age\": 3}", true},
+        {"llama3", "{\"names\": []}", true},
+        {"llama3", "{", true},
+        {"llama3", "  ", true},
+        {"llama3", "\xC3\xA9t\xC3\xA9", true},
+        {"llama3", "See {\"name\": \"look\", so", true},
+        {"pythonic", "[look(city='P', days=2), stop()]", true},
+        {"pythonic", "[look(3)]", false},
+        {"pythonic", "[ look(city=", false},
+        {"pythonic", "[look, stop]", true},
+        {"pythonic", "[1, 2]", true},
+        {"pythonic", "[unknown(a=1)]", true},
+        {"pythonic", "look(city='P')", true},
+    };
+    json_t *tools = json_loads(tools_text, 0, NULL);
+    int wrong = 0;
+    for (size_t i = 0; i < COUNT_OF(c); i++) {
+        const struct chat_caps caps = {
+            .tools = true, .wire = chat_wire_find(c[i].wire), .think_begin = "", .think_end = ""};
+        const struct answer_shape a = {
+            .caps = &caps, .tools = tools, .calls = ANSWER_MAY_CALL, .parallel = true};
+        struct grammar *g = answer(&a, NULL);
+        wrong += expect(g, caps.wire, "may", c[i].text, c[i].want);
+        grammar_unref(g);
+    }
+    json_decref(tools);
+    assert_int_equal(wrong, 0);
+}
+
+/* Hundreds of tools with long names. */
+static void many_tools(void **state)
+{
+    json_t *tools = json_array();
+    const struct chat_caps caps = {
+        .tools = true, .wire = chat_wire_find("llama3"), .think_begin = "", .think_end = ""};
+    const struct answer_shape a = {.caps = &caps, .tools = tools, .calls = ANSWER_MAY_CALL};
+    for (int i = 0; i < 300; i++) {
+        char name[80];
+        snprintf(name, sizeof name, "tool_%d_with_a_name_that_is_as_long_as_names_may_be_in_some_apis",
+                 i * 7919 % 1000);
+        json_array_append_new(tools,
+                              json_pack("{s:s, s:{s:s}}", "type", "function", "function", "name", name));
+    }
+    struct grammar *g = answer(&a, NULL);
+    assert_true(has(g, "just text"));
+    assert_true(has(g, "{\"name\": \"other\"}"));
+    assert_false(has(
+        g, "{\"name\": \"tool_919_with_a_name_that_is_as_long_as_names_may_be_in_some_apis\", \"x\": 1}"));
+    grammar_unref(g);
+    json_decref(tools);
 }
 
 static void reasoning_and_content(void **state)
@@ -239,8 +307,8 @@ static void what_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_wire),
-        cmocka_unit_test(reasoning_and_content),
+        cmocka_unit_test(every_wire),      cmocka_unit_test(calls_that_nothing_announces),
+        cmocka_unit_test(many_tools),      cmocka_unit_test(reasoning_and_content),
         cmocka_unit_test(what_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
