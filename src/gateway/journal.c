@@ -136,7 +136,10 @@ static void take_line(struct journal *j, size_t n, struct buf *out)
     }
     j->blank = false;
     j->line += n;
-    if (*p != ':' && !blank) j->events = true;
+    if (*p != ':' && !blank) {
+        j->events = true;
+        j->kept = j->kept && j->noted; /* its first line comes before any frame */
+    }
     if ((j->lines || blank) && (!j->kept || j->lost || !j->events)) give(j, j->line, out);
 }
 

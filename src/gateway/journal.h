@@ -15,7 +15,7 @@
 struct journal_choice { int32_t *token; size_t n, cap; };
 struct journal {
     bool lines;  /* frames are lines (NDJSON), not events that end with an empty line */
-    bool kept;   /* a journal is expected; false: frames only */
+    bool kept;   /* a journal was asked for; cleared when its first line does not come first */
     bool lost;   /* it was no journal, or too long: no going on elsewhere */
     bool noted;  /* at least one line of it came */
     bool ended;  /* it says that the answer is whole */

@@ -95,7 +95,7 @@ static void on_head(struct http_call *c, void *user, int code)
     r->code = code;
     keep_head(r, c);
     r->journal.lines = type && !strncasecmp(type, "application/x-ndjson", 20);
-    r->journal.kept = r->passing && http_call_header(c, "X-Corral-Journal");
+    r->journal.kept = r->ask.stream && !r->route.remote;
     r->generation = r->route.generation;
 }
 
