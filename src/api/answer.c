@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "api/generation.h"
+#include "api/resume.h"
 #include "base/log.h"
 
 struct answer {
@@ -68,18 +69,23 @@ static void on_timer(struct http_exchange *x, void *user)
 static enum http_pull on_pull(struct http_exchange *x, void *user, struct buf *out)
 {
     struct answer *a = user;
+    const struct renderer *r = a->g->render;
     struct fault f;
     if (!generation_advance(a->g, &f)) {
-        const struct renderer *r = a->g->render;
+        if (a->g->req.journal && f.code >= 500) { /* who has the journal goes on elsewhere */
+            LOG(WARN, "api", "cut", "id=%s %s", a->g->id, f.msg);
+            return HTTP_FAIL;
+        }
         fault_write_event(&f, r->family, r->sequence ? r->sequence(a->g) : 0, out);
         return HTTP_DONE;
     }
-    if (generation_stream(a->g, out)) return HTTP_DONE;
-    const char *ping = family_ping(a->g->render->family);
-    if (a->ping && out->n == 0 && ping) buf_adds(out, ping);
+    bool end = generation_stream(a->g, out);
+    const char *ping = family_ping(r->family);
+    if (a->ping && !end && out->n == 0 && ping) buf_adds(out, ping);
+    if (a->g->req.journal) resume_write(a->g, out);
     a->ping = false;
     a->spoke = a->spoke || out->n > 0;
-    return HTTP_WAIT;
+    return end ? HTTP_DONE : HTTP_WAIT;
 }
 
 static void on_end(struct http_exchange *x, void *user, bool complete)

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "api/resume.h"
 #include "base/clock.h"
 #include "base/rng.h"
 
@@ -15,6 +16,7 @@ struct arrival {
     enum finish_reason finish;
     int32_t token;
     float logprob;
+    double learned;
     uint32_t n_top; /* the next n_top rows of inbox.top */
 };
 
@@ -34,6 +36,8 @@ static void choice_deinit(struct choice *c)
     text_stream_free(c->detok);
     chat_parser_free(c->parser);
     tok_ids_deinit(&c->ids);
+    tok_ids_deinit(&c->given);
+    tok_ids_deinit(&c->fresh);
     buf_deinit(&c->content);
     buf_deinit(&c->reasoning);
     buf_deinit(&c->text);
@@ -49,6 +53,7 @@ void generation_unref(struct generation *g)
         free(both[i]->top);
     }
     if (g->state && g->render->free_state) g->render->free_state(g->state);
+    buf_deinit(&g->frames);
     pthread_mutex_destroy(&g->lock);
     http_waker_free(g->waker);
     request_deinit(&g->req);
@@ -71,9 +76,13 @@ struct generation *generation_new(const struct api *api, const struct renderer *
     g->began_ns = clock_ns();
     snprintf(g->id, sizeof g->id, "%016llx%08llx", (unsigned long long)rng_seed_from_os(),
              (unsigned long long)g->created & 0xffffffff);
+    if (g->req.replay) resume_identity(g);
+    g->req.journal = g->req.journal && g->req.stream;
+    localtime_r(&(time_t){g->created}, &g->req.now);
+    g->req.chat.now = &g->req.now;
     g->n_choice = g->n_open = g->req.n * g->req.n_prompt;
     g->choice = mem_zalloc(g->n_choice, sizeof *g->choice);
-    g->submission = mem_zalloc(g->req.n_prompt, sizeof *g->submission);
+    g->submission = mem_zalloc(g->n_choice, sizeof *g->submission);
     for (uint32_t i = 0; i < g->n_choice; i++) {
         g->choice[i].g = g;
         g->choice[i].index = i;
@@ -121,6 +130,7 @@ void generation_on_event(void *user, const struct engine_event *ev)
     if (ev->kind == EV_TOKEN) {
         a.token = ev->token->token;
         a.logprob = ev->token->logprob;
+        a.learned = ev->token->learned;
         a.n_top = g->req.logprobs ? ev->token->n_top : 0;
     } else {
         a.end = true;
@@ -203,15 +213,21 @@ static void pass_on(struct choice *c)
     buf_reset(&c->text);
 }
 
+void generation_add_top(struct choice *c, const struct sample_logprob *top, uint32_t n)
+{
+    if (c->n_top + n > c->cap_top) {
+        c->cap_top = MAX(c->cap_top * 2, c->n_top + n);
+        c->top = mem_realloc(c->top, c->cap_top, sizeof *c->top);
+    }
+    if (n) memcpy(c->top + c->n_top, top, n * sizeof *top);
+    c->n_top += n;
+}
+
 static void add_note(struct choice *c, const struct arrival *a, const struct sample_logprob *top)
 {
     if (c->n_note == c->cap_note) {
         c->cap_note = MAX((size_t)16, c->cap_note * 2);
         c->note = mem_realloc(c->note, c->cap_note, sizeof *c->note);
-    }
-    if (c->n_top + a->n_top > c->cap_top) {
-        c->cap_top = MAX(c->cap_top * 2, c->n_top + a->n_top);
-        c->top = mem_realloc(c->top, c->cap_top, sizeof *c->top);
     }
     c->note[c->n_note++] = (struct token_note){.token = a->token,
                                                .logprob = a->logprob,
@@ -219,8 +235,7 @@ static void add_note(struct choice *c, const struct arrival *a, const struct sam
                                                .start_chars = c->piece_chars,
                                                .top_at = (uint32_t)c->n_top,
                                                .n_top = a->n_top};
-    if (a->n_top) memcpy(c->top + c->n_top, top, a->n_top * sizeof *top);
-    c->n_top += a->n_top;
+    generation_add_top(c, top, a->n_top);
 }
 
 /* As the text_stream writes it: with a parser behind it, control tokens too. */
@@ -238,6 +253,8 @@ static void take_token(struct choice *c, const struct arrival *a, const struct s
     const char *piece = text_of(c, a->token, &n);
     if (c->g->req.logprobs) add_note(c, a, top);
     if (c->g->req.keep_ids) tok_ids_add(&c->ids, a->token);
+    if (c->g->req.journal) tok_ids_add(&c->fresh, a->token);
+    c->learned = a->learned;
     c->n_tokens++;
     c->piece_bytes += n;
     c->piece_chars += count_chars(piece, n);
@@ -246,7 +263,8 @@ static void take_token(struct choice *c, const struct arrival *a, const struct s
     if (c->stopped && c->g->req.keep_stop) buf_adds(&c->text, text_stream_stop(c->detok));
     pass_on(c);
     c->n_reasoning += c->thinking;
-    if (c->stopped) engine_cancel(c->g->api->o.engine, c->engine_id); /* END comes within a step */
+    if (c->stopped && c->submitted)
+        engine_cancel(c->g->api->o.engine, c->engine_id); /* END comes within a step */
 }
 
 static void take_end(struct choice *c, const struct arrival *a)
@@ -257,6 +275,28 @@ static void take_end(struct choice *c, const struct arrival *a)
     c->ended = true;
     c->finish = c->stopped ? FINISH_STOP : a->finish;
     c->g->n_open--;
+    if (c->finish == FINISH_CANCELLED || c->finish == FINISH_ERROR ||
+        (c->finish == FINISH_TIMEOUT && !c->g->begun))
+        c->g->failed = true;
+}
+
+void generation_take_token(struct choice *c, int32_t token)
+{
+    take_token(c, &(struct arrival){.choice = c->index, .token = token}, NULL);
+}
+
+void generation_take_end(struct choice *c, enum finish_reason why)
+{
+    take_end(c, &(struct arrival){.choice = c->index, .end = true, .finish = why});
+}
+
+/* Nothing, unless an echo was asked for. */
+void generation_take_echo(struct generation *g)
+{
+    for (uint32_t i = 0; i < g->n_choice; i++) {
+        const struct buf *echo = &g->req.prompt[g->choice[i].prompt].echo;
+        generation_add_text(&g->choice[i], PIECE_CONTENT, 0, &g->choice[i].content, echo->data, echo->n);
+    }
 }
 
 /* False: this reader is so slow that tokens were dropped. */
@@ -278,6 +318,7 @@ static bool take_arrivals(struct generation *g)
             take_end(c, a);
         else if (!c->stopped)
             take_token(c, a, top);
+        if (g->req.journal && !g->failed) generation_render(g, &g->frames);
         top += a->n_top;
     }
     return !in->overflow;
@@ -286,7 +327,7 @@ static bool take_arrivals(struct generation *g)
 /* Did a choice end for a reason that is no answer? */
 static bool find_fault(const struct generation *g, struct fault *f)
 {
-    for (uint32_t i = 0; i < g->n_choice; i++) {
+    for (uint32_t i = 0; g->failed && i < g->n_choice; i++) {
         const struct choice *c = &g->choice[i];
         if (!c->ended) continue;
         if (c->finish == FINISH_CANCELLED)
@@ -321,16 +362,21 @@ bool generation_advance(struct generation *g, struct fault *f)
 
 /* ---- output ------------------------------------------------------------------------------------------ */
 
-bool generation_has_output(const struct generation *g)
+static bool has_pieces(const struct generation *g)
 {
     for (uint32_t i = 0; i < g->n_choice; i++)
         if (g->choice[i].n_piece || (g->choice[i].ended && !g->choice[i].closed)) return true;
     return false;
 }
 
-bool generation_stream(struct generation *g, struct buf *out)
+bool generation_has_output(const struct generation *g)
 {
-    if (!generation_has_output(g)) return g->n_open == 0;
+    return g->submitted && (g->frames.n || has_pieces(g) || g->n_open == 0);
+}
+
+bool generation_render(struct generation *g, struct buf *out)
+{
+    if (!has_pieces(g)) return g->n_open == 0;
     if (!g->begun) {
         g->begun = true;
         if (g->render->begin) g->render->begin(g, out);
@@ -346,6 +392,15 @@ bool generation_stream(struct generation *g, struct buf *out)
     if (g->n_open) return false;
     g->render->end(g, out);
     return true;
+}
+
+bool generation_stream(struct generation *g, struct buf *out)
+{
+    if (g->req.journal && !g->journaled.head) resume_begin(g, out);
+    if (!g->submitted) return false; /* what is there belongs to a worker still */
+    if (g->frames.n) buf_add(out, g->frames.data, g->frames.n);
+    buf_reset(&g->frames);
+    return generation_render(g, out);
 }
 
 /* ---- for renderers ----------------------------------------------------------------------------------- */

@@ -61,6 +61,8 @@ struct choice {
     size_t n_piece, cap_piece;
     uint32_t n_tokens, n_reasoning; /* generated; of those, thought */
     struct tok_ids ids;             /* of them, with request.keep_ids */
+    struct tok_ids given, fresh;    /* of them: drawn by another worker; not in the journal yet */
+    double learned;                 /* sample_result.learned of the last one */
 
     struct token_note *note; /* request.logprobs */
     size_t n_note, cap_note, n_written; /* of which the first n_written were rendered */
@@ -88,7 +90,11 @@ struct generation {
     int64_t began_ns; /* clock_ns when the request was read */
     struct choice *choice;
     uint32_t n_choice, n_open; /* choices that have not ended */
+    bool submitted;            /* all its choices; before that a worker may prepare it */
     bool begun;                /* render->begin was called */
+    bool failed;               /* a choice ended for a reason that is no answer */
+    struct { bool head, begun; uint32_t n_closed; } journaled; /* what its journal says already */
+    struct buf frames;         /* request.journal: rendered as tokens came, and not written yet */
     void *state;               /* the renderer's, made by its first call */
     int32_t *eog;              /* the model's end tokens and the request's */
 
@@ -101,7 +107,7 @@ struct generation {
         struct generation *g;
         uint32_t first; /* choice */
         atomic_uint n_running;
-    } *submission; /* of each prompt */
+    } *submission; /* at the first choice of each */
     struct inbox {
         struct arrival *item;
         struct sample_logprob *top;

@@ -14,5 +14,16 @@ void generation_add_text(struct choice *c, enum piece_kind kind, uint32_t call, 
                          const char *text, size_t n);
 /* Everything that was prepared into the engine. */
 bool generation_submit(struct generation *g, struct fault *f);
+/* What takes in its tokens. */
+bool generation_start_choice(struct choice *c, struct fault *f);
+/* A token or an end, as if the engine had sent it. */
+void generation_take_token(struct choice *c, int32_t token);
+void generation_take_end(struct choice *c, enum finish_reason why);
+/* n more alternatives, behind those that there are. */
+void generation_add_top(struct choice *c, const struct sample_logprob *top, uint32_t n);
+/* Write what has been taken in and was not yet written. True: that was the end. */
+bool generation_render(struct generation *g, struct buf *out);
+/* The text that an echo begins each choice with. */
+void generation_take_echo(struct generation *g);
 
 #endif

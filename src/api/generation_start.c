@@ -7,6 +7,7 @@
 
 #include "api/budget.h"
 #include "api/constraint_chat.h"
+#include "api/resume.h"
 #include "api/workers.h"
 
 /* Bodies up to this size are prepared by the loop itself: measured on one core of an EPYC, the demo model's
@@ -83,6 +84,8 @@ static bool prepare(struct generation *g)
         g->refused = true;
     } else if (constrain_answer(&g->req, g->api, &e) != OK) {
         refuse_constraint(g, &e);
+    } else if (g->req.replay && !resume_replay(g, &g->fault)) {
+        g->refused = true;
     } else if (g->req.constraint.kind) {
         struct constraint *c;
         atomic_fetch_add(&g->refs, 1); /* on_constraint's */
@@ -116,16 +119,26 @@ void generation_start(struct generation *g)
 
 /* ---- submitting -------------------------------------------------------------------------------------- */
 
-static bool choice_start(struct choice *c, struct fault *f)
+/* Of its calls: they are the same when the answer is resumed. */
+static uint64_t id_seed(const struct choice *c)
+{
+    uint64_t h = 0xCBF29CE484222325u + c->index;
+    for (const char *p = c->g->id; *p; p++) h = (h ^ (uint8_t)*p) * 0x100000001B3u;
+    return h ? h : 1;
+}
+
+bool generation_start_choice(struct choice *c, struct fault *f)
 {
     struct generation *g = c->g;
     const struct request *r = &g->req;
     struct error e;
+    if (c->detok) return true;
     if (r->parse_answer) {
         struct chat_parse_options po = {.tools = r->chat.tools && r->tool_choice != TOOLS_NONE,
                                         .reasoning = !r->inline_reasoning,
                                         .think_open = r->think_open,
-                                        .tool_list = r->chat.tools};
+                                        .tool_list = r->chat.tools,
+                                        .id_seed = id_seed(c)};
         if (chat_parser_new(&c->parser, g->api->o.chat, &po, &e) != OK)
             return refuse(f, 500, NULL, NULL, "%s", e.msg);
     }
@@ -206,13 +219,13 @@ static bool limit_thought(const struct generation *g, struct engine_request *er,
     return true;
 }
 
-/* One prompt, all its choices. */
-static bool submit(struct generation *g, uint32_t prompt, struct fault *f)
+/* n choices of one prompt; one, if its answer goes on. */
+static bool submit(struct generation *g, uint32_t first, uint32_t n, struct fault *f)
 {
     const struct request *r = &g->req;
-    const struct tok_ids *ids = &r->prompt[prompt].ids;
-    struct submission *s = &g->submission[prompt];
-    struct choice *c = &g->choice[prompt * r->n];
+    struct choice *c = &g->choice[first];
+    const struct tok_ids *ids = &r->prompt[c->prompt].ids;
+    struct submission *s = &g->submission[first];
     struct engine_constraint constraint, limited;
     struct budget *budget = NULL;
     struct engine_request er = {.prompt = ids->id,
@@ -221,7 +234,10 @@ static bool submit(struct generation *g, uint32_t prompt, struct fault *f)
                                 .params = r->params,
                                 .on_event = generation_on_event,
                                 .user = s,
-                                .n = r->n,
+                                .n = n,
+                                .given = c->given.id,
+                                .n_given = (uint32_t)c->given.n,
+                                .learned = c->learned,
                                 .priority = r->priority,
                                 .tenant = r->tenant,
                                 .cache_salt = salt_of(r->cache_salt),
@@ -237,20 +253,21 @@ static bool submit(struct generation *g, uint32_t prompt, struct fault *f)
         constraint = constraint_engine(r->compiled);
         er.constraint = &constraint;
     }
-    for (uint32_t i = 0; i < r->n; i++)
-        if (!choice_start(&c[i], f)) return false;
+    er.params.choice = first % r->n;
+    for (uint32_t i = 0; i < n; i++)
+        if (!generation_start_choice(&c[i], f)) return false;
     if (!limit_thought(g, &er, &budget, &limited, f)) return false;
     s->g = g;
-    s->first = prompt * r->n;
-    atomic_init(&s->n_running, r->n);
+    s->first = first;
+    atomic_init(&s->n_running, n);
     atomic_fetch_add(&g->refs, 1); /* until the last END */
     status code = engine_submit(g->api->o.engine, &er, &id, &e);
     budget_unref(budget); /* the engine has clones */
     if (code != OK) {
         generation_unref(g); /* not the last: the owner holds one */
-        return submit_refused(g, prompt, code, &e, f);
+        return submit_refused(g, c->prompt, code, &e, f);
     }
-    for (uint32_t i = 0; i < r->n; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         c[i].engine_id = id + i;
         c[i].submitted = true;
     }
@@ -259,13 +276,13 @@ static bool submit(struct generation *g, uint32_t prompt, struct fault *f)
 
 bool generation_submit(struct generation *g, struct fault *f)
 {
+    uint32_t each = g->req.replay ? 1 : g->req.n;
     merge_eog(g);
-    for (uint32_t i = 0; i < g->n_choice; i++) { /* nothing, unless an echo was asked for */
-        const struct buf *echo = &g->req.prompt[g->choice[i].prompt].echo;
-        generation_add_text(&g->choice[i], PIECE_CONTENT, 0, &g->choice[i].content, echo->data, echo->n);
-    }
-    for (uint32_t i = 0; i < g->req.n_prompt; i++)
-        if (!submit(g, i, f)) return false;
+    if (!g->req.replay) generation_take_echo(g);
+    if (g->req.journal) generation_render(g, &g->frames);
+    for (uint32_t i = 0; i < g->n_choice; i += each)
+        if (!g->choice[i].ended && !submit(g, i, each, f)) return false;
     g->phase = GENERATION_RUNNING;
+    g->submitted = true;
     return true;
 }

@@ -7,6 +7,7 @@
 #include "api/generator.h"
 #include "api/openai.h"
 #include "api/render.h"
+#include "api/resume.h"
 #include "api/session.h"
 
 enum { DEFAULT_HISTORY = 10, MAX_HISTORY = 1000, DEFAULT_TIMEOUT_S = 120, MAX_NAME = 128 };
@@ -65,9 +66,12 @@ static bool read_conversation(struct request *r, const struct api *api, struct f
     if (!session) return true;
     snprintf(n->session, sizeof n->session, "%s", session);
     json_t *old = sessions_get(api->sessions, r->tenant, session);
+    bool known = json_array_size(old) > 0;
+    old = resume_memory(r, old);
+    if (!known && json_array_size(old)) /* what another worker remembered */
+        sessions_add(api->sessions, r->tenant, session, old);
     json_t *all =
         sessions_join(old, r->chat.messages, max ? (size_t)json_integer_value(max) : DEFAULT_HISTORY);
-    json_decref(old);
     request_keep(r, all);
     return conversation_check(&p, "messages", all);
 }

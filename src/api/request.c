@@ -7,6 +7,7 @@
 
 #include "api/api_int.h"
 #include "api/fim.h"
+#include "api/resume.h"
 #include "base/rng.h"
 
 /* ---- life cycle -------------------------------------------------------------------------------------- */
@@ -37,6 +38,7 @@ void request_deinit(struct request *r)
     if (r->extra_free) r->extra_free(r->extra);
     buf_deinit(&r->ignored);
     json_decref(r->kept);
+    json_decref(r->replay);
     json_decref(r->body);
     *r = (struct request){0};
 }
@@ -78,8 +80,10 @@ bool request_read(struct request *r, const struct api *api, const struct field_t
                   struct http_exchange *x, struct fault *f)
 {
     struct http_str text = http_request_body(x);
+    if (!resume_read(r, api, x, &text, f)) return false;
     json_t *body = body_parse(text, f);
     bool ok = body && request_read_json(r, api, t, x, body, f);
+    if (ok && r->replay) r->params.seed = resume_seed(r);
     r->body_bytes = text.n;
     json_decref(body);
     return ok;

@@ -6,6 +6,8 @@
 #ifndef CORRAL_API_REQUEST_H
 #define CORRAL_API_REQUEST_H
 
+#include <time.h>
+
 #include "api/constraint.h"
 #include "api/fields.h"
 #include "chat/chat.h"
@@ -34,6 +36,10 @@ struct request {
     json_t *body, *kept; /* owned */
     size_t body_bytes;
     bool stream, include_usage, echo;
+    bool journal;              /* resume.h: the stream has a journal */
+    json_t *replay;            /* owned: that of the answer this one goes on with; or NULL */
+    const json_t *remembered;  /* messages from this process's memory; or NULL */
+    struct tm now;             /* chat.now, for a generation */
 
     struct chat_input chat; /* a conversation, if it has messages: prompt[0] when rendered. Else prompts */
     enum tool_choice tool_choice;

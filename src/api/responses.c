@@ -6,6 +6,7 @@
 #include "api/api_int.h"
 #include "api/generator.h"
 #include "api/recall.h"
+#include "api/resume.h"
 #include "api/task.h"
 
 static void extra_free(void *extra)
@@ -102,16 +103,16 @@ static json_t *kept_history(struct parse *p, const json_t *id)
 {
     if (!json_is_string(id)) return json_array();
     json_t *kept = recall_get(p->api->responses, p->r->tenant, json_string_value(id));
-    if (!kept) {
+    json_t *messages = resume_memory(p->r, json_incref(json_object_get(kept, "messages")));
+    json_decref(kept);
+    if (!messages) {
         refuse(p->f, 404, "previous_response_not_found", "previous_response_id",
                "the response '%.80s' is not known here: responses are kept for an hour, unless 'store' was "
                "false",
                json_string_value(id));
         return NULL;
     }
-    json_t *messages = json_incref(json_object_get(kept, "messages"));
-    json_decref(kept);
-    return messages;
+    return json_copy(messages);
 }
 
 /* Instructions, what went before, and the input become one conversation. */

@@ -25,7 +25,7 @@ static struct {
     int64_t port, max_body, max_head, max_connections, max_per_address, max_streams, http_threads, hsts;
     double handshake_timeout, head_timeout, body_timeout, write_timeout, idle_timeout, drain_timeout,
         keepalive;
-    bool log_json, quiet, half_close, strict, any_model;
+    bool log_json, quiet, half_close, strict, any_model, journal;
 } o;
 
 #define SECONDS(flag, field, d, text)                                                                        \
@@ -156,6 +156,10 @@ const struct opt worker_opts[] = {
      .def = "32k",
      .unit = "bytes",
      .help = "of a request's header; larger ones are answered 431"},
+    {.name = "journal",
+     .type = OPT_BOOL,
+     .at = &o.journal,
+     .help = "streams tell those who ask how another worker can go on with them (a gateway's workers do)"},
     {.name = "strict",
      .type = OPT_BOOL,
      .at = &o.strict,
@@ -361,6 +365,7 @@ static status serve(struct session *s, struct http_server *server, struct chat_f
                                    .n_alias = o.alias.n,
                                    .strict = o.strict,
                                    .any_model = o.any_model,
+                                   .journal = o.journal || report_wanted(),
                                    .max_seqs = (uint32_t)o.serving.parallel,
                                    .keepalive_ms = ms(o.keepalive)};
     TRY(api_new(api, &ao, e));

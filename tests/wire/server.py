@@ -32,10 +32,11 @@ def run(path, *needs):
 
 
 class Server:
-    """One `corral serve`; use it in a with statement."""
+    """One `corral serve`, or another command; use it in a with statement."""
+    command = ("serve",)
 
     def __init__(self, *args, model=DEMO, port="0"):
-        self.proc = subprocess.Popen([CORRAL, "serve", model, "--port", port, *args], stdout=subprocess.PIPE,
+        self.proc = subprocess.Popen([CORRAL, *self.command, model, "--port", port, *args], stdout=subprocess.PIPE,
                                      stderr=subprocess.PIPE, text=True)
         self.log = []
         self.reader = threading.Thread(target=lambda: self.log.extend(self.proc.stderr), daemon=True)
