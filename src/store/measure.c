@@ -6,10 +6,10 @@
 void store_measures_deinit(struct store_measures *list)
 {
     for (size_t i = 0; i < list->n; i++) {
-        free(list->item[i].digest);
-        free(list->item[i].options);
-        free(list->item[i].device);
-        free(list->item[i].driver);
+        free((char *)list->item[i].digest);
+        free((char *)list->item[i].options);
+        free((char *)list->item[i].device);
+        free((char *)list->item[i].driver);
     }
     free(list->item);
     *list = (struct store_measures){0};

@@ -238,9 +238,9 @@ status store_job_claim(struct store *s, const char *kind, const char *owner, str
 /* ---- calibration ---- */
 
 struct store_measure {
-    char *digest;
-    char *options; /* whatever tells two loads apart: "ctx=8192 parallel=4 kv=f16" */
-    char *device, *driver;
+    const char *digest;
+    const char *options; /* whatever tells two loads apart: "ctx=8192 parallel=4 kv=f16" */
+    const char *device, *driver;
     uint64_t predicted_bytes, actual_bytes;
     int64_t at_ms;
 };
