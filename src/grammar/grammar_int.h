@@ -120,7 +120,7 @@ struct builtin {
 };
 const struct builtin *builtin_get(void);
 
-/* Runtime, see state.c */
+/* Runtime, see config.c and state.c */
 struct keytext;
 struct frame;
 struct thread {
@@ -145,6 +145,7 @@ struct shared_config {
     struct config c;
 };
 
+void config_begin(const struct grammar *g, struct config *to); /* to (zeroed): nothing has been read */
 void config_deinit(struct config *c);
 /* to (zeroed) becomes what c is after byte. */
 void config_step(const struct grammar *g, struct config *to, const struct config *c, uint8_t byte);
