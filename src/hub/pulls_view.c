@@ -1,0 +1,215 @@
+/* What a job looks like from outside: measured, as a view, as JSON. */
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "hub/pulls_int.h"
+
+static const double MEMORY_S = 4; /* the rate forgets what was before */
+
+void pull_files_free(struct pull_file *file, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        free(file[i].name);
+        free(file[i].digest);
+    }
+    free(file);
+}
+
+/* ---- measuring ----------------------------------------------------------------------------------------- */
+
+static void look_at_files(struct job *j, uint64_t *fetched, bool *all_there)
+{
+    *fetched = 0;
+    *all_there = true;
+    for (size_t i = 0; i < j->n_file; i++) {
+        struct pull_file *f = &j->file[i];
+        struct download_state now;
+        if (!j->download || j->item[i] == SIZE_MAX) continue;
+        download_file_state(j->download, j->item[i], &now);
+        f->bytes = now.bytes;
+        f->total = now.total;
+        f->done = now.phase == DOWNLOAD_DONE;
+        *fetched += now.fetched;
+        if (now.phase < DOWNLOAD_CHECKING) *all_there = false;
+    }
+}
+
+void pull_measure(struct job *j)
+{
+    int64_t now = clock_us();
+    double s = (double)(now - j->measured_us) * 1e-6;
+    uint64_t fetched = 0;
+    bool all_there;
+    look_at_files(j, &fetched, &all_there);
+    j->bytes = j->total = 0;
+    for (size_t i = 0; i < j->n_file; i++) {
+        j->bytes += j->file[i].bytes;
+        if (j->file[i].total != HUB_UNKNOWN) j->total += j->file[i].total;
+    }
+    if (s < 0.01) return;
+    if (j->download) {
+        double lately = (double)(fetched > j->fetched ? fetched - j->fetched : 0) / s;
+        j->rate = j->rate > 0 ? j->rate + (1 - exp(-s / MEMORY_S)) * (lately - j->rate) : lately;
+        j->fetched = fetched;
+        j->phase = all_there ? "verifying" : "downloading";
+    }
+    j->measured_us = now;
+}
+
+/* ---- views --------------------------------------------------------------------------------------------- */
+
+static void guess_end(struct pull_view *v)
+{
+    bool known = v->total > 0;
+    for (size_t i = 0; i < v->n_file; i++) known = known && v->file[i].total != HUB_UNKNOWN;
+    v->progress = v->status == STORE_JOB_COMPLETED ? 1
+                  : known                          ? MIN((double)v->bytes / (double)v->total, 0.999)
+                                                   : 0;
+    v->eta_s = -1;
+    if (v->status == STORE_JOB_COMPLETED) v->eta_s = 0;
+    if (v->status == STORE_JOB_RUNNING && known && v->bytes_per_s > 0)
+        v->eta_s = (double)(v->total - MIN(v->bytes, v->total)) / v->bytes_per_s;
+}
+
+struct pull_view *pull_view_of(const struct job *j)
+{
+    struct pull_view *v = mem_zalloc(1, sizeof *v);
+    *v = (struct pull_view){.id = j->id,
+                            .status = j->running ? STORE_JOB_RUNNING : STORE_JOB_QUEUED,
+                            .phase = mem_strdup(j->phase),
+                            .reference = mem_strdup(j->reference),
+                            .name = mem_strdup(j->name),
+                            .error = mem_strdup(""),
+                            .bytes = j->bytes,
+                            .total = j->total,
+                            .bytes_per_s = j->rate,
+                            .created_ms = j->created_ms,
+                            .started_ms = j->started_ms,
+                            .n_file = j->n_file};
+    v->file = mem_zalloc(MAX(v->n_file, 1), sizeof *v->file);
+    for (size_t i = 0; i < v->n_file; i++) {
+        v->file[i] = j->file[i];
+        v->file[i].name = mem_strdup(j->file[i].name);
+        v->file[i].digest = mem_strdup(j->file[i].digest);
+    }
+    guess_end(v);
+    return v;
+}
+
+static json_t *files_json(const struct pull_file *file, size_t n)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(
+            list,
+            json_pack("{s:s, s:s, s:I, s:o, s:b}", "name", file[i].name, "digest", file[i].digest, "bytes",
+                      (json_int_t)file[i].bytes, "total",
+                      file[i].total == HUB_UNKNOWN ? json_null() : json_integer((json_int_t)file[i].total),
+                      "done", file[i].done));
+    return list;
+}
+
+char *pull_detail(const struct job *j)
+{
+    json_t *o = json_pack("{s:s, s:s, s:s, s:o}", "phase", j->phase, "reference", j->reference, "name",
+                          j->name, "files", files_json(j->file, j->n_file));
+    char *text = json_dumps(o, JSON_COMPACT);
+    json_decref(o);
+    return text;
+}
+
+static char *text_of(const json_t *o, const char *name)
+{
+    const char *s = json_string_value(json_object_get(o, name));
+    return mem_strdup(s ? s : "");
+}
+
+static uint64_t number_of(const json_t *v)
+{
+    json_int_t n = json_integer_value(v);
+    return !json_is_integer(v) || n < 0 ? HUB_UNKNOWN : (uint64_t)n;
+}
+
+static struct pull_view *view_of_stored(const struct store_job *s)
+{
+    struct pull_view *v = mem_zalloc(1, sizeof *v);
+    json_t *o = json_loads(s->detail, 0, NULL);
+    const json_t *files = json_object_get(o, "files");
+    *v = (struct pull_view){.id = s->id,
+                            .status = s->status,
+                            .phase = mem_strdup(store_job_status_name(s->status)),
+                            .reference = text_of(o, "reference"),
+                            .name = text_of(o, "name"),
+                            .error = mem_strdup(s->error),
+                            .bytes = s->bytes,
+                            .total = s->total,
+                            .created_ms = s->created_ms,
+                            .started_ms = s->started_ms,
+                            .finished_ms = s->finished_ms,
+                            .n_file = json_array_size(files)};
+    v->file = mem_zalloc(MAX(v->n_file, 1), sizeof *v->file);
+    for (size_t i = 0; i < v->n_file; i++) {
+        const json_t *f = json_array_get(files, i);
+        v->file[i] = (struct pull_file){.name = text_of(f, "name"),
+                                        .digest = text_of(f, "digest"),
+                                        .bytes = number_of(json_object_get(f, "bytes")),
+                                        .total = number_of(json_object_get(f, "total")),
+                                        .done = json_is_true(json_object_get(f, "done"))};
+    }
+    if (!*v->reference) {
+        free(v->reference);
+        v->reference = mem_strdup(s->model);
+    }
+    json_decref(o);
+    guess_end(v);
+    return v;
+}
+
+status pulls_snapshot(struct pulls *p, int64_t id, struct pull_view **out, struct error *e)
+{
+    struct store_job stored = {0};
+    *out = NULL;
+    pthread_mutex_lock(&p->lock);
+    for (struct job *j = p->jobs; j && !*out; j = j->next)
+        if (j->id == id) {
+            if (j->running) pull_measure(j);
+            *out = pull_view_of(j);
+        }
+    pthread_mutex_unlock(&p->lock);
+    if (*out) return OK;
+    TRY(store_job_get(p->store, id, &stored, e));
+    *out = view_of_stored(&stored);
+    store_job_deinit(&stored);
+    return OK;
+}
+
+void pull_view_free(struct pull_view *v)
+{
+    if (!v) return;
+    pull_files_free(v->file, v->n_file);
+    free(v->phase);
+    free(v->reference);
+    free(v->name);
+    free(v->error);
+    free(v);
+}
+
+char *pull_view_json(const struct pull_view *v)
+{
+    json_t *o = json_pack(
+        "{s:I, s:s, s:s, s:s, s:s, s:f, s:I, s:o, s:f, s:o, s:I, s:o, s:o, s:o, s:o}", "id",
+        (json_int_t)v->id, "status", store_job_status_name(v->status), "phase", v->phase, "model",
+        v->reference, "name", v->name, "progress", v->progress, "downloaded_bytes", (json_int_t)v->bytes,
+        "total_bytes", v->total ? json_integer((json_int_t)v->total) : json_null(), "bytes_per_s",
+        round(v->bytes_per_s), "eta_s", v->eta_s < 0 ? json_null() : json_real(round(v->eta_s * 10) / 10),
+        "created_ms", (json_int_t)v->created_ms, "started_ms",
+        v->started_ms ? json_integer(v->started_ms) : json_null(), "finished_ms",
+        v->finished_ms ? json_integer(v->finished_ms) : json_null(), "error",
+        *v->error ? json_string(v->error) : json_null(), "files", files_json(v->file, v->n_file));
+    char *text = json_dumps(o, JSON_COMPACT);
+    json_decref(o);
+    return text;
+}
