@@ -28,6 +28,8 @@ struct pool_options {
     const char *home;         /* logs are in home/logs */
     const char *run_dir;      /* sockets; NULL: a new folder in $XDG_RUNTIME_DIR, or in home/run */
     const char *defaults;     /* JSON: options of all models, where they have none of their own; NULL: none */
+    const char *const *worker_arg; /* flags of `corral worker` that every worker gets: "--step-tokens", "64", ... */
+    size_t      n_worker_arg;
     const char *placement;    /* place_strategy_find; NULL: the default */
     enum route_strategy balance; /* of models that set none */
     uint32_t max_models;      /* loaded at once; 0: as many as have room */
@@ -175,7 +177,8 @@ struct pool_view { /* immutable; text in it belongs to it */
     uint64_t change;  /* grows when a state changes */
     bool draining;
     const char *default_model; /* "": none */
-    struct buf *text_; /* all of it */
+    char **own; /* the text */
+    size_t n_own;
 };
 /* Models that are in use or were; the store lists all there are. */
 struct pool_view *pool_view_new(struct pool *p);

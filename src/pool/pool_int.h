@@ -1,0 +1,211 @@
+/* Inside the pool. One lock guards everything here; workers are made, watched and freed by the pool's thread alone, so
+ * that thread may look at their descriptors without the lock.
+ *
+ * pool.c the thread; served.c names and options; ticket.c requests; advance.c what a model shall do next; worker.c a
+ * worker's life; child.c processes; check.c how workers are; logfile.c their stderr; view.c the picture for others. */
+#ifndef CORRAL_POOL_INT_H
+#define CORRAL_POOL_INT_H
+
+#include <pthread.h>
+#include <sys/types.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "pool/pool.h"
+#include "store/store.h"
+
+enum { POOL_N_NOTE = 64, POOL_TAIL = 1024, POOL_MAX_TRIES = 8 };
+#define MS 1000000LL
+
+/* ---- what a model is; immutable, counted ------------------------------------------------------------- */
+
+struct spec {
+    uint32_t refs;
+    char *name, *path, *digest;
+    char *own, *options; /* its options, and with the pool's defaults behind them */
+    uint32_t version;
+    bool in_store;
+    struct store_settings set; /* options, read */
+};
+struct spec *spec_keep(struct spec *s);
+void spec_drop(struct spec *s); /* under the lock; NULL is fine */
+/* What text means, counted for the caller. ERR_NOT_FOUND: nothing. */
+status spec_find(struct pool *p, const char *text, bool locked, struct spec **out, struct error *e);
+struct spec *spec_new(struct pool *p, const char *name, const char *path, const char *options, struct error *e);
+
+/* ---- files of stderr --------------------------------------------------------------------------------- */
+
+struct logfile {
+    char *path;
+    int   fd;
+    size_t bytes;
+    char  tail[POOL_TAIL]; /* the last of it, NUL-terminated */
+    size_t n_tail;
+};
+void logfile_open(struct logfile *l, const char *path);
+void logfile_add(struct logfile *l, const char *p, size_t n);
+void logfile_close(struct logfile *l);
+/* The last line that says something, for messages; "" if there is none. */
+void logfile_last(const struct logfile *l, char *out, size_t cap);
+
+/* ---- processes --------------------------------------------------------------------------------------- */
+
+struct child {
+    pid_t pid;   /* 0: none */
+    int   pidfd; /* readable once it has ended; -1: the system has none of these */
+    int   out;    /* what it writes to stdout and stderr; not blocking, as the other one */
+    int   report; /* its reports; `plain`: its stderr */
+};
+struct child_options {
+    const char *program;
+    char *const *argv;
+    char *const *env;  /* NAME=VALUE besides what is inherited; NULL ends the list, as of argv */
+    bool  plain;       /* no worker: stdout and stderr apart, no reports */
+    uint64_t memory_bytes; /* address space; 0: no limit */
+};
+/* It dies with this thread, and may become no more than it is. */
+status child_spawn(struct child *c, const struct child_options *o, struct error *e);
+bool   child_ended(struct child *c, int *wait_status); /* reaped: pid is 0 then */
+bool   child_gone(const struct child *c);              /* it has ended, from any thread; not reaped */
+void   child_signal(const struct child *c, int number);
+void   child_close(struct child *c); /* what is left of its descriptors */
+
+/* ---- workers ----------------------------------------------------------------------------------------- */
+
+enum phase {
+    W_WAITING, /* for room */
+    W_LOADING,
+    W_READY,
+    W_DRAINING, /* takes no more */
+    W_STOPPING, /* was told to end */
+    W_GONE      /* freed when the last ticket has left */
+};
+struct worker {
+    uint64_t id;
+    struct served *model;
+    struct spec *spec;
+    uint32_t generation;
+    enum phase phase;
+    int64_t  phase_ns, deadline_ns; /* since when; STOPPING: when to be rougher */
+    int      signals;               /* sent so far */
+    bool     unexpected;            /* it shall end for its own fault */
+    struct route_end end;
+    struct child child;
+    struct buf line; /* of the report */
+    char unix_path[108], *url;
+    bool suspect;    /* a connection broke: no requests until it answers a question */
+    bool healthy;
+    uint64_t asked;  /* number of the round that asks it now; 0: none */
+    int64_t  answered_ns, started_ns, ready_ns;
+    uint32_t running, queued;
+    double   step_age_s;
+    uint64_t done, total; /* bytes loaded */
+    int64_t  progress_ns;
+    char     backend[16];
+    uint32_t context, parallel;
+    uint64_t plan_bytes;
+    status   code; /* why it failed, as it says itself */
+    char     error[248];
+    uint64_t requests, failures;
+    struct worker *next;
+};
+struct served {
+    struct spec *spec;
+    uint32_t generation;
+    uint32_t target; /* workers there shall be */
+    struct worker *worker; /* oldest first */
+    struct pool_ticket *first, *last; /* waiting */
+    uint32_t n_waiting, n_running;
+    int64_t  used_ns, loaded_ns, keep_alive_ms; /* keep_alive_ms STORE_UNSET: as the options say */
+    int64_t  retry_ns;  /* no load before that */
+    uint32_t crashes;   /* in a row */
+    bool     failed;    /* until retry_ns those who ask are refused */
+    char     error[300];
+    struct logfile log;
+    uint64_t requests, failures, loads, n_crash;
+    int64_t  load_ns;   /* the last load took */
+    bool     touch;     /* used since the store was told */
+    struct served *next;
+};
+
+struct pool_ticket {
+    struct pool *pool;
+    struct served *model;
+    struct worker *worker; /* READY */
+    struct spec *spec;     /* of that worker */
+    struct http_waker *waker;
+    uint64_t key, affinity, session, avoid, draw;
+    int64_t entered_ns;
+    enum pool_answer state;
+    struct pool_fault fault;
+    uint32_t tries;
+    size_t   fallback; /* so many were taken */
+    bool     waiting;  /* in the model's list */
+    struct pool_ticket *prev, *next;
+};
+
+struct note { int64_t at_ms, elapsed_ns; char *model, *text, *json; const char *what; };
+struct key_use { uint64_t key; uint32_t n; };
+
+struct pool {
+    struct pool_options o;
+    char *program, *home, *run_dir;
+    bool own_run_dir;
+    json_t *defaults;
+    pthread_mutex_t lock;
+    pthread_t thread, checker;
+    pthread_cond_t  check_cond;
+    bool started, stopping, ended;
+    int64_t stop_ns;
+    int wake_fd;
+    struct spec **added; /* pool_add */
+    size_t n_added;
+    char *default_model;
+    struct served *model;
+    uint64_t next_id, change, draws;
+    bool check_now;
+    struct key_use *key;
+    size_t n_key;
+    struct retry_budget retries;
+    struct http_waker **watch;
+    size_t n_watch;
+    struct note note[POOL_N_NOTE];
+    size_t n_note;
+    struct pool_counts counts;
+};
+
+void pool_wake(struct pool *p);
+void pool_changed(struct pool *p); /* a state did: tell those who watch */
+void pool_note(struct pool *p, const char *what, const char *model, const char *fmt, ...) PRINTF_LIKE(4, 5);
+
+/* served.c */
+struct served *served_find(struct pool *p, const char *name); /* NULL: nothing was asked of it yet */
+struct served *served_of(struct pool *p, struct spec *s);     /* makes it; takes s over */
+void     served_free(struct served *m);
+uint32_t served_replicas(const struct served *m); /* workers of ours that it shall have when it is loaded */
+int64_t  served_keep_alive(const struct pool *p, const struct served *m); /* ms; < 0: for ever */
+enum pool_state served_state(const struct served *m, int64_t now);
+
+/* ticket.c */
+void tickets_dispatch(struct pool *p, struct served *m, int64_t now);
+/* Everybody who waits for m; to its fallbacks where it has some. */
+void tickets_refuse(struct pool *p, struct served *m, int code, uint32_t retry_after_s, const char *why);
+
+/* advance.c: the thread's turn; returns when the next one is due at the latest */
+int64_t pool_advance(struct pool *p, int64_t now);
+
+/* worker.c */
+struct worker *worker_new(struct pool *p, struct served *m);
+void worker_free(struct worker *w);
+void worker_start(struct pool *p, struct worker *w, int64_t now);
+void worker_drain(struct pool *p, struct worker *w, int64_t now); /* then it ends */
+void worker_read_report(struct pool *p, struct worker *w, int64_t now);
+/* What time makes of it: ended, stuck, drained, too slow to end. Next time to look. */
+int64_t worker_watch(struct pool *p, struct worker *w, int64_t now);
+bool worker_live(const struct worker *w); /* it serves, or will */
+double worker_progress(const struct worker *w); /* of loading; < 0: not known */
+
+/* check.c */
+void *check_run(void *pool);
+
+#endif

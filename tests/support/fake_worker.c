@@ -1,0 +1,136 @@
+/* Plays `corral worker` and `corral plan` for the tests of the pool. What it does stands in the model's path,
+ * a list of words with commas:
+ *
+ *   ready=MS       ready after so long (default 0), with ten lines of progress before that
+ *   crash          ends with status 7 instead of becoming ready          die=MS   kills itself so long after
+ * it is ready refuse         reports that the file is no model, as for ERR_FORMAT  stop=MS  stops dead so
+ * long after it is ready stuck          says that it made no step for 1000 s                  stubborn
+ * ignores SIGTERM once=FILE      all of that only the first time: FILE is made then    lack=FILE  the first
+ * time it lacks memory mb=N           takes N MiB, says its plan                            gpu      has a
+ * plan for GPUs, too
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "http/http.h"
+
+static char script[1024];
+static bool tame; /* what was to happen once has happened */
+
+static const char *word(const char *name)
+{
+    size_t n = strlen(name);
+    for (const char *p = script; p && *p; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL)
+        if (!strncmp(p, name, n) && (p[n] == '=' || p[n] == ',' || !p[n]))
+            return p[n] == '=' ? p + n + 1 : "";
+    return NULL;
+}
+
+static long number(const char *name, long otherwise)
+{
+    const char *at = word(name);
+    return at ? atol(at) : otherwise;
+}
+
+static bool does(const char *name)
+{
+    return !tame && word(name);
+}
+
+/* True the first time, of all processes. */
+static bool first_time(const char *name)
+{
+    const char *at = word(name);
+    if (!at) return false;
+    char path[512];
+    snprintf(path, sizeof path, "%.*s", (int)strcspn(at, ","), at);
+    int fd = open(path, O_CREAT | O_EXCL | O_WRONLY, 0600);
+    if (fd >= 0) close(fd);
+    return fd >= 0;
+}
+
+static void wait_ms(long ms)
+{
+    if (ms > 0) usleep((useconds_t)ms * 1000);
+}
+
+static void health(struct http_exchange *x, void *user)
+{
+    char text[256];
+    snprintf(text, sizeof text,
+             "{\"status\":\"healthy\",\"running\":1,\"queued\":2,\"last_step_age_s\":%s,\"pid\":%d}",
+             does("stuck") ? "1000" : "0.001", (int)getpid());
+    http_reply(x, 200, "application/json", text, strlen(text));
+}
+
+static struct http_server *server;
+static void on_term(int number)
+{
+    http_server_quit(server);
+}
+
+static void on_alarm(int number)
+{
+    raise(word("stop") ? SIGSTOP : SIGKILL);
+}
+
+static int fail_load(FILE *report, const char *code, const char *why)
+{
+    fprintf(report, "{\"event\":\"error\",\"code\":\"%s\",\"message\":\"%s\"}\n", code, why);
+    fprintf(stderr, "corral: %s\n", why);
+    return 1;
+}
+
+static int work(const char *path)
+{
+    const char *fd = getenv("CORRAL_REPORT_FD");
+    FILE *report = fd ? fdopen(atoi(fd), "w") : stderr;
+    struct error e;
+    if (!report) return 9;
+    setvbuf(report, NULL, _IOLBF, 0);
+    tame = word("once") && !first_time("once");
+    fprintf(stderr, "fake worker of %s\n", script);
+    for (int i = 0; i < 10; i++) {
+        fprintf(report, "{\"event\":\"progress\",\"done\":%d,\"total\":10}\n", i);
+        wait_ms(number("ready", 0) / 10);
+    }
+    if (does("refuse")) return fail_load(report, "format error", "that is no model");
+    if (first_time("lack")) return fail_load(report, "out of memory", "no memory on the device");
+    if (does("crash")) {
+        fputs("last words\n", stderr);
+        return 7;
+    }
+    static const struct http_route route[] = {
+        {"GET", "/health", health, NULL, HTTP_BODY_NONE, HTTP_ROLE_ANYONE}};
+    const struct http_options o = {.unix_path = path};
+    if (http_server_new(&server, &o, &e) != OK) return 8;
+    http_server_add_routes(server, route, 1);
+    if (http_server_listen(server, &e) != OK) return 8;
+    signal(SIGTERM, does("stubborn") ? SIG_IGN : on_term);
+    long mb = number("mb", 1);
+    fprintf(report,
+            "{\"event\":\"ready\",\"pid\":%d,\"backend\":\"fake\",\"context\":128,\"parallel\":2,\"plan\":{"
+            "\"weight_bytes\":%ld,\"mapped_bytes\":0,\"scratch_bytes\":0,\"kv_block_bytes\":0,\"kv_blocks\":"
+            "0}}\n",
+            (int)getpid(), mb << 20);
+    if (does("die") || does("stop")) {
+        signal(SIGALRM, on_alarm);
+        ualarm((useconds_t)MAX(number("die", number("stop", 1)), 1) * 1000, 0);
+    }
+    return http_server_run(server, &e) == OK ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+    const char *socket = "";
+    if (argc < 3) return 2;
+    snprintf(script, sizeof script, "%s", argv[argc - 1]);
+    for (int i = 2; i + 1 < argc; i++)
+        if (!strcmp(argv[i], "--socket")) socket = argv[i + 1];
+    return work(socket);
+}
