@@ -23,7 +23,7 @@ enum {
 struct act_row {
     const float *f;
     struct { const int8_t *q; const float *scale, *sum; const int32_t *minus; } byte;
-    struct { const int16_t *q; const float *scale, *sum; } pair;
+    struct { const int16_t *q; const float *scale, *sum; } pair; /* of every four: 0, 2, 1, 3 */
 };
 enum act_form { ACT_FLOATS = 1, ACT_BYTES = 2, ACT_PAIRS = 4 }; /* a matmul reads one; a row may be wanted in several */
 
@@ -32,15 +32,17 @@ typedef void (*pack_fn)(void *panel, const uint8_t *rows, size_t row_bytes, uint
 /* y[c][0 .. PANEL_ROWS) = (first ? 0 : y[c]) + panel . x[c] for n_col columns; x[c] is offset by k0 already. */
 typedef void (*gemm_fn)(float *const *y, const struct act_row *x, uint32_t n_col, const void *panel, size_t k, bool first);
 
-/* One column straight from the rows, all k inputs: y[0 .. PANEL_ROWS) as pack and gemm make them, bit for bit. */
-typedef void (*dot_fn)(float *y, const struct act_row *x, const uint8_t *rows, size_t row_bytes, uint32_t n_row, size_t k);
+/* Few columns straight from the rows, all k inputs: y[c][0 .. PANEL_ROWS) as pack and gemm make them, bit for bit. */
+typedef void (*dot_fn)(float *const *y, const struct act_row *x, uint32_t n_col, const uint8_t *rows, size_t row_bytes,
+                       uint32_t n_row, size_t k);
 
 struct matmul_kernel {
     pack_fn  pack; /* NULL: no such weights */
     gemm_fn  gemm;
-    dot_fn   dot;  /* NULL: by panels too */
+    dot_fn   dot;
     enum act_form form;
     uint32_t panel_k;
+    uint32_t direct; /* up to so many columns dot is the faster way */
 };
 
 struct attn_args {

@@ -56,26 +56,31 @@ static void act_row_skip(struct act_row *x, size_t n)
     x->pair.sum += 3 * g;
 }
 
-/* Columns [c0, c0 + n) of one panel. Rows past the matrix's end go through a copy, so only n_row values are
- * written. */
-static void columns(const struct mm *mm, const struct matmul_kernel *k, const void *panel, size_t k0,
-                    size_t n_k, int64_t row, uint32_t n_row, uint32_t c0, uint32_t n)
-{
-    float edge[COLUMNS][PANEL_ROWS];
-    float *y[COLUMNS], *to[COLUMNS];
+/* Columns [c0, c0 + n) of a task, inputs from k0 on. Rows past the matrix's end go through a copy, so only
+ * n_row values are written. */
+struct columns {
     struct act_row x[COLUMNS];
-    const bool whole = n_row == PANEL_ROWS;
+    float *y[COLUMNS], *to[COLUMNS];
+    float edge[COLUMNS][PANEL_ROWS];
+};
 
+static void columns_begin(struct columns *cs, const struct mm *mm, size_t k0, int64_t row, uint32_t n_row,
+                          uint32_t c0, uint32_t n)
+{
     for (uint32_t c = 0; c < n; c++) {
         uint32_t in = mm->col ? mm->col[c0 + c] : c0 + c, out = mm->out_row ? mm->out_row[c0 + c] : c0 + c;
-        x[c] = act_row(mm->x, in);
-        act_row_skip(&x[c], k0);
-        to[c] = mm->y + out * mm->ldy + row;
-        y[c] = whole ? to[c] : edge[c];
-        if (!whole && k0) memcpy(edge[c], to[c], n_row * sizeof(float));
+        cs->x[c] = act_row(mm->x, in);
+        act_row_skip(&cs->x[c], k0);
+        cs->to[c] = mm->y + out * mm->ldy + row;
+        cs->y[c] = n_row == PANEL_ROWS ? cs->to[c] : cs->edge[c];
+        if (n_row < PANEL_ROWS && k0) memcpy(cs->edge[c], cs->to[c], n_row * sizeof(float));
     }
-    k->gemm(y, x, n, panel, n_k, k0 == 0);
-    for (uint32_t c = 0; !whole && c < n; c++) memcpy(to[c], edge[c], n_row * sizeof(float));
+}
+
+static void columns_end(const struct columns *cs, uint32_t n_row, uint32_t n)
+{
+    for (uint32_t c = 0; n_row < PANEL_ROWS && c < n; c++)
+        memcpy(cs->to[c], cs->edge[c], n_row * sizeof(float));
 }
 
 static void product_task(struct backend_model *bm, const struct mm *mm, uint32_t group, void *panel)
@@ -90,18 +95,22 @@ static void product_task(struct backend_model *bm, const struct mm *mm, uint32_t
         w->rank > 1 ? w->n_bytes / (size_t)(w->rank == 3 ? w->dim[0] * rows_each : rows_each) : w->n_bytes;
     const uint8_t *rows = w->data + (size_t)(mm->expert * rows_each + mm->row0 + row) * row_bytes;
 
-    if (mm->n_col == 1 && k->dot) {
-        uint32_t in = mm->col ? mm->col[0] : 0, out = mm->out_row ? mm->out_row[0] : 0;
-        struct act_row x = act_row(mm->x, in);
-        float *to = mm->y + out * mm->ldy + row, edge[PANEL_ROWS];
-        k->dot(n_row == PANEL_ROWS ? to : edge, &x, rows, row_bytes, n_row, n_in);
-        if (n_row < PANEL_ROWS) memcpy(to, edge, n_row * sizeof *to);
+    struct columns cs;
+
+    if (mm->n_col <= k->direct) {
+        columns_begin(&cs, mm, 0, row, n_row, 0, mm->n_col);
+        k->dot(cs.y, cs.x, mm->n_col, rows, row_bytes, n_row, n_in);
+        columns_end(&cs, n_row, mm->n_col);
     }
-    for (size_t k0 = 0; (mm->n_col > 1 || !k->dot) && k0 < n_in; k0 += k->panel_k) {
+    for (size_t k0 = 0; mm->n_col > k->direct && k0 < n_in; k0 += k->panel_k) {
         size_t n_k = MIN((size_t)k->panel_k, n_in - k0);
         k->pack(panel, rows, row_bytes, n_row, k0, n_k);
-        for (uint32_t c = 0; c < mm->n_col; c += COLUMNS)
-            columns(mm, k, panel, k0, n_k, row, n_row, c, MIN((uint32_t)COLUMNS, mm->n_col - c));
+        for (uint32_t c = 0; c < mm->n_col; c += COLUMNS) {
+            uint32_t n = MIN((uint32_t)COLUMNS, mm->n_col - c);
+            columns_begin(&cs, mm, k0, row, n_row, c, n);
+            k->gemm(cs.y, cs.x, n, panel, n_k, k0 == 0);
+            columns_end(&cs, n_row, n);
+        }
     }
     for (uint32_t c = 0; mm->bias && c < mm->n_col; c++) {
         float *y = mm->y + (mm->out_row ? mm->out_row[c] : c) * mm->ldy + row;

@@ -30,10 +30,6 @@ SIMD vf vf_max(vf a, vf b) { return _mm256_max_ps(a, b); }
 SIMD vf vf_min(vf a, vf b) { return _mm256_min_ps(a, b); }
 SIMD vf vf_abs(vf a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 SIMD vf vf_half(const uint16_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p)); }
-SIMD vf vf_halves(uint16_t a, uint16_t b, uint16_t c, uint16_t d, uint16_t e, uint16_t f, uint16_t g, uint16_t h)
-{
-    return _mm256_cvtph_ps(_mm_setr_epi16((short)a, (short)b, (short)c, (short)d, (short)e, (short)f, (short)g, (short)h));
-}
 SIMD vf vf_from_i(vi a) { return _mm256_cvtepi32_ps(a); }
 SIMD vf vf_from_i8(const int8_t *p)
 {
@@ -52,6 +48,7 @@ SIMD vf vf_exp2_i(vi n)
 SIMD void vi_store_i16(int16_t *p, vi a, vi b)
 {
     __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xD8);
+    packed = _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(packed, 0xD8), 0xD8);
     _mm256_storeu_si256((__m256i *)(void *)p, packed);
 }
 SIMD void vi_store_i8(int8_t *p, vi a, vi b, vi c, vi d)
@@ -100,76 +97,12 @@ SIMD void transpose_lanes(__m256 r[8])
         r[4 + i] = _mm256_permute2f128_ps(u[i], u[4 + i], 0x31);
     }
 }
-SIMD void pairs_8x32(void *out, size_t step, const bytes32 q[8], int zero)
-{
-    for (size_t half = 0; half < 2; half++) {
-        __m256 r[8];
-        for (size_t i = 0; i < 8; i++) {
-            __m128i b = half ? _mm256_extracti128_si256((__m256i)q[i], 1) : _mm256_castsi256_si128((__m256i)q[i]);
-            r[i] = _mm256_castsi256_ps(_mm256_sub_epi16(_mm256_cvtepi8_epi16(b), _mm256_set1_epi16((short)zero)));
-        }
-        transpose_lanes(r);
-        for (size_t i = 0; i < 8; i++) _mm256_storeu_ps((float *)(void *)((char *)out + (half * 8 + i) * step), r[i]);
-    }
-}
-SIMD void quads_8x32(void *out, size_t step, const bytes32 q[8], int zero)
+SIMD void quads_8x32(void *out, size_t step, const bytes32 q[8])
 {
     __m256 r[8];
-    (void)zero;
     for (size_t i = 0; i < 8; i++) r[i] = (__m256)q[i];
     transpose_lanes(r);
     for (size_t i = 0; i < 8; i++) _mm256_storeu_ps((float *)(void *)((char *)out + i * step), r[i]);
-}
-/* Lanes of eight rows added up within halves of a vector, two rows to one each time: out[0] holds rows 0 to 3 of both
- * halves, out[1] rows 4 to 7. */
-SIMD void fold_rows_32(__m256i out[2], const __m256i t[8])
-{
-    for (int i = 0; i < 2; i++)
-        out[i] = _mm256_hadd_epi32(_mm256_hadd_epi32(t[4 * i], t[4 * i + 1]), _mm256_hadd_epi32(t[4 * i + 2], t[4 * i + 3]));
-}
-SIMD void join_halves(vi out[2], const __m256i t[2], int group)
-{
-    __m256i first = _mm256_permute2x128_si256(t[0], t[1], 0x20), second = _mm256_permute2x128_si256(t[0], t[1], 0x31);
-    out[0] = group == 32 ? _mm256_add_epi32(first, second) : first;
-    out[1] = second;
-}
-SIMD void row_sums_8(vi out[2], const bytes32 q[8], const int8_t *x, int group, int depth)
-{
-    const __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)x), one = _mm256_set1_epi16(1);
-    __m256i t[8], sums[2];
-    for (int r = 0; r < 8; r++) t[r] = _mm256_maddubs_epi16((__m256i)q[r], v);
-    if (depth >= 4) {
-        for (int i = 0; i < 2; i++) {
-            __m256i a = _mm256_hadd_epi16(t[4 * i], t[4 * i + 1]), b = _mm256_hadd_epi16(t[4 * i + 2], t[4 * i + 3]);
-            sums[i] = _mm256_madd_epi16(_mm256_hadd_epi16(a, b), one);
-        }
-    } else {
-        for (int r = 0; r < 8; r++) t[r] = _mm256_madd_epi16(t[r], one);
-        fold_rows_32(sums, t);
-    }
-    join_halves(out, sums, group);
-}
-SIMD void row_sums_16(vi out[2], const bytes32 q[8], int zero, const int16_t *x, int group)
-{
-    const __m256i *v = (const __m256i *)(const void *)x, z = _mm256_set1_epi16((short)zero);
-    __m256i t[2][8], sums[2];
-    for (int r = 0; r < 8; r++) {
-        __m128i b[2] = {_mm256_castsi256_si128((__m256i)q[r]), _mm256_extracti128_si256((__m256i)q[r], 1)};
-        for (int h = 0; h < 2; h++)
-            t[h][r] = _mm256_madd_epi16(_mm256_sub_epi16(_mm256_cvtepi8_epi16(b[h]), z), _mm256_loadu_si256(v + h));
-        if (group == 32) t[0][r] = _mm256_add_epi32(t[0][r], t[1][r]);
-    }
-    fold_rows_32(sums, t[0]);
-    if (group == 32) {
-        join_halves(out, sums, 32);
-        return;
-    }
-    for (int h = 0; h < 2; h++) { /* all of a row in one of the two */
-        fold_rows_32(sums, t[h]);
-        vi both[2];
-        join_halves(both, sums, 32);
-        out[h] = both[0];
-    }
 }
 SIMD void transpose_8x8(float *out, size_t out_stride, const float *in, size_t in_stride)
 {
@@ -179,12 +112,6 @@ SIMD void transpose_8x8(float *out, size_t out_stride, const float *in, size_t i
     for (size_t i = 0; i < 8; i++) _mm256_storeu_ps(out + i * out_stride, r[i]);
 }
 SIMD float half1(uint16_t h) { return _cvtsh_ss(h); }
-SIMD bytes32 nibbles(const void *p)
-{
-    __m256i both = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p));
-    __m256i low = _mm256_srlv_epi32(both, _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4));
-    return (bytes32)_mm256_and_si256(low, _mm256_set1_epi8(15));
-}
 SIMD bytes32 bits_to_bytes(const void *word)
 {
     int32_t w;
@@ -194,11 +121,6 @@ SIMD bytes32 bits_to_bytes(const void *word)
                                           3, 3, 3, 3);
     __m256i b = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(w), from), bit);
     return (bytes32)_mm256_and_si256(_mm256_cmpeq_epi8(b, bit), _mm256_set1_epi8(1));
-}
-SIMD bytes32 lookup16(const int8_t values[16], bytes32 index)
-{
-    __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)values));
-    return (bytes32)_mm256_shuffle_epi8(table, (__m256i)index);
 }
 
 #endif

@@ -33,11 +33,6 @@ SIMD vf vf_max(vf a, vf b) { LANES_DO(a.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i]
 SIMD vf vf_min(vf a, vf b) { LANES_DO(a.v[i] = a.v[i] < b.v[i] ? a.v[i] : b.v[i]); return a; }
 SIMD vf vf_abs(vf a) { LANES_DO(a.v[i] = fabsf(a.v[i])); return a; }
 SIMD vf vf_half(const uint16_t *p) { vf r; LANES_DO(r.v[i] = f16_to_f32(p[i])); return r; }
-SIMD vf vf_halves(uint16_t a, uint16_t b, uint16_t c, uint16_t d, uint16_t e, uint16_t f, uint16_t g, uint16_t h)
-{
-    const uint16_t half[8] = {a, b, c, d, e, f, g, h};
-    return vf_half(half);
-}
 SIMD vf vf_from_i(vi a) { vf r; LANES_DO(r.v[i] = (float)a.v[i]); return r; }
 SIMD vf vf_from_i8(const int8_t *p) { vf r; LANES_DO(r.v[i] = (float)p[i]); return r; }
 SIMD vf vf_round_half(vf a) { LANES_DO(a.v[i] = f16_to_f32(f32_to_f16(a.v[i]))); return a; }
@@ -48,11 +43,12 @@ SIMD vi vi_round(vf a) { vi r; LANES_DO(r.v[i] = (int32_t)lrintf(a.v[i])); retur
 SIMD vi vi_add(vi a, vi b) { LANES_DO(a.v[i] += b.v[i]); return a; }
 /* 2^n for -126 <= n <= 127 */
 SIMD vf vf_exp2_i(vi n) { vf r; LANES_DO(uint32_t u = (uint32_t)(n.v[i] + 127) << 23; memcpy(&r.v[i], &u, 4)); return r; }
-/* Two vectors to 16 int16, saturated. */
+/* Two vectors to 16 int16, saturated; of every four the middle ones change places. */
 SIMD void vi_store_i16(int16_t *p, vi a, vi b)
 {
-    LANES_DO(p[i] = (int16_t)(a.v[i] > 32767 ? 32767 : a.v[i] < -32768 ? -32768 : a.v[i]));
-    LANES_DO(p[8 + i] = (int16_t)(b.v[i] > 32767 ? 32767 : b.v[i] < -32768 ? -32768 : b.v[i]));
+    static const int to[8] = {0, 2, 1, 3, 4, 6, 5, 7};
+    LANES_DO(p[to[i]] = (int16_t)(a.v[i] > 32767 ? 32767 : a.v[i] < -32768 ? -32768 : a.v[i]));
+    LANES_DO(p[8 + to[i]] = (int16_t)(b.v[i] > 32767 ? 32767 : b.v[i] < -32768 ? -32768 : b.v[i]));
 }
 /* Four vectors to 32 int8, saturated. */
 SIMD void vi_store_i8(int8_t *p, vi a, vi b, vi c, vi d)
@@ -75,44 +71,13 @@ SIMD int32_t vi_sum(vi a)
     LANES_DO(s += a.v[i]);
     return s;
 }
-/* Eight rows of 32 signed bytes, interleaved. In pairs of 16 bits, less zero: out[p][r][j] = q[r][2 p + j] - zero;
- * out[p] is step bytes on from out[p - 1]. */
-SIMD void pairs_8x32(void *out, size_t step, const bytes32 q[8], int zero)
+/* Eight rows of 32 bytes, interleaved by quads: out[p][r][j] = q[r][4 p + j]; out[p] is step bytes on from out[p - 1]. */
+SIMD void quads_8x32(void *out, size_t step, const bytes32 q[8])
 {
-    for (int p = 0; p < 16; p++) {
-        int16_t *to = (int16_t *)(void *)((char *)out + (size_t)p * step);
-        for (int r = 0; r < 8; r++)
-            for (int j = 0; j < 2; j++) *to++ = (int16_t)((int8_t)q[r][2 * p + j] - zero);
-    }
-}
-/* In quads of bytes as they are: out[p][r][j] = q[r][4 p + j]. */
-SIMD void quads_8x32(void *out, size_t step, const bytes32 q[8], int zero)
-{
-    (void)zero;
     for (int p = 0; p < 8; p++) {
         uint8_t *to = (uint8_t *)out + (size_t)p * step;
         for (int r = 0; r < 8; r++)
             for (int j = 0; j < 4; j++) *to++ = q[r][4 * p + j];
-    }
-}
-/* Eight rows of unsigned bytes up to 127 times 32 signed ones: lane r of out[0] is the sum of row r, or with groups of
- * 16 that of its first half, and out[1] the other half's. depth pairs of products fit into 16 bits. */
-SIMD void row_sums_8(vi out[2], const bytes32 q[8], const int8_t *x, int group, int depth)
-{
-    (void)depth;
-    for (int h = 0; h < 32 / group; h++) {
-        out[h] = vi_zero();
-        for (int r = 0; r < 8; r++)
-            for (int i = h * group; i < (h + 1) * group; i++) out[h].v[r] += (int32_t)q[r][i] * x[i];
-    }
-}
-/* The same of signed bytes, less zero, and 16-bit integers. */
-SIMD void row_sums_16(vi out[2], const bytes32 q[8], int zero, const int16_t *x, int group)
-{
-    for (int h = 0; h < 32 / group; h++) {
-        out[h] = vi_zero();
-        for (int r = 0; r < 8; r++)
-            for (int i = h * group; i < (h + 1) * group; i++) out[h].v[r] += ((int8_t)q[r][i] - zero) * x[i];
     }
 }
 SIMD void transpose_8x8(float *out, size_t out_stride, const float *in, size_t in_stride)
@@ -121,17 +86,6 @@ SIMD void transpose_8x8(float *out, size_t out_stride, const float *in, size_t i
         for (size_t j = 0; j < 8; j++) out[i * out_stride + j] = in[j * in_stride + i];
 }
 SIMD float half1(uint16_t h) { return f16_to_f32(h); }
-/* The low halves of 16 bytes, then the high ones. */
-SIMD bytes32 nibbles(const void *p)
-{
-    const uint8_t *from = p;
-    bytes32 r;
-    for (int i = 0; i < 16; i++) {
-        r[i] = from[i] & 15;
-        r[16 + i] = from[i] >> 4;
-    }
-    return r;
-}
 /* Bit i of the 32 at word to byte i, 0 or 1. */
 SIMD bytes32 bits_to_bytes(const void *word)
 {
@@ -140,12 +94,6 @@ SIMD bytes32 bits_to_bytes(const void *word)
     memcpy(&w, word, sizeof w);
     for (int i = 0; i < 32; i++) r[i] = (uint8_t)(w >> i & 1);
     return r;
-}
-/* values[index[i]] for 32 indices below 16 */
-SIMD bytes32 lookup16(const int8_t values[16], bytes32 index)
-{
-    for (int i = 0; i < 32; i++) index[i] = (uint8_t)values[index[i]];
-    return index;
 }
 
 #endif

@@ -10,7 +10,9 @@ enum { W_LANES = 8, W_COLUMNS = 4, W_COLUMNS_FLOAT = 6 };
 typedef vf wf;
 typedef vi wi;
 typedef vi wt;
-typedef vi wb;
+typedef vi wp;
+typedef uint8_t wb __attribute__((vector_size(4 * W_LANES)));
+typedef uint32_t ww __attribute__((vector_size(4 * W_LANES)));
 
 SIMD wf wf_set(float a) { return vf_set(a); }
 SIMD wf wf_load(const float *p) { return vf_load(p); }
@@ -26,30 +28,86 @@ SIMD wi wi_four_bytes(const void *p)
     memcpy(&four, p, sizeof four);
     return _mm256_set1_epi32(four);
 }
-SIMD wb wb_load(const int8_t *p) { return _mm256_loadu_si256((const __m256i *)(const void *)p); }
+SIMD wb wb_load(const void *p) { return (wb)_mm256_loadu_si256((const __m256i *)p); }
+SIMD void wb_store(void *p, wb a) { _mm256_storeu_si256((__m256i *)p, (__m256i)a); }
+SIMD wp wp_load(const int16_t *p) { return _mm256_loadu_si256((const __m256i *)(const void *)p); }
+SIMD void wp_store(int16_t *p, wp a) { _mm256_storeu_si256((__m256i *)(void *)p, a); }
+SIMD void wp_from_bytes(wp out[2], wb q, int zero)
+{
+    const __m256i z = _mm256_set1_epi16((short)zero), v = (__m256i)q;
+    out[0] = _mm256_sub_epi16(_mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8), z);
+    out[1] = _mm256_sub_epi16(_mm256_srai_epi16(v, 8), z);
+}
 /* Keeps gcc from hoisting all products of a block and spilling them (CPU.md section 6.4). */
 SIMD void wt_pin(wt *a) { __asm__ volatile("" : "+x"(*a)); }
 SIMD void wi_pin(wi *a) { __asm__ volatile("" : "+x"(*a)); }
 
 #ifdef __AVXVNNI__
 #define W_DEPTH(d, quads) (quads)
-SIMD wi wi_madd(wi acc, const int16_t *w, const int16_t *x)
+SIMD wi wi_madd(wi acc, wp w, const int16_t *x) { return _mm256_dpwssd_avx_epi32(acc, w, wi_four_bytes(x)); }
+SIMD wt wt_add_product(wt acc, wb w, const int8_t *x)
 {
-    return _mm256_dpwssd_avx_epi32(acc, _mm256_loadu_si256((const __m256i *)(const void *)w), wi_four_bytes(x));
+    return _mm256_dpbusd_avx_epi32(acc, (__m256i)w, wi_four_bytes(x));
 }
-SIMD wt wt_add_product(wt acc, wb w, const int8_t *x) { return _mm256_dpbusd_avx_epi32(acc, w, wi_four_bytes(x)); }
 SIMD wt wt_product(wb w, const int8_t *x) { return wt_add_product(vi_zero(), w, x); }
 SIMD wi wi_add_sums(wi acc, wt t) { return vi_add(acc, t); }
 #else
 #define W_DEPTH(d, quads) (d)
-SIMD wi wi_madd(wi acc, const int16_t *w, const int16_t *x)
-{
-    return vi_add(acc, _mm256_madd_epi16(_mm256_loadu_si256((const __m256i *)(const void *)w), wi_four_bytes(x)));
-}
+SIMD wi wi_madd(wi acc, wp w, const int16_t *x) { return vi_add(acc, _mm256_madd_epi16(w, wi_four_bytes(x))); }
 /* Sixteen sums of 16 bits: two for each row. */
-SIMD wt wt_product(wb w, const int8_t *x) { return _mm256_maddubs_epi16(w, wi_four_bytes(x)); }
+SIMD wt wt_product(wb w, const int8_t *x) { return _mm256_maddubs_epi16((__m256i)w, wi_four_bytes(x)); }
 SIMD wt wt_add_product(wt acc, wb w, const int8_t *x) { return _mm256_add_epi16(acc, wt_product(w, x)); }
 SIMD wi wi_add_sums(wi acc, wt t) { return vi_add(acc, _mm256_madd_epi16(t, _mm256_set1_epi16(1))); }
 #endif
+
+SIMD ww ww_rows(const uint8_t *const *row, size_t at)
+{
+    int32_t w[W_LANES];
+    for (int i = 0; i < W_LANES; i++) memcpy(&w[i], row[i] + at, sizeof w[i]);
+    return (ww)_mm256_setr_epi32(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]);
+}
+SIMD __m128i sixteen_bytes(const uint8_t *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }
+/* A 4 x 4 transposition of words in each half: row i in the low one, row i + 4 in the high one. */
+SIMD void wb_rows(wb out[4], const uint8_t *const *row, size_t at)
+{
+    __m256i v[4], t[4];
+    W_UNROLL(4)
+    for (int i = 0; i < 4; i++)
+        v[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(sixteen_bytes(row[i] + at)), sixteen_bytes(row[4 + i] + at), 1);
+    t[0] = _mm256_unpacklo_epi32(v[0], v[1]);
+    t[1] = _mm256_unpackhi_epi32(v[0], v[1]);
+    t[2] = _mm256_unpacklo_epi32(v[2], v[3]);
+    t[3] = _mm256_unpackhi_epi32(v[2], v[3]);
+    out[0] = (wb)_mm256_unpacklo_epi64(t[0], t[2]);
+    out[1] = (wb)_mm256_unpackhi_epi64(t[0], t[2]);
+    out[2] = (wb)_mm256_unpacklo_epi64(t[1], t[3]);
+    out[3] = (wb)_mm256_unpackhi_epi64(t[1], t[3]);
+}
+SIMD wf wf_halves(ww a)
+{
+    __m256i low = _mm256_and_si256((__m256i)a, _mm256_set1_epi32(0xffff));
+    __m128i half = _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
+    return _mm256_cvtph_ps(half);
+}
+SIMD wf wf_bytes(wb a, int byte)
+{
+    return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32((__m256i)a, 24 - 8 * byte), 24));
+}
+SIMD wf wf_words(ww a) { return (wf)a; }
+SIMD wb wb_bits(ww a, int n, int value)
+{
+    const char b = (char)(n / 8), s = (char)(n % 8);
+    const __m256i from = _mm256_setr_epi8(b, b, b, b, b + 4, b + 4, b + 4, b + 4, b + 8, b + 8, b + 8, b + 8, b + 12, b + 12,
+                                          b + 12, b + 12, b, b, b, b, b + 4, b + 4, b + 4, b + 4, b + 8, b + 8, b + 8, b + 8,
+                                          b + 12, b + 12, b + 12, b + 12);
+    const __m256i bit = _mm256_set1_epi32(s ? (int)0x80402010 : 0x08040201);
+    __m256i v = _mm256_and_si256(_mm256_shuffle_epi8((__m256i)a, from), bit);
+    return (wb)_mm256_and_si256(_mm256_cmpeq_epi8(v, bit), _mm256_set1_epi8((char)value));
+}
+SIMD wb wb_lookup(const int8_t values[16], wb index)
+{
+    __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)values));
+    return (wb)_mm256_shuffle_epi8(table, (__m256i)index);
+}
 
 #endif

@@ -10,7 +10,9 @@ enum { W_LANES = 16, W_COLUMNS = 8, W_COLUMNS_FLOAT = 12 };
 typedef __m512  wf;
 typedef __m512i wi;
 typedef __m512i wt;
-typedef __m512i wb;
+typedef __m512i wp;
+typedef uint8_t wb __attribute__((vector_size(4 * W_LANES)));
+typedef uint32_t ww __attribute__((vector_size(4 * W_LANES)));
 
 SIMD wf wf_set(float a) { return _mm512_set1_ps(a); }
 SIMD wf wf_load(const float *p) { return _mm512_loadu_ps(p); }
@@ -26,15 +28,78 @@ SIMD wi wi_four_bytes(const void *p)
     memcpy(&four, p, sizeof four);
     return _mm512_set1_epi32(four);
 }
-SIMD wi wi_madd(wi acc, const int16_t *w, const int16_t *x)
+SIMD wp wp_load(const int16_t *p) { return _mm512_loadu_si512(p); }
+SIMD void wp_store(int16_t *p, wp a) { _mm512_storeu_si512(p, a); }
+SIMD void wp_from_bytes(wp out[2], wb q, int zero)
 {
-    return _mm512_dpwssd_epi32(acc, _mm512_loadu_si512(w), wi_four_bytes(x));
+    const __m512i z = _mm512_set1_epi16((short)zero), v = (__m512i)q;
+    out[0] = _mm512_sub_epi16(_mm512_srai_epi16(_mm512_slli_epi16(v, 8), 8), z);
+    out[1] = _mm512_sub_epi16(_mm512_srai_epi16(v, 8), z);
 }
-SIMD wb wb_load(const int8_t *p) { return _mm512_loadu_si512(p); }
-SIMD wt wt_add_product(wt acc, wb w, const int8_t *x) { return _mm512_dpbusd_epi32(acc, w, wi_four_bytes(x)); }
+SIMD wi wi_madd(wi acc, wp w, const int16_t *x) { return _mm512_dpwssd_epi32(acc, w, wi_four_bytes(x)); }
+SIMD wb wb_load(const void *p) { return (wb)_mm512_loadu_si512(p); }
+SIMD void wb_store(void *p, wb a) { _mm512_storeu_si512(p, (__m512i)a); }
+SIMD wt wt_add_product(wt acc, wb w, const int8_t *x) { return _mm512_dpbusd_epi32(acc, (__m512i)w, wi_four_bytes(x)); }
 SIMD wt wt_product(wb w, const int8_t *x) { return wt_add_product(_mm512_setzero_si512(), w, x); }
 SIMD wi wi_add_sums(wi acc, wt t) { return _mm512_add_epi32(acc, t); }
 SIMD void wt_pin(wt *a) { __asm__ volatile("" : "+v"(*a)); }
 SIMD void wi_pin(wi *a) { __asm__ volatile("" : "+v"(*a)); }
+
+/* One word to all lanes, kept in one: the load unit broadcasts, so this is cheaper than inserting. */
+SIMD ww ww_rows(const uint8_t *const *row, size_t at)
+{
+    __m512i v[4];
+    W_UNROLL(4)
+    for (int i = 0; i < 4; i++) { /* four chains */
+        v[i] = wi_four_bytes(row[4 * i] + at);
+        W_UNROLL(4)
+        for (int j = 1; j < 4; j++)
+            v[i] = _mm512_mask_blend_epi32((__mmask16)(1u << (4 * i + j)), v[i], wi_four_bytes(row[4 * i + j] + at));
+    }
+    v[0] = _mm512_mask_blend_epi32(0x00f0, v[0], v[1]);
+    v[2] = _mm512_mask_blend_epi32(0xf000, v[2], v[3]);
+    return (ww)_mm512_mask_blend_epi32(0xff00, v[0], v[2]);
+}
+SIMD __m128i sixteen_bytes(const uint8_t *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }
+/* A 4 x 4 transposition of words in each quarter: rows i, i + 4, i + 8, i + 12. */
+SIMD void wb_rows(wb out[4], const uint8_t *const *row, size_t at)
+{
+    __m512i v[4], t[4];
+    W_UNROLL(4)
+    for (int i = 0; i < 4; i++) {
+        v[i] = _mm512_castsi128_si512(sixteen_bytes(row[i] + at));
+        v[i] = _mm512_mask_broadcast_i32x4(v[i], 0x00f0, sixteen_bytes(row[4 + i] + at));
+        v[i] = _mm512_mask_broadcast_i32x4(v[i], 0x0f00, sixteen_bytes(row[8 + i] + at));
+        v[i] = _mm512_mask_broadcast_i32x4(v[i], 0xf000, sixteen_bytes(row[12 + i] + at));
+    }
+    t[0] = _mm512_unpacklo_epi32(v[0], v[1]);
+    t[1] = _mm512_unpackhi_epi32(v[0], v[1]);
+    t[2] = _mm512_unpacklo_epi32(v[2], v[3]);
+    t[3] = _mm512_unpackhi_epi32(v[2], v[3]);
+    out[0] = (wb)_mm512_unpacklo_epi64(t[0], t[2]);
+    out[1] = (wb)_mm512_unpackhi_epi64(t[0], t[2]);
+    out[2] = (wb)_mm512_unpacklo_epi64(t[1], t[3]);
+    out[3] = (wb)_mm512_unpackhi_epi64(t[1], t[3]);
+}
+SIMD wf wf_halves(ww a) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16((__m512i)a)); }
+SIMD wf wf_bytes(wb a, int byte)
+{
+    return _mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_slli_epi32((__m512i)a, (unsigned)(24 - 8 * byte)), 24));
+}
+SIMD wf wf_words(ww a) { return (wf)a; }
+SIMD wb wb_bits(ww a, int n, int value)
+{
+    const int b = n / 8;
+    const __m512i from = _mm512_broadcast_i32x4(_mm_setr_epi32(0x01010101 * b, 0x01010101 * (b + 4), 0x01010101 * (b + 8),
+                                                               0x01010101 * (b + 12)));
+    const __m512i bit = _mm512_set1_epi32(n % 8 ? (int)0x80402010 : 0x08040201);
+    return (wb)_mm512_maskz_mov_epi8(_mm512_test_epi8_mask(_mm512_shuffle_epi8((__m512i)a, from), bit),
+                                     _mm512_set1_epi8((char)value));
+}
+SIMD wb wb_lookup(const int8_t values[16], wb index)
+{
+    __m512i table = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)values));
+    return (wb)_mm512_shuffle_epi8(table, (__m512i)index);
+}
 
 #endif

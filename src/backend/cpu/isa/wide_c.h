@@ -1,7 +1,9 @@
 /* Vector primitives of matrix products in plain C. What isa/wide_*.h must define: W_LANES rows side by side.
  *
- * wf: floats, wi: 32-bit integers, wt: partial sums of products of bytes, a lane for each row. wb: four bytes of
- * each row. W_DEPTH(d, quads): how many wt sums may follow each other, of d that fit in 16 bits or all quads. */
+ * A lane is a row: wf has a float of each, wi a 32-bit integer, wb four bytes, ww the same as a word, wp two 16-bit
+ * integers, wt partial sums of products of bytes. wb and ww are the compilers' vectors, so codecs may calculate with
+ * them; the others' operations are below. W_DEPTH(d, quads): how many wt sums may follow each other, of d that fit in 16
+ * bits or all quads. Rows are given by their addresses, and read at one offset. */
 #ifndef CORRAL_WIDE_H
 #define CORRAL_WIDE_H
 
@@ -12,7 +14,9 @@ enum { W_LANES = 8, W_COLUMNS = 2, W_COLUMNS_FLOAT = 4 };
 typedef vf wf;
 typedef vi wi;
 typedef vi wt;
-typedef struct { int8_t v[4 * W_LANES]; } wb;
+typedef uint8_t wb __attribute__((vector_size(4 * W_LANES)));
+typedef uint32_t ww __attribute__((vector_size(4 * W_LANES)));
+typedef struct { int16_t v[2 * W_LANES]; } wp;
 
 SIMD wf wf_set(float a) { return vf_set(a); }
 SIMD wf wf_load(const float *p) { return vf_load(p); }
@@ -24,21 +28,64 @@ SIMD wi wi_zero(void) { return vi_zero(); }
 /* a times 2^shift in every lane */
 SIMD wi wi_set_shifted(const int32_t *a, int shift) { wi r; LANES_DO(r.v[i] = *a * (1 << shift)); return r; }
 /* acc[i] += w[2i] x[0] + w[2i+1] x[1] */
-SIMD wi wi_madd(wi acc, const int16_t *w, const int16_t *x)
+SIMD wi wi_madd(wi acc, wp w, const int16_t *x)
 {
-    LANES_DO(acc.v[i] += (int32_t)w[2 * i] * x[0] + (int32_t)w[2 * i + 1] * x[1]);
+    LANES_DO(acc.v[i] += (int32_t)w.v[2 * i] * x[0] + (int32_t)w.v[2 * i + 1] * x[1]);
     return acc;
 }
-SIMD wb wb_load(const int8_t *p) { wb r; memcpy(&r, p, sizeof r); return r; }
+SIMD wp wp_load(const int16_t *p) { wp r; memcpy(&r, p, sizeof r); return r; }
+SIMD void wp_store(int16_t *p, wp a) { memcpy(p, &a, sizeof a); }
+/* Of each row's signed bytes, less zero: the first and the third, the second and the fourth. */
+SIMD void wp_from_bytes(wp out[2], wb q, int zero)
+{
+    LANES_DO(for (int j = 0; j < 4; j++) out[j % 2].v[2 * i + j / 2] = (int16_t)((int8_t)q[4 * i + j] - zero));
+}
+SIMD wb wb_load(const void *p) { wb r; memcpy(&r, p, sizeof r); return r; }
+SIMD void wb_store(void *p, wb a) { memcpy(p, &a, sizeof a); }
 /* acc[i] += w[4i] x[0] + ... + w[4i+3] x[3] */
 SIMD wt wt_add_product(wt acc, wb w, const int8_t *x)
 {
-    LANES_DO(for (int j = 0; j < 4; j++) acc.v[i] += (int32_t)w.v[4 * i + j] * x[j]);
+    LANES_DO(for (int j = 0; j < 4; j++) acc.v[i] += (int32_t)w[4 * i + j] * x[j]);
     return acc;
 }
 SIMD wt wt_product(wb w, const int8_t *x) { return wt_add_product(vi_zero(), w, x); }
 SIMD wi wi_add_sums(wi acc, wt t) { return vi_add(acc, t); }
 SIMD void wt_pin(wt *a) { (void)a; }
 SIMD void wi_pin(wi *a) { (void)a; }
+
+/* Four bytes at `at` of each row. */
+SIMD ww ww_rows(const uint8_t *const *row, size_t at)
+{
+    ww r;
+    for (int i = 0; i < W_LANES; i++) {
+        uint32_t word;
+        memcpy(&word, row[i] + at, sizeof word);
+        r[i] = word;
+    }
+    return r;
+}
+/* Sixteen bytes at `at` of each row, four to a vector. */
+SIMD void wb_rows(wb out[4], const uint8_t *const *row, size_t at)
+{
+    for (size_t i = 0; i < 4; i++) out[i] = (wb)ww_rows(row, at + 4 * i);
+}
+/* The low 16 bits of each word, a half-precision number; and byte i, signed. */
+SIMD wf wf_halves(ww a) { wf r; LANES_DO(r.v[i] = f16_to_f32((uint16_t)a[i])); return r; }
+SIMD wf wf_bytes(wb a, int byte) { wf r; LANES_DO(r.v[i] = (float)(int8_t)a[4 * i + byte]); return r; }
+/* Words as they are: floats. */
+SIMD wf wf_words(ww a) { wf r; memcpy(&r, &a, sizeof r); return r; }
+/* Bits n .. n + 3 of each row's word to bytes, 0 or value. n: a multiple of 4. */
+SIMD wb wb_bits(ww a, int n, int value)
+{
+    wb r;
+    for (int i = 0; i < 4 * W_LANES; i++) r[i] = (uint8_t)(a[i / 4] >> (n + i % 4) & 1 ? value : 0);
+    return r;
+}
+/* values[index[i]] for indices below 16 */
+SIMD wb wb_lookup(const int8_t values[16], wb index)
+{
+    for (int i = 0; i < 4 * W_LANES; i++) index[i] = (uint8_t)values[index[i]];
+    return index;
+}
 
 #endif

@@ -11,6 +11,16 @@
 enum { BLOCK = KV_BLOCK_TOKENS, ATTN_CHUNK = 12 };
 _Static_assert((int)BLOCK == (int)PANEL_ROWS, "the keys of a block are the lanes of a panel");
 
+/* PANEL_ROWS rows of k floats, lanes = rows. */
+static void attn_turn(float *to, const float *row, size_t stride, size_t k)
+{
+    for (size_t i = 0; i + 8 <= k; i += 8)
+        for (size_t r = 0; r < PANEL_ROWS; r += 8)
+            transpose_8x8(to + i * PANEL_ROWS + r, PANEL_ROWS, row + r * stride + i, stride);
+    for (size_t i = k & ~(size_t)7; i < k; i++)
+        for (size_t r = 0; r < PANEL_ROWS; r++) to[i * PANEL_ROWS + r] = row[r * stride + i];
+}
+
 /* n_row cached rows of hd values to floats, ld apart. */
 static void attn_widen(float *to, size_t ld, const uint8_t *from, enum dtype type, size_t row_bytes, uint32_t n_row,
                        size_t hd)
@@ -137,7 +147,7 @@ static void attn_block(const struct attn *t, uint32_t b, uint32_t n_key, uint32_
     memset(t->v + n_key * t->ld, 0, (BLOCK - n_key) * t->ld * sizeof *t->v);
     attn_widen(t->k, t->hd, k, a->kv->type, a->kv->row_bytes, n_key, t->hd);
     attn_widen(t->v, t->ld, v, a->kv->type, a->kv->row_bytes, n_key, t->hd);
-    pack_rows_f32(t->kt, t->k, t->hd, t->hd);
+    attn_turn(t->kt, t->k, t->hd, t->hd);
     for (uint32_t r = r0; r < r1; r += ATTN_CHUNK) attn_rows(t, b, r, MIN((uint32_t)ATTN_CHUNK, r1 - r));
 }
 

@@ -1,23 +1,22 @@
 /* Codecs: a block to small integers and scales, w = s[group] * (q - ZERO) + m[group].
  *
- * quants_NAME(block, g): elements 32 g .. 32 g + 31 of a block, a byte each. scales_NAME(block, s, m): for the whole
- * block one number per group of GROUP elements in s, and in m where the type has minima. Two short inlines per
- * format; everything else about quantized weights is in pack.h and gemm.h.
+ * W_LANES rows at a time, side by side: their bytes are transposed as they lie in the file, four to a lane, and
+ * unpacked afterwards, so that one shift or mask serves all rows and what comes out is what products multiply: a vector
+ * of four neighbouring inputs (a quad) of each row. Three short functions per format; everything else about quantized
+ * weights is in pack.h, dot.h and gemm.h.
  *
- * Numbers of up to 7 bits are kept unsigned, counted from ZERO, a power of two or none: products of an unsigned
- * and a signed byte can be added DEPTH deep in 16 bits (CPU.md section 6). DEPTH 0 marks signed bytes. */
+ *   open_NAME(l, row, at)             the scales of a block, and bytes that all its chunks need
+ *   load_NAME(raw, row, at, c, p)     bytes of chunk c; in two parts where a chunk has 64 or 128 elements
+ *   quad_NAME(raw, l, c, p, s, j)     elements STRIDE s + 16 p + 4 j .. + 3 of the chunk; STRIDE: 16 in chunks of 32, or 32
+ *
+ * row: where the blocks of each row begin, at: bytes from there. Numbers of up to 7 bits are kept unsigned, counted from
+ * ZERO, a power of two or none: products of an unsigned and a signed byte can be added DEPTH deep in 16 bits (CPU.md
+ * section 6). DEPTH 0 marks signed bytes. */
 #ifndef CORRAL_CPU_CODEC_H
 #define CORRAL_CPU_CODEC_H
 
+#include "backend/cpu/op/codebook.h"
 #include "tensor/quant/block.h"
-#include "tensor/quant/grids.h"
-#include "tensor/quant/iq1_m.h"
-#include "tensor/quant/iq1_s.h"
-#include "tensor/quant/iq2_s.h"
-#include "tensor/quant/iq2_xs.h"
-#include "tensor/quant/iq2_xxs.h"
-#include "tensor/quant/iq3_s.h"
-#include "tensor/quant/iq3_xxs.h"
 #include "tensor/quant/iq4_nl.h"
 #include "tensor/quant/iq4_xs.h"
 #include "tensor/quant/mxfp4.h"
@@ -31,290 +30,252 @@
 #include "tensor/quant/q5_k.h"
 #include "tensor/quant/q6_k.h"
 #include "tensor/quant/q8_0.h"
-#include "tensor/quant/tq1_0.h"
 #include "tensor/quant/tq2_0.h"
 
-#define QUANTS(name) SIMD bytes32 quants_##name(const struct block_##name *b, const int g)
-#define SCALES(name) SIMD void scales_##name(const struct block_##name *b, float *restrict s, float *restrict m)
-
-/* 32 bytes at once, by the compilers' vector extensions. */
-SIMD bytes32 load32(const void *p) { bytes32 v; memcpy(&v, p, sizeof v); return v; }
-
-/* X(TYPE, name, elements of a block, elements of a group, has minima, ZERO, DEPTH): DEPTH products of pairs of
- * q <= 15, 31, 63, 127 and activations of up to 127 stay below 2^15 for 8, 4, 2, 1. */
+/* X(TYPE, name, elements of a block, elements of a group, has minima, ZERO, DEPTH, elements of a chunk): DEPTH products
+ * of pairs of q <= 15, 31, 63, 127 and activations of up to 127 stay below 2^15 for 8, 4, 2, 1. */
 #define CODEC_LIST(X)                                                                                        \
-    X(DT_Q4_0, q4_0, 32, 32, 0, 8, 8)                                                                        \
-    X(DT_Q4_1, q4_1, 32, 32, 1, 0, 8)                                                                        \
-    X(DT_Q5_0, q5_0, 32, 32, 0, 16, 4)                                                                       \
-    X(DT_Q5_1, q5_1, 32, 32, 1, 0, 4)                                                                        \
-    X(DT_Q8_0, q8_0, 32, 32, 0, 0, 0)                                                                        \
-    X(DT_Q2_K, q2_k, 256, 16, 1, 0, 4)                                                                       \
-    X(DT_Q3_K, q3_k, 256, 16, 0, 4, 4)                                                                       \
-    X(DT_Q4_K, q4_k, 256, 32, 1, 0, 8)                                                                       \
-    X(DT_Q5_K, q5_k, 256, 32, 1, 0, 4)                                                                       \
-    X(DT_Q6_K, q6_k, 256, 16, 0, 32, 2)                                                                      \
-    X(DT_IQ4_NL, iq4_nl, 32, 32, 0, 0, 0)                                                                    \
-    X(DT_IQ4_XS, iq4_xs, 256, 32, 0, 0, 0)                                                                   \
-    X(DT_MXFP4, mxfp4, 32, 32, 0, 16, 4)                                                                     \
-    X(DT_IQ2_XXS, iq2_xxs, 256, 32, 0, 64, 1)                                                                \
-    X(DT_IQ2_XS, iq2_xs, 256, 16, 0, 64, 1)                                                                  \
-    X(DT_IQ2_S, iq2_s, 256, 16, 0, 64, 1)                                                                    \
-    X(DT_IQ3_XXS, iq3_xxs, 256, 32, 0, 64, 1)                                                                \
-    X(DT_IQ3_S, iq3_s, 256, 32, 0, 16, 4)                                                                    \
-    X(DT_IQ1_S, iq1_s, 256, 32, 0, 16, 4)                                                                    \
-    X(DT_IQ1_M, iq1_m, 256, 16, 0, 16, 4)                                                                    \
-    X(DT_TQ1_0, tq1_0, 256, 32, 0, 1, 8)                                                                     \
-    X(DT_TQ2_0, tq2_0, 256, 32, 0, 1, 8)
+    X(DT_Q4_0, q4_0, 32, 32, 0, 8, 8, 32)                                                                    \
+    X(DT_Q4_1, q4_1, 32, 32, 1, 0, 8, 32)                                                                    \
+    X(DT_Q5_0, q5_0, 32, 32, 0, 16, 4, 32)                                                                   \
+    X(DT_Q5_1, q5_1, 32, 32, 1, 0, 4, 32)                                                                    \
+    X(DT_Q8_0, q8_0, 32, 32, 0, 0, 0, 32)                                                                    \
+    X(DT_Q2_K, q2_k, 256, 16, 1, 0, 4, 128)                                                                  \
+    X(DT_Q3_K, q3_k, 256, 16, 0, 4, 4, 128)                                                                  \
+    X(DT_Q4_K, q4_k, 256, 32, 1, 0, 8, 64)                                                                   \
+    X(DT_Q5_K, q5_k, 256, 32, 1, 0, 4, 64)                                                                   \
+    X(DT_Q6_K, q6_k, 256, 16, 0, 32, 2, 128)                                                                 \
+    X(DT_IQ4_NL, iq4_nl, 32, 32, 0, 0, 0, 32)                                                                \
+    X(DT_IQ4_XS, iq4_xs, 256, 32, 0, 0, 0, 32)                                                               \
+    X(DT_MXFP4, mxfp4, 32, 32, 0, 16, 4, 32)                                                                 \
+    X(DT_IQ2_XXS, iq2_xxs, 256, 32, 0, 64, 1, 32)                                                            \
+    X(DT_IQ2_XS, iq2_xs, 256, 16, 0, 64, 1, 32)                                                              \
+    X(DT_IQ2_S, iq2_s, 256, 16, 0, 64, 1, 32)                                                                \
+    X(DT_IQ3_XXS, iq3_xxs, 256, 32, 0, 64, 1, 32)                                                            \
+    X(DT_IQ3_S, iq3_s, 256, 32, 0, 16, 4, 32)                                                                \
+    X(DT_IQ1_S, iq1_s, 256, 32, 0, 16, 4, 32)                                                                \
+    X(DT_IQ1_M, iq1_m, 256, 16, 0, 16, 4, 32)                                                                \
+    X(DT_TQ1_0, tq1_0, 256, 32, 0, 1, 8, 32)                                                                 \
+    X(DT_TQ2_0, tq2_0, 256, 32, 0, 1, 8, 128)
 
-/* --- blocks of 32 --- */
+struct lanes {
+    wf s[16], m[16]; /* of a block, by group */
+    wb hold[8];      /* bytes that all chunks of a block share */
+};
+enum { RAW = 12 }; /* vectors that a part needs at most */
 
-/* lanes_NAME(blocks, s, m): the scales of eight blocks, one of each row. */
-#define LANES(name) SIMD void lanes_##name(const struct block_##name *const *b, vf *s, vf *m)
-#define HALVES(b, at)                                                                                        \
-    vf_halves((b)[0]->at, (b)[1]->at, (b)[2]->at, (b)[3]->at, (b)[4]->at, (b)[5]->at, (b)[6]->at, (b)[7]->at)
-#define SCALE_D(name)                                                                                        \
-    SCALES(name) { (void)m; s[0] = half1(b->d); }                                                            \
-    LANES(name) { (void)m; *s = HALVES(b, d); }
-#define SCALE_D_M(name)                                                                                      \
-    SCALES(name) { s[0] = half1(b->d); m[0] = half1(b->m); }                                                 \
-    LANES(name) { *s = HALVES(b, d); *m = HALVES(b, m); }
-SCALE_D(q4_0)
-SCALE_D_M(q4_1)
-SCALE_D(q5_0)
-SCALE_D_M(q5_1)
-SCALE_D(q8_0)
-SCALE_D(iq4_nl)
+#define OPEN(name) SIMD void open_##name(struct lanes *l, const uint8_t *const *row, const size_t at)
+#define LOAD(name)                                                                                           \
+    SIMD void load_##name(wb *raw, const uint8_t *const *row, const size_t at, const int c, const int p)
+#define QUAD(name)                                                                                           \
+    SIMD wb quad_##name(const wb *raw, const struct lanes *l, const int c, const int p, const int s, const int j)
+#define UNUSED_LOAD (void)c, (void)p
+#define UNUSED_QUAD (void)raw, (void)l, (void)c, (void)p, (void)s
+#define AT(name, field) (at + offsetof(struct block_##name, field))
+/* A half-precision number in the last two bytes of a block: nothing past them may be read. */
+#define LAST_HALF(name, field) wf_halves(ww_rows(row, AT(name, field) - 2) >> 16)
 
-QUANTS(q4_0) { (void)g; return nibbles(b->qs); }
-QUANTS(q4_1) { (void)g; return nibbles(b->qs); }
-QUANTS(q5_0) { (void)g; return nibbles(b->qs) | bits_to_bytes(&b->qh) << 4; }
-QUANTS(q5_1) { (void)g; return nibbles(b->qs) | bits_to_bytes(&b->qh) << 4; }
-QUANTS(q8_0) { (void)g; return load32(b->qs); }
-QUANTS(iq4_nl) { (void)g; return lookup16(iq4_values, nibbles(b->qs)); }
+/* Shifted as words: of a byte's neighbours only bits come in that its user masks away. */
+SIMD wb wb_right(wb v, int n) { return (wb)((ww)v >> n); }
+SIMD wb wb_left(wb v, int n) { return (wb)((ww)v << n); }
 
-QUANTS(mxfp4) { (void)g; return lookup16(mxfp4_values, nibbles(b->qs)) + 16; }
-SCALES(mxfp4) { (void)m; s[0] = mxfp4_scale(b->e); }
-LANES(mxfp4)
+/* --- blocks of 32, nibbles: the low halves of 16 bytes, then the high ones --- */
+
+SIMD wb nibble(const wb *raw, int s, int j) { return s ? wb_right(raw[j], 4) & 15 : raw[j] & 15; }
+
+#define LOAD_NIBBLES(name) LOAD(name) { UNUSED_LOAD; wb_rows(raw, row, AT(name, qs)); }
+LOAD_NIBBLES(q4_0)
+LOAD_NIBBLES(q4_1)
+LOAD_NIBBLES(q5_0)
+LOAD_NIBBLES(q5_1)
+LOAD_NIBBLES(iq4_nl)
+LOAD_NIBBLES(mxfp4)
+
+OPEN(q4_0) { l->s[0] = wf_halves(ww_rows(row, at)); }
+QUAD(q4_0) { UNUSED_QUAD; return nibble(raw, s, j); }
+
+SIMD void open_d_m(struct lanes *l, const uint8_t *const *row, size_t at)
 {
-    float scale[8];
-    (void)m;
-    for (int i = 0; i < 8; i++) scale[i] = mxfp4_scale(b[i]->e);
-    *s = vf_load(scale);
+    ww d_m = ww_rows(row, at);
+    l->s[0] = wf_halves(d_m);
+    l->m[0] = wf_halves(d_m >> 16);
 }
+OPEN(q4_1) { open_d_m(l, row, at); }
+QUAD(q4_1) { UNUSED_QUAD; return nibble(raw, s, j); }
+
+SIMD wb nibble_and_bit(const wb *raw, const struct lanes *l, int s, int j)
+{
+    return nibble(raw, s, j) | wb_bits((ww)l->hold[0], 16 * s + 4 * j, 16);
+}
+OPEN(q5_0)
+{
+    l->s[0] = wf_halves(ww_rows(row, at));
+    l->hold[0] = (wb)ww_rows(row, AT(q5_0, qh));
+}
+QUAD(q5_0) { UNUSED_QUAD; return nibble_and_bit(raw, l, s, j); }
+OPEN(q5_1)
+{
+    open_d_m(l, row, at);
+    l->hold[0] = (wb)ww_rows(row, AT(q5_1, qh));
+}
+QUAD(q5_1) { UNUSED_QUAD; return nibble_and_bit(raw, l, s, j); }
+
+OPEN(iq4_nl) { l->s[0] = wf_halves(ww_rows(row, at)); }
+QUAD(iq4_nl) { UNUSED_QUAD; return wb_lookup(iq4_values, nibble(raw, s, j)); }
+
+OPEN(mxfp4) /* mxfp4_scale of each row */
+{
+    ww e = ww_rows(row, at) & 255, small = (ww)(e < 2), denormal = (ww){0} + 0x00200000u;
+    l->s[0] = wf_words(((denormal << (e & 1)) & small) | ((e - 1) << 23 & ~small));
+}
+QUAD(mxfp4) { UNUSED_QUAD; return wb_lookup(mxfp4_values, nibble(raw, s, j)) + 16; }
+
+OPEN(q8_0) { l->s[0] = wf_halves(ww_rows(row, at)); }
+LOAD(q8_0)
+{
+    UNUSED_LOAD;
+    wb_rows(raw, row, AT(q8_0, qs));
+    wb_rows(raw + 4, row, AT(q8_0, qs) + 16);
+}
+QUAD(q8_0) { UNUSED_QUAD; return raw[4 * s + j]; }
 
 /* --- K blocks of 256 --- */
 
-/* d times n signed bytes, n a multiple of 8. */
-SIMD void times_bytes(float *restrict to, float d, const int8_t *b, int n)
+/* d times n bytes as signed integers. */
+SIMD void times_bytes(wf *to, wf d, const wb *b, int n)
 {
-    for (int i = 0; i < n; i += 8) vf_store(to + i, vf_mul(vf_set(d), vf_from_i8(b + i)));
+    for (int i = 0; i < n; i++) to[i] = wf_mul(d, wf_bytes(b[i / 4], i % 4));
 }
 
-/* Two bits of 32 bytes in a half of the block: four of them make its 128 elements. */
-SIMD bytes32 two_bits(const uint8_t *qs, int g) { return load32(qs + 32 * (g / 4)) >> 2 * (g % 4) & 3; }
-
-QUANTS(q2_k) { return two_bits(b->qs, g); }
-SCALES(q2_k)
+/* The first 16 bytes of Q4_K and Q5_K: d, dmin, and scales and minima as q4_k_scales_mins has them. */
+SIMD void open_k45(struct lanes *l, const uint8_t *const *row, size_t at)
 {
-    const float d = half1(b->d), dmin = half1(b->dmin);
-    int8_t sm[32];
-    for (int i = 0; i < 16; i++) {
-        sm[i] = b->scales[i] & 15;
-        sm[16 + i] = (int8_t)(b->scales[i] >> 4);
-    }
-    times_bytes(s, d, sm, 16);
-    times_bytes(m, -dmin, sm + 16, 16);
+    wb head[4];
+    wb_rows(head, row, at);
+    wb scales[2] = {head[1] & 63, (head[3] & 15) | (wb_right(head[1], 2) & 48)};
+    wb minima[2] = {head[2] & 63, (wb_right(head[3], 4) & 15) | (wb_right(head[2], 2) & 48)};
+    times_bytes(l->s, wf_halves((ww)head[0]), scales, 8);
+    times_bytes(l->m, wf_mul(wf_halves((ww)head[0] >> 16), wf_set(-1)), minima, 8);
 }
 
-QUANTS(q3_k) { return two_bits(b->qs, g) | (load32(b->hmask) >> g & 1) << 2; }
-SCALES(q3_k)
+OPEN(q4_k) { open_k45(l, row, at); }
+LOAD(q4_k) { wb_rows(raw, row, AT(q4_k, qs) + (size_t)(32 * c + 16 * p)); }
+QUAD(q4_k) { UNUSED_QUAD; return nibble(raw, s, j); }
+
+OPEN(q5_k)
 {
-    const float d = half1(b->d);
-    (void)m;
-    int8_t scale[16];
-    q3_k_scales(b->scales, scale);
-    times_bytes(s, d, scale, 16);
+    open_k45(l, row, at);
+    wb_rows(l->hold, row, AT(q5_k, qh));
+    wb_rows(l->hold + 4, row, AT(q5_k, qh) + 16);
+}
+LOAD(q5_k) { wb_rows(raw, row, AT(q5_k, qs) + (size_t)(32 * c + 16 * p)); }
+QUAD(q5_k) { return nibble(raw, s, j) | wb_left(wb_right(l->hold[4 * p + j], 2 * c + s) & 1, 4); }
+
+OPEN(q6_k)
+{
+    wb scales[4];
+    wb_rows(scales, row, AT(q6_k, scales));
+    times_bytes(l->s, LAST_HALF(q6_k, d), scales, 16);
+}
+LOAD(q6_k)
+{
+    wb_rows(raw, row, AT(q6_k, ql) + (size_t)(64 * c + 16 * p));
+    wb_rows(raw + 4, row, AT(q6_k, ql) + (size_t)(64 * c + 32 + 16 * p));
+    wb_rows(raw + 8, row, AT(q6_k, qh) + (size_t)(32 * c + 16 * p));
+}
+QUAD(q6_k)
+{
+    UNUSED_QUAD;
+    wb high = raw[8 + j];
+    return nibble(raw + 4 * (s % 2), s / 2, j) | ((s < 2 ? wb_left(high, 4 - 2 * s) : wb_right(high, 2 * s - 4)) & 48);
 }
 
-SIMD void k45_scales(const uint8_t packed[12], float d, float dmin, float *s, float *m)
+OPEN(q2_k)
 {
-    uint8_t sm[16];
-    q4_k_scales_mins(packed, sm);
-    times_bytes(s, d, (const int8_t *)sm, 8);
-    times_bytes(m, -dmin, (const int8_t *)sm + 8, 8);
-}
-
-QUANTS(q4_k) { return load32(b->qs + 32 * (g / 2)) >> 4 * (g % 2) & 15; }
-SCALES(q4_k) { k45_scales(b->scales, half1(b->d), half1(b->dmin), s, m); }
-
-QUANTS(q5_k) { return (load32(b->qs + 32 * (g / 2)) >> 4 * (g % 2) & 15) | (load32(b->qh) >> g & 1) << 4; }
-SCALES(q5_k) { k45_scales(b->scales, half1(b->d), half1(b->dmin), s, m); }
-
-QUANTS(q6_k)
-{
-    bytes32 low = load32(b->ql + 64 * (g / 4) + 32 * (g % 2)) >> 4 * (g % 4 / 2) & 15;
-    return low | two_bits(b->qh, g) << 4;
-}
-SCALES(q6_k)
-{
-    const float d = half1(b->d);
-    (void)m;
-    times_bytes(s, d, b->scales, 16);
-}
-
-QUANTS(iq4_xs) { return lookup16(iq4_values, nibbles(b->qs + 16 * g)); }
-SCALES(iq4_xs)
-{
-    const float d = half1(b->d);
-    (void)m;
-    for (int i = 0; i < 8; i++) s[i] = d * (float)iq4_xs_scale(b, i);
-}
-
-/* --- code books of 256 --- */
-
-/* A code-book row with bit i of signs negating value i, counted from zero. */
-SIMD void signed_row(int8_t *q, const uint8_t *row, int n, uint32_t signs, int zero)
-{
-    for (int i = 0; i < n; i++) q[i] = (int8_t)(signs >> i & 1 ? zero - (int)row[i] : zero + (int)row[i]);
-}
-
-/* d (1/2 + scale) / 4 for the scales in the halves of eight bytes. */
-SIMD void iq2_scales(uint16_t half, const uint8_t scales[8], float *s)
-{
-    const float d = half1(half);
-    for (int i = 0; i < 16; i++) s[i] = d * (0.5f + (float)(scales[i / 2] >> 4 * (i % 2) & 15)) * 0.25f;
-}
-
-QUANTS(iq2_xxs)
-{
-    int8_t q[32];
-    for (int i = 0; i < 4; i++)
-        signed_row(q + 8 * i, iq2_xxs_grid[b->qs[g].row[i]], 8, iq_even_signs(b->qs[g].signs_scale >> 7 * i & 127), 64);
-    return load32(q);
-}
-SCALES(iq2_xxs)
-{
-    const float d = half1(b->d);
-    (void)m;
-    for (int i = 0; i < 8; i++) s[i] = d * (0.5f + (float)(b->qs[i].signs_scale >> 28)) * 0.25f;
-}
-
-QUANTS(iq2_xs)
-{
-    int8_t q[32];
-    const uint16_t *word = b->qs + 4 * g;
-    for (int i = 0; i < 4; i++) signed_row(q + 8 * i, iq2_xs_grid[word[i] & 511], 8, iq_even_signs(word[i] >> 9), 64);
-    return load32(q);
-}
-SCALES(iq2_xs) { (void)m; iq2_scales(b->d, b->scales, s); }
-
-QUANTS(iq2_s)
-{
-    int8_t q[32];
-    for (int i = 0; i < 4; i++)
-        signed_row(q + 8 * i, iq2_s_grid[b->qs[4 * g + i] | (b->qh[g] >> 2 * i & 3) << 8], 8, b->signs[4 * g + i], 64);
-    return load32(q);
-}
-SCALES(iq2_s) { (void)m; iq2_scales(b->d, b->scales, s); }
-
-QUANTS(iq3_xxs)
-{
-    int8_t q[32];
-    for (int i = 0; i < 8; i++) {
-        uint8_t signs = iq_even_signs(b->signs_scale[g] >> 7 * (i / 2) & 127);
-        signed_row(q + 4 * i, iq3_xxs_grid[b->qs[8 * g + i]], 4, signs >> 4 * (i % 2), 64);
-    }
-    return load32(q);
-}
-SCALES(iq3_xxs)
-{
-    const float d = half1(b->d);
-    (void)m;
-    for (int i = 0; i < 8; i++) s[i] = d * (0.5f + (float)(b->signs_scale[i] >> 28)) * 0.5f;
-}
-
-QUANTS(iq3_s)
-{
-    int8_t q[32];
-    for (int i = 0; i < 8; i++)
-        signed_row(q + 4 * i, iq3_s_grid[b->qs[8 * g + i] | (b->qh[g] >> i & 1) << 8], 4,
-                   b->signs[4 * g + i / 2] >> 4 * (i % 2), 16);
-    return load32(q);
-}
-SCALES(iq3_s)
-{
-    const float d = half1(b->d);
-    (void)m;
-    for (int i = 0; i < 8; i++) s[i] = d * (float)(1 + 2 * (b->scales[i / 2] >> 4 * (i % 2) & 15));
-}
-
-/* Eight times (grid + delta), which is whole, counted from 16; the scale takes the eighth. */
-SIMD void ternary_row(int8_t *q, const int8_t *row, int delta8)
-{
-    for (int i = 0; i < 8; i++) q[i] = (int8_t)(16 + 8 * row[i] + delta8);
-}
-
-QUANTS(iq1_s)
-{
-    int8_t q[32];
-    const uint32_t qh = b->qh[g];
-    for (int i = 0; i < 4; i++)
-        ternary_row(q + 8 * i, iq1_grid[b->qs[4 * g + i] | (qh >> 3 * i & 7) << 8], qh & 0x8000 ? -1 : 1);
-    return load32(q);
-}
-SCALES(iq1_s)
-{
-    const float d = half1(b->d);
-    (void)m;
-    for (int i = 0; i < 8; i++) s[i] = d * (float)(2 * (b->qh[i] >> 12 & 7) + 1) * 0.125f;
-}
-
-QUANTS(iq1_m)
-{
-    int8_t q[32];
+    wb scales[4], low[4], high[4];
+    ww d = ww_rows(row, AT(q2_k, d));
+    wb_rows(scales, row, AT(q2_k, scales));
     for (int i = 0; i < 4; i++) {
-        int high = b->qh[2 * g + i / 2] >> 4 * (i % 2);
-        ternary_row(q + 8 * i, iq1_grid[b->qs[4 * g + i] | (high & 7) << 8], high & 8 ? -1 : 1);
+        low[i] = scales[i] & 15;
+        high[i] = wb_right(scales[i], 4) & 15;
     }
-    return load32(q);
+    times_bytes(l->s, wf_halves(d), low, 16);
+    times_bytes(l->m, wf_mul(wf_halves(d >> 16), wf_set(-1)), high, 16);
 }
-SCALES(iq1_m)
+LOAD(q2_k) { wb_rows(raw, row, AT(q2_k, qs) + (size_t)(32 * c + 16 * p)); }
+QUAD(q2_k) { UNUSED_QUAD; return wb_right(raw[j], 2 * s) & 3; }
+
+OPEN(q3_k) /* as q3_k_scales */
 {
-    const float d = half1(iq1_m_d(b));
-    (void)m;
-    for (int i = 0; i < 16; i++)
-        s[i] = d * (float)(2 * (b->scales[i / 4] >> (6 * (i / 2 % 2) + 3 * (i % 2)) & 7) + 1) * 0.125f;
+    wb scale[4], tail[4];
+    wb_rows(tail, row, AT(q3_k, d) - 14); /* the last two quants, scales, d: nothing past the block */
+    ww u[3];
+    for (int i = 0; i < 3; i++) u[i] = (ww)tail[i] >> 16 | (ww)tail[i + 1] << 16;
+    for (int i = 0; i < 4; i++) {
+        wb six = ((wb)(u[i % 2] >> 4 * (i / 2)) & 15) | (wb_left((wb)(u[2] >> 2 * i) & 3, 4));
+        scale[i] = six - 32;
+    }
+    times_bytes(l->s, wf_halves((ww)tail[3] >> 16), scale, 16);
+    wb_rows(l->hold, row, AT(q3_k, hmask));
+    wb_rows(l->hold + 4, row, AT(q3_k, hmask) + 16);
+}
+LOAD(q3_k) { wb_rows(raw, row, AT(q3_k, qs) + (size_t)(32 * c + 16 * p)); }
+QUAD(q3_k)
+{
+    return (wb_right(raw[j], 2 * s) & 3) | wb_left(wb_right(l->hold[4 * p + j], 4 * c + s) & 1, 2);
 }
 
-/* --- ternary, 256 --- */
+OPEN(iq4_xs)
+{
+    ww head = ww_rows(row, at), low = ww_rows(row, AT(iq4_xs, scales_l)), high = head >> 16;
+    wf d = wf_halves(head);
+    for (int i = 0; i < 8; i++) {
+        wb six = (wb)((low >> 4 * i & 15) | (high >> 2 * i & 3) << 4);
+        l->s[i] = wf_mul(d, wf_bytes(six - 32, 0));
+    }
+}
+LOAD(iq4_xs) { (void)p; wb_rows(raw, row, AT(iq4_xs, qs) + (size_t)(16 * c)); }
+QUAD(iq4_xs) { UNUSED_QUAD; return wb_lookup(iq4_values, nibble(raw, s, j)); }
 
-/* Elements 0 to 159 are the digits of bytes 0 to 31, digit by digit, 160 to 239 those of bytes 32 to 47, the last 16
- * the first four digits of qh. */
-SIMD int tq1_0_element(const struct block_tq1_0 *b, int e)
+OPEN(tq2_0)
 {
-    if (e < 160) return tq1_0_digit(b->qs[e % 32], e / 32);
-    if (e < 240) return tq1_0_digit(b->qs[32 + (e - 160) % 16], (e - 160) / 16);
-    return tq1_0_digit(b->qh[(e - 240) % 4], (e - 240) / 4);
+    wf d = LAST_HALF(tq2_0, d);
+    for (int i = 0; i < 8; i++) l->s[i] = d;
 }
-QUANTS(tq1_0)
-{
-    int8_t q[32];
-    for (int i = 0; i < 32; i++) q[i] = (int8_t)(1 + tq1_0_element(b, 32 * g + i));
-    return load32(q);
-}
-SCALES(tq1_0)
-{
-    const float d = half1(b->d);
-    (void)m;
-    for (int i = 0; i < 8; i++) s[i] = d;
-}
+LOAD(tq2_0) { wb_rows(raw, row, AT(tq2_0, qs) + (size_t)(32 * c + 16 * p)); }
+QUAD(tq2_0) { UNUSED_QUAD; return wb_right(raw[j], 2 * s) & 3; }
 
-QUANTS(tq2_0) { return two_bits(b->qs, g); }
-SCALES(tq2_0)
-{
-    const float d = half1(b->d);
-    (void)m;
-    for (int i = 0; i < 8; i++) s[i] = d;
-}
+/* --- formats that are looked up row by row (codebook.h) --- */
+
+/* Eight rows of 32 bytes each time, turned into quads. */
+#define ROW_CODEC(name, GROUP)                                                                               \
+    OPEN(name)                                                                                               \
+    {                                                                                                        \
+        float s[W_LANES][16], turned[16][W_LANES];                                                           \
+        for (int r = 0; r < W_LANES; r++) scales_##name((const void *)(row[r] + at), s[r]);                  \
+        for (int r = 0; r < W_LANES; r += 8)                                                                 \
+            for (int g = 0; g < 256 / GROUP; g += 8) transpose_8x8(turned[g] + r, W_LANES, s[r] + g, 16);    \
+        for (int g = 0; g < 256 / GROUP; g++) l->s[g] = wf_load(turned[g]);                                  \
+    }                                                                                                        \
+    LOAD(name)                                                                                               \
+    {                                                                                                        \
+        uint8_t turned[8][4 * W_LANES];                                                                      \
+        (void)p;                                                                                             \
+        for (int r = 0; r < W_LANES; r += 8) {                                                               \
+            bytes32 q[8];                                                                                    \
+            for (int i = 0; i < 8; i++) q[i] = quants_##name((const void *)(row[r + i] + at), c);            \
+            quads_8x32(turned[0] + 4 * r, sizeof turned[0], q);                                              \
+        }                                                                                                    \
+        for (int i = 0; i < 8; i++) raw[i] = wb_load(turned[i]);                                             \
+    }                                                                                                        \
+    QUAD(name) { UNUSED_QUAD; return raw[4 * s + j]; }
+ROW_CODEC(iq2_xxs, 32)
+ROW_CODEC(iq2_xs, 16)
+ROW_CODEC(iq2_s, 16)
+ROW_CODEC(iq3_xxs, 32)
+ROW_CODEC(iq3_s, 32)
+ROW_CODEC(iq1_s, 32)
+ROW_CODEC(iq1_m, 16)
+ROW_CODEC(tq1_0, 32)
 
 #endif

@@ -9,12 +9,7 @@
 #ifndef CORRAL_CPU_GEMM_H
 #define CORRAL_CPU_GEMM_H
 
-#include "backend/cpu/kernels.h"
-
-enum {
-    W_ROWS = PANEL_ROWS / W_LANES, /* vectors of rows */
-    PANEL_STEP = PANEL_ROWS * 4    /* bytes from one quad or pair of inputs to the next */
-};
+#include "backend/cpu/op/pack.h"
 
 /* f += s * a * i + m * (sum of the group's activations) */
 #define ADD_GROUP(x)                                                                                           \
@@ -94,7 +89,7 @@ SIMD void pairs_tile(float *const *y, const struct act_row *x, const void *panel
                 for (int c = 0; c < NC; c++) {
                     const int16_t *a = x[c].pair.q + 32 * g + (size_t)(h * GROUP + 2 * j);
                     for (int r = 0; r < W_ROWS; r++) {
-                        i[r][c] = wi_madd(i[r][c], w + 2 * W_LANES * r, a);
+                        i[r][c] = wi_madd(i[r][c], wp_load(w + 2 * W_LANES * r), a);
                         wi_pin(&i[r][c]);
                     }
                 }

@@ -1,7 +1,6 @@
 /* The matmul kernels of every type: pack.h and gemm.h with the constants of CODEC_LIST. */
-#include "backend/cpu/op/gemm.h"
-#include "backend/cpu/op/pack.h"
 #include "backend/cpu/op/dot.h"
+#include "backend/cpu/op/gemm.h"
 
 /* Kinds of products that several types share, by their group, minima, zero and depth. */
 GEMM(pairs_32_0, W_COLUMNS, pairs_tile, 32, false)
@@ -22,42 +21,50 @@ GEMM(bytes_32_0_1_8, W_COLUMNS, bytes_tile, 32, false, 1, 8)
 GEMM(float_gemm, W_COLUMNS_FLOAT, float_tile, PANEL_ROWS)
 #define bytes_32_0_0_0 NULL /* signed bytes are multiplied in pairs */
 
-#define PACK_TYPE(TYPE, name, BLOCK, GROUP, MINIMA, ZERO, DEPTH)                                               \
-    PACK(name, pairs, BLOCK, GROUP, MINIMA, ZERO)                                                              \
-    PACK(name, quads, BLOCK, GROUP, MINIMA, ZERO)
+#define PACK_TYPE(TYPE, name, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)                                        \
+    PACK(name, pairs, PAIRS_BYTES, BLOCK, GROUP, MINIMA, ZERO, CHUNK)                                          \
+    PACK(name, quads, QUADS_BYTES, BLOCK, GROUP, MINIMA, ZERO, CHUNK)
 CODEC_LIST(PACK_TYPE)
+PACK_FLOAT(f32)
+PACK_FLOAT(f16)
+PACK_FLOAT(bf16)
 
-#define DOT_TYPE(TYPE, name, BLOCK, GROUP, MINIMA, ZERO, DEPTH)                                                \
-    DOT(name, pair, BLOCK, GROUP, MINIMA, ZERO, DEPTH)                                                         \
-    DOT(name, byte, BLOCK, GROUP, MINIMA, ZERO, DEPTH)
+#define DOT_FORM(name, form, ...)                                                                              \
+    DOT_TILE(name, form, 1, __VA_ARGS__)                                                                       \
+    DOT_TILE(name, form, 2, __VA_ARGS__)                                                                       \
+    DOT_TILE(name, form, 4, __VA_ARGS__)                                                                       \
+    DOT(name##_##form)
+#define DOT_TYPE(TYPE, name, ...)                                                                              \
+    DOT_FORM(name, pair, __VA_ARGS__)                                                                          \
+    DOT_FORM(name, byte, __VA_ARGS__)
 CODEC_LIST(DOT_TYPE)
-
-#define PACK_FLOAT(name, elem)                                                                                 \
-    static void pack_##name(void *panel, const uint8_t *rows, size_t row_bytes, uint32_t n_row, size_t k0,     \
-                            size_t k)                                                                          \
-    {                                                                                                          \
-        pack_float(panel, rows, row_bytes, n_row, k0, k, widen_##name, elem);                                  \
-    }
-PACK_FLOAT(f32, 4)
-PACK_FLOAT(f16, 2)
-PACK_FLOAT(bf16, 2)
+#define DOT_FLOAT(name)                                                                                        \
+    DOT_TILE_FLOAT(name, 1)                                                                                    \
+    DOT_TILE_FLOAT(name, 2)                                                                                    \
+    DOT_TILE_FLOAT(name, 4)                                                                                    \
+    DOT(name)
+DOT_FLOAT(f32)
+DOT_FLOAT(f16)
+DOT_FLOAT(bf16)
 
 static void matmul_fill(struct cpu_kernels *k)
 {
-#define ROW(TYPE, name, BLOCK, GROUP, MINIMA, ZERO, DEPTH)                                                     \
+#define ROW(TYPE, name, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)                                              \
     k->fine[TYPE] =                                                                                            \
         (struct matmul_kernel){pack_##name##_pairs, pairs_##GROUP##_##MINIMA,                                  \
-                               dot_##name##_pair, ACT_PAIRS, PANEL_K};                                         \
+                               dot_##name##_pair, ACT_PAIRS, PANEL_K, DIRECT_COLUMNS};                         \
     k->matmul[TYPE] = DEPTH ? (struct matmul_kernel){pack_##name##_quads,                                      \
                                                      bytes_##GROUP##_##MINIMA##_##ZERO##_##DEPTH,              \
-                                                     dot_##name##_byte, ACT_BYTES, PANEL_K_BYTES}                                            \
+                                                     dot_##name##_byte, ACT_BYTES, PANEL_K_BYTES,              \
+                                                     DIRECT_COLUMNS}                                           \
                             : k->fine[TYPE];
     CODEC_LIST(ROW)
 #undef ROW
-    k->matmul[DT_F32] = (struct matmul_kernel){pack_f32, float_gemm, NULL, ACT_FLOATS, PANEL_K_FLOAT};
-    k->matmul[DT_F16] = (struct matmul_kernel){pack_f16, float_gemm, NULL, ACT_FLOATS, PANEL_K_FLOAT};
-    k->matmul[DT_BF16] = (struct matmul_kernel){pack_bf16, float_gemm, NULL, ACT_FLOATS, PANEL_K_FLOAT};
-    k->fine[DT_F32] = k->matmul[DT_F32];
-    k->fine[DT_F16] = k->matmul[DT_F16];
-    k->fine[DT_BF16] = k->matmul[DT_BF16];
+#define ROW(TYPE, name)                                                                                        \
+    k->fine[TYPE] = k->matmul[TYPE] =                                                                          \
+        (struct matmul_kernel){pack_##name, float_gemm, dot_##name, ACT_FLOATS, PANEL_K_FLOAT, DIRECT_COLUMNS};
+    ROW(DT_F32, f32)
+    ROW(DT_F16, f16)
+    ROW(DT_BF16, bf16)
+#undef ROW
 }

@@ -2,99 +2,138 @@
  *
  * Panel of quantized weights, for each 32 inputs: 32 / GROUP x PANEL_ROWS scales, the same of minima if the type
  * has them, then either bytes [8 quads of inputs][PANEL_ROWS][4], counted from ZERO, or 16-bit integers
- * [16 pairs of inputs][PANEL_ROWS][2], zero taken off. Panel of floats: [input][PANEL_ROWS]. */
+ * [16 pairs of inputs][PANEL_ROWS][2], zero taken off; of a quad the first pair is inputs 0 and 2, the second 1 and 3.
+ * Panel of floats: [input][PANEL_ROWS]. */
+#ifndef CORRAL_CPU_PACK_H
+#define CORRAL_CPU_PACK_H
+
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/op/codec.h"
 
-/* Sixteen rows read side by side are more streams than the hardware follows. They are one stretch of the file, and
- * so are the sixteen after them, which this thread most likely packs next: ask for those, line after line, while
- * unpacking these. */
-SIMD void prefetch_next(const uint8_t *rows, size_t row_bytes, uint32_t n_row, size_t block, size_t block_bytes)
+enum {
+    W_ROWS = PANEL_ROWS / W_LANES, /* vectors of rows */
+    PANEL_STEP = PANEL_ROWS * 4,   /* bytes from one quad or pair of inputs to the next */
+    QUADS_BYTES = 8 * PANEL_STEP,  /* of 32 inputs */
+    PAIRS_BYTES = 16 * PANEL_STEP
+};
+
+/* Where the rows begin. Rows past the end of the matrix repeat the last one. */
+SIMD void row_addresses(const uint8_t *row[PANEL_ROWS], const uint8_t *rows, size_t row_bytes, uint32_t n_row)
 {
-    const uint8_t *next = rows + n_row * row_bytes + block * n_row * block_bytes;
-    for (size_t i = 0; i < n_row * block_bytes; i += 64) __builtin_prefetch(next + i, 0, 2);
+    for (uint32_t r = 0; r < PANEL_ROWS; r++) row[r] = rows + MIN(r, n_row - 1) * row_bytes;
 }
 
-/* A pack_fn by the name pack_NAME_FORM: scales of a block, then its elements, 32 at a time. Rows past the end of the
- * matrix repeat the last one. */
-#define PACK(name, form, BLOCK, GROUP, MINIMA, ZERO)                                                           \
+/* Rows read side by side are more streams than the hardware follows. They are one stretch of the file, and so are the
+ * next ones, which this thread most likely reads next: ask for those, line after line, while reading these. */
+SIMD void prefetch_next(const uint8_t *rows, size_t row_bytes, uint32_t n_row, size_t at, size_t n)
+{
+    const uint8_t *next = rows + n_row * row_bytes + at * n_row;
+    for (size_t i = 0; i < n_row * n; i += 64) __builtin_prefetch(next + i, 0, 2);
+}
+
+SIMD void quads_store(uint8_t *to, int quad, wb q, int zero)
+{
+    (void)zero;
+    wb_store(to + quad * PANEL_STEP, q);
+}
+SIMD void pairs_store(uint8_t *to, int quad, wb q, int zero)
+{
+    wp pair[2];
+    wp_from_bytes(pair, q, zero);
+    for (int i = 0; i < 2; i++) wp_store((int16_t *)(void *)(to + (2 * quad + i) * PANEL_STEP), pair[i]);
+}
+
+/* What chunks are made of: parts, and quads at STRIDE from each other. */
+#define PARTS(CHUNK) ((CHUNK) > 32 ? 2 : 1)
+#define SUBS(CHUNK) ((CHUNK) > 64 ? 4 : 2)
+#define STRIDE(CHUNK) ((CHUNK) > 32 ? 32 : 16)
+
+/* A pack_fn by the name pack_NAME_FORM. */
+#define PACK(name, form, FORM_BYTES, BLOCK, GROUP, MINIMA, ZERO, CHUNK)                                        \
     static void pack_##name##_##form(void *panel, const uint8_t *rows, size_t row_bytes, uint32_t n_row,       \
                                      size_t k0, size_t k)                                                      \
     {                                                                                                          \
-        const size_t first = k0 / BLOCK, size = sizeof(struct block_##name);                                   \
+        enum { SCALES = (1 + MINIMA) * (32 / GROUP) * PANEL_ROWS * 4, ALL = SCALES + FORM_BYTES };             \
+        const size_t size = sizeof(struct block_##name);                                                       \
+        const uint8_t *row[PANEL_ROWS];                                                                        \
         uint8_t *to = panel;                                                                                   \
-        for (size_t j = 0; j < k / BLOCK; j++) {                                                               \
-            const struct block_##name *b[PANEL_ROWS];                                                          \
-            float s[PANEL_ROWS][16], m[PANEL_ROWS][16];                                                        \
-            prefetch_next(rows, row_bytes, n_row, first + j, size);                                            \
-            for (uint32_t r = 0; r < PANEL_ROWS; r++) {                                                        \
-                b[r] = (const void *)(rows + MIN(r, n_row - 1) * row_bytes + (first + j) * size);              \
-                scales_##name(b[r], s[r], m[r]);                                                               \
-            }                                                                                                  \
-            for (int g = 0; g < BLOCK / 32; g++) {                                                             \
-                to = pack_scales(to, s, g * (32 / GROUP), 32 / GROUP);                                         \
-                if (MINIMA) to = pack_scales(to, m, g * (32 / GROUP), 32 / GROUP);                             \
-                for (int r = 0; r < PANEL_ROWS; r += 8) {                                                      \
-                    bytes32 q[8];                                                                              \
-                    for (int i = 0; i < 8; i++) q[i] = quants_##name(b[r + i], g);                             \
-                    form##_8x32(to + 4 * r, PANEL_STEP, q, ZERO);                                              \
+        row_addresses(row, rows, row_bytes, n_row);                                                            \
+        for (size_t at = k0 / BLOCK * size; at < (k0 + k) / BLOCK * size; at += size, to += BLOCK / 32 * ALL) {\
+            prefetch_next(rows, row_bytes, n_row, at, size);                                                   \
+            for (int r = 0; r < W_ROWS; r++) {                                                                 \
+                struct lanes l;                                                                                \
+                open_##name(&l, row + W_LANES * r, at);                                                        \
+                pack_scales(to + 4 * W_LANES * r, l.s, BLOCK / GROUP, 32 / GROUP, ALL);                        \
+                if (MINIMA)                                                                                    \
+                    pack_scales(to + 4 * W_LANES * r + SCALES / 2, l.m, BLOCK / GROUP, 32 / GROUP, ALL);       \
+                uint8_t *group = to + SCALES + 4 * W_LANES * r;                                                \
+                for (int c = 0; c < BLOCK / CHUNK; c++, group += CHUNK / 32 * ALL) {                           \
+                    W_UNROLL(2)                                                                                \
+                    for (int p = 0; p < PARTS(CHUNK); p++) {                                                   \
+                        wb raw[RAW];                                                                           \
+                        load_##name(raw, row + W_LANES * r, at, c, p);                                         \
+                        W_UNROLL(4)                                                                            \
+                        for (int j = 0; j < 4; j++) {                                                          \
+                            W_UNROLL(4)                                                                        \
+                            for (int s = 0; s < SUBS(CHUNK); s++) {                                            \
+                                const int e = STRIDE(CHUNK) * s + 16 * p + 4 * j;                              \
+                                form##_store(group + e / 32 * ALL, e % 32 / 4,                                 \
+                                             quad_##name(raw, &l, c, p, s, j), ZERO);                          \
+                            }                                                                                  \
+                        }                                                                                      \
+                    }                                                                                          \
                 }                                                                                              \
-                to += form##_of_32 * PANEL_STEP;                                                               \
             }                                                                                                  \
         }                                                                                                      \
     }
-enum { quads_of_32 = 8, pairs_of_32 = 16 };
 
-SIMD uint8_t *pack_scales(uint8_t *to, float (*s)[16], int from, int n)
+/* n vectors of scales, `each` to 32 inputs, whose stretches are `step` apart. */
+SIMD void pack_scales(uint8_t *to, const wf *s, int n, int each, size_t step)
 {
-    float *number = (float *)(void *)to;
-    for (int h = 0; h < n; h++)
-        for (int r = 0; r < PANEL_ROWS; r++) *number++ = s[r][from + h];
-    return (uint8_t *)number;
+    for (int i = 0; i < n; i++)
+        wf_store((float *)(void *)(to + (size_t)(i / each) * step) + i % each * PANEL_ROWS, s[i]);
 }
 
-/* Rows of floats to a panel. */
-SIMD void pack_rows_f32(float *panel, const float *row, size_t stride, size_t k)
-{
-    for (size_t i = 0; i + 8 <= k; i += 8)
-        for (size_t r = 0; r < PANEL_ROWS; r += 8)
-            transpose_8x8(panel + i * PANEL_ROWS + r, PANEL_ROWS, row + r * stride + i, stride);
-    for (size_t i = k & ~(size_t)7; i < k; i++)
-        for (size_t r = 0; r < PANEL_ROWS; r++) panel[i * PANEL_ROWS + r] = row[r * stride + i];
-}
+/* --- floats: 16 bytes of each row to the numbers in them --- */
 
-enum { FLOAT_CHUNK = 64 };
-typedef void (*widen_fn)(float *to, const uint8_t *from, size_t n);
-
-SIMD void widen_f32(float *to, const uint8_t *from, size_t n)
+/* Inputs at + i of W_LANES rows, n of them if fewer are left. */
+SIMD void float_rows(wb raw[4], const uint8_t *const *row, size_t at, size_t bytes_left)
 {
-    memcpy(to, from, n * sizeof *to);
-}
-
-SIMD void widen_f16(float *to, const uint8_t *from, size_t n)
-{
-    uint16_t half[FLOAT_CHUNK] = {0};
-    memcpy(half, from, n * sizeof *half);
-    for (size_t i = 0; i < FLOAT_CHUNK; i += 8) vf_store(to + i, vf_half(half + i));
-}
-
-SIMD void widen_bf16(float *to, const uint8_t *from, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        uint16_t h;
-        memcpy(&h, from + 2 * i, sizeof h);
-        to[i] = f32_from_bits((uint32_t)h << 16);
+    if (bytes_left >= 16) {
+        wb_rows(raw, row, at);
+        return;
     }
+    uint8_t part[W_LANES][16] = {0};
+    const uint8_t *padded[W_LANES];
+    for (int r = 0; r < W_LANES; r++) padded[r] = memcpy(part[r], row[r] + at, bytes_left);
+    wb_rows(raw, padded, 0);
+}
+enum { f32_ELEMS = 4, f16_ELEMS = 8, bf16_ELEMS = 8 }; /* of 16 bytes */
+SIMD wf f32_number(const wb raw[4], int i) { return wf_words((ww)raw[i]); }
+SIMD wf f16_number(const wb raw[4], int i) { return wf_halves((ww)raw[i / 2] >> 16 * (i % 2)); }
+SIMD wf bf16_number(const wb raw[4], int i)
+{
+    return wf_words(i % 2 ? (ww)raw[i / 2] & 0xffff0000u : (ww)raw[i / 2] << 16);
 }
 
-SIMD void pack_float(void *panel, const uint8_t *rows, size_t row_bytes, uint32_t n_row, size_t k0, size_t k,
-                     widen_fn widen, size_t elem)
-{
-    float chunk[PANEL_ROWS][FLOAT_CHUNK];
-    memset(chunk, 0, sizeof chunk);
-    for (size_t at = 0; at < k; at += FLOAT_CHUNK) {
-        size_t n = MIN((size_t)FLOAT_CHUNK, k - at);
-        for (uint32_t r = 0; r < n_row; r++) widen(chunk[r], rows + r * row_bytes + (k0 + at) * elem, n);
-        pack_rows_f32((float *)panel + at * PANEL_ROWS, chunk[0], FLOAT_CHUNK, n);
+#define PACK_FLOAT(name)                                                                                       \
+    static void pack_##name(void *panel, const uint8_t *rows, size_t row_bytes, uint32_t n_row, size_t k0,     \
+                            size_t k)                                                                          \
+    {                                                                                                          \
+        enum { ELEMS = name##_ELEMS, SIZE = 16 / ELEMS };                                                      \
+        const uint8_t *row[PANEL_ROWS];                                                                        \
+        float *to = panel;                                                                                     \
+        row_addresses(row, rows, row_bytes, n_row);                                                            \
+        for (size_t i = 0; i < k; i += ELEMS, to += ELEMS * PANEL_ROWS) {                                      \
+            if (i % (4 * ELEMS) == 0) prefetch_next(rows, row_bytes, n_row, (k0 + i) * SIZE, 64);              \
+            for (int r = 0; r < W_ROWS; r++) {                                                                 \
+                wb raw[4];                                                                                     \
+                float_rows(raw, row + W_LANES * r, (k0 + i) * SIZE, (k - i) * SIZE);                           \
+                W_UNROLL(8)                                                                                    \
+                for (int j = 0; j < ELEMS; j++)                                                                \
+                    if (i + (size_t)j < k) wf_store(to + j * PANEL_ROWS + W_LANES * r, name##_number(raw, j)); \
+            }                                                                                                  \
+        }                                                                                                      \
     }
-}
+
+#endif
