@@ -57,6 +57,15 @@ bool hub_path_is_safe(const char *path)
 
 /* ---- a plan's files ---------------------------------------------------------------------------------- */
 
+bool hub_digest_is_good(const char *digest)
+{
+    static const char hex[] = "0123456789abcdef";
+    const char *colon = strchr(digest, ':');
+    size_t n = colon ? strlen(colon + 1) : 0;
+    if (!colon || strspn(colon + 1, hex) != n) return false;
+    return (!strncmp(digest, "sha256:", 7) && n == 64) || (!strncmp(digest, "git:", 4) && n == 40);
+}
+
 status hub_plan_add(struct hub_plan *p, const char *path, char *url, uint64_t bytes, const char *digest,
                     struct error *e)
 {
@@ -65,7 +74,8 @@ status hub_plan_add(struct hub_plan *p, const char *path, char *url, uint64_t by
         return fail(e, ERR_FORMAT, "the source names a file \"%.80s\", which is no name for one", path);
     }
     p->file = mem_realloc(p->file, p->n_file + 1, sizeof *p->file);
-    p->file[p->n_file++] = (struct hub_file){mem_strdup(path), url, bytes, mem_strdup(digest)};
+    p->file[p->n_file++] =
+        (struct hub_file){mem_strdup(path), url, bytes, mem_strdup(hub_digest_is_good(digest) ? digest : "")};
     return OK;
 }
 
@@ -95,6 +105,39 @@ static void keep(struct hub_plan *p, const bool *kept)
             file_deinit(&p->file[i]);
     }
     p->n_file = n;
+}
+
+/* A URL that ends in -00001-of-00005.gguf stands for all five. */
+static status add_parts(struct hub_plan *out, const char *url, size_t stem, uint32_t of, const char *name,
+                        struct error *e)
+{
+    status r = OK;
+    for (uint32_t i = 1; r == OK && i <= of; i++) {
+        struct buf to = {0}, file = {0};
+        buf_addf(&to, "%.*s-%05u-of-%05u%s", (int)stem, url, i, of, url + stem + HUB_SPLIT_LENGTH);
+        buf_addf(&file, "%s-%05u-of-%05u.gguf", name, i, of);
+        r = hub_plan_add(out, file.data, to.data, HUB_UNKNOWN, "", e);
+        buf_deinit(&file);
+    }
+    return r;
+}
+
+status hub_plan_url(struct hub_plan *out, const char *url, const char *model, struct error *e)
+{
+    size_t path = strcspn(url, "?");
+    char *name = mem_strndup(base_of(model), strcspn(base_of(model), ":"));
+    struct buf file = {0};
+    uint32_t of = 0;
+    status r;
+    if (path > 5 && !strncasecmp(url + path - 5, ".gguf", 5) && hub_split_part(url, path - 5, NULL, &of)) {
+        r = add_parts(out, url, path - 5 - HUB_SPLIT_LENGTH, of, name, e);
+    } else {
+        buf_addf(&file, "%s.gguf", name);
+        r = hub_plan_add(out, file.data, mem_strdup(url), HUB_UNKNOWN, "", e);
+    }
+    buf_deinit(&file);
+    free(name);
+    return r;
 }
 
 /* ---- choosing ---------------------------------------------------------------------------------------- */

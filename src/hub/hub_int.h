@@ -25,7 +25,6 @@ struct hub_session {
     struct http_client *client;
     const atomic_bool  *cancel; /* somebody wants it to end; NULL: nobody can */
     char               *bearer; /* HUB_OLLAMA: what the registry gave us to read with */
-    char               *region; /* HUB_S3: what the server said the bucket's is */
 };
 void hub_session_deinit(struct hub_session *s);
 bool hub_cancelled(const struct hub_session *s);
@@ -69,8 +68,11 @@ bool hub_is_gguf(const char *path);
 /* Does a name of n characters without its suffix end in -00001-of-00005? The number, from 1, and of how many. */
 bool hub_split_part(const char *s, size_t n, uint32_t *part, uint32_t *of);
 bool hub_path_is_safe(const char *path); /* relative, of plain parts: it stays below the folder it is put in */
-/* Adds a file; takes url. ERR_FORMAT: its path is not safe. */
+bool hub_digest_is_good(const char *digest); /* "sha256:" or "git:" and as many digits as belong to it */
+/* Adds a file; takes url; a digest that is not good counts as none. ERR_FORMAT: its path is not safe. */
 status hub_plan_add(struct hub_plan *p, const char *path, char *url, uint64_t bytes, const char *digest, struct error *e);
+/* What one URL stands for: a file named like the model, or all parts of a split one (-00001-of-00005.gguf). */
+status hub_plan_url(struct hub_plan *p, const char *url, const char *model, struct error *e);
 /* Leaves of the files of a repository those that make a model: the GGUF (with all its parts) of that name or
  * quantization, or a safetensors model. Both may be NULL. */
 status hub_choose(struct hub_plan *p, const char *file, const char *tag, struct error *e);

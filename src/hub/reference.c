@@ -161,6 +161,8 @@ static status parse_ollama(struct hub_ref *r, char *s, struct error *e)
             r->host = NULL;
         }
     }
+    for (char *p = s; *p; p++)
+        *p = (char)tolower((unsigned char)*p); /* repositories are; tags may have capitals */
     if (is_word(s)) {
         struct buf b = {0};
         buf_addf(&b, "library/%s", s);

@@ -14,15 +14,17 @@ enum { TICK_MS = 100, CONNECT_MS = 15000, BUFFER_BYTES = 256 * 1024 };
 
 const struct hub_source *hub_source_of(enum hub_kind kind)
 {
-    static const struct hub_source *const by_kind[] = {[HUB_LOCAL] = &hub_local, [HUB_HTTP] = &hub_http};
+    static const struct hub_source *const by_kind[] = {[HUB_HF] = &hub_hf,
+                                                       [HUB_OLLAMA] = &hub_ollama,
+                                                       [HUB_S3] = &hub_s3,
+                                                       [HUB_HTTP] = &hub_http,
+                                                       [HUB_LOCAL] = &hub_local};
     return by_kind[kind];
 }
 
 status hub_plan(struct hub_session *s, const struct hub_ref *ref, struct hub_plan *out, struct error *e)
 {
     *out = (struct hub_plan){0};
-    if (!hub_source_of(ref->kind))
-        return fail(e, ERR_UNSUPPORTED, "%s: not supported", hub_kind_name(ref->kind));
     status r = hub_source_of(ref->kind)->plan(s, ref, out, e);
     if (r == OK && !out->revision) out->revision = mem_strdup("");
     if (r != OK) hub_plan_deinit(out);
@@ -32,8 +34,7 @@ status hub_plan(struct hub_session *s, const struct hub_ref *ref, struct hub_pla
 void hub_session_deinit(struct hub_session *s)
 {
     free(s->bearer);
-    free(s->region);
-    s->bearer = s->region = NULL;
+    s->bearer = NULL;
 }
 
 bool hub_cancelled(const struct hub_session *s)

@@ -46,6 +46,7 @@ class FakeHub:
         self.files, self.faults, self.routes = {}, {}, []
         self.log, self.lock = [], threading.Lock()
         self.requests = collections.Counter()
+        self.busy = self.busiest = 0  # files on their way at once
         self.s3_secret = {"AKIDEXAMPLE": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"}
         hub = self
 
@@ -181,8 +182,17 @@ class FakeHub:
         if fault.ranges:
             request.send_header("Accept-Ranges", "bytes")
         request.end_headers()
-        if request.command == "HEAD":
-            return
+        if request.command != "HEAD":
+            with self.lock:
+                self.busy += 1
+                self.busiest = max(self.busy, self.busiest)
+            try:
+                self.send_body(request, entry, fault, body, cut, stall)
+            finally:
+                with self.lock:
+                    self.busy -= 1
+
+    def send_body(self, request, entry, fault, body, cut, stall):
         piece = 16384 if not fault.slow else max(1, min(16384, fault.slow // 50))
         at = 0
         while at < len(body):
