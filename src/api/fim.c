@@ -21,26 +21,35 @@ static const struct {
 };
 // clang-format on
 
-static int32_t find(const struct api *a, int which)
+static int32_t find_in(const struct gguf *g, const struct tokenizer *tok, int which)
 {
-    uint32_t n = tokenizer_n_vocab(a->o.tok);
-    for (size_t i = 0; i < COUNT_OF(fim[which].key) && fim[which].key[i] && a->o.gguf; i++) {
+    uint32_t n = tokenizer_n_vocab(tok);
+    for (size_t i = 0; i < COUNT_OF(fim[which].key) && fim[which].key[i] && g; i++) {
         char key[64];
         uint32_t id = UINT32_MAX;
         snprintf(key, sizeof key, "tokenizer.ggml.%s", fim[which].key[i]);
-        if (gguf_get_u32(a->o.gguf, key, false, &id, NULL) == OK && id < n) return (int32_t)id;
+        if (gguf_get_u32(g, key, false, &id, NULL) == OK && id < n) return (int32_t)id;
     }
     for (size_t i = 0; i < COUNT_OF(fim[which].name) && fim[which].name[i]; i++) {
-        int32_t id = tokenizer_find(a->o.tok, fim[which].name[i], strlen(fim[which].name[i]));
+        int32_t id = tokenizer_find(tok, fim[which].name[i], strlen(fim[which].name[i]));
         if (id >= 0) return id;
     }
     return -1;
 }
 
+static int32_t find(const struct api *a, int which)
+{
+    return find_in(a->o.gguf, a->o.tok, which);
+}
+
+bool fim_known(const struct gguf *g, const struct tokenizer *tok)
+{
+    return find_in(g, tok, PRE) >= 0 && find_in(g, tok, SUF) >= 0 && find_in(g, tok, MID) >= 0;
+}
+
 bool fim_supported(const struct api *a, struct fault *f)
 {
-    bool ok = find(a, PRE) >= 0 && find(a, SUF) >= 0 && find(a, MID) >= 0;
-    return ok ||
+    return fim_known(a->o.gguf, a->o.tok) ||
            refuse(f, 501, "not_supported", "suffix",
                   "this model cannot fill gaps: it has no tokens for a prefix, a suffix and the middle");
 }

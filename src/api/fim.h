@@ -11,6 +11,8 @@ struct fim_text {
     size_t n_prefix, n_suffix;
     const json_t *extra; /* NULL, or [{"filename":..,"text":..},..]: other files, checked */
 };
+/* Does the model have such tokens? g may be NULL. */
+bool fim_known(const struct gguf *g, const struct tokenizer *tok);
 bool fim_supported(const struct api *api, struct fault *f); /* 501 where the model has no such tokens */
 /* Append the prompt. Text never becomes control tokens. */
 bool fim_encode(const struct api *api, const struct fim_text *t, struct tok_ids *ids, struct fault *f);

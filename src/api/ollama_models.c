@@ -3,27 +3,14 @@
 #include <string.h>
 #include <time.h>
 
-#include "api/facts.h"
 #include "api/ollama.h"
 #include "api/render.h"
+#include "api/show.h"
 #include "api/task.h"
 
-static void add_details(struct buf *b, const struct model_facts *m)
+static struct model_show shown(const struct api *a)
 {
-    buf_addf(b,
-             "\"details\":{\"parent_model\":\"\",\"format\":\"gguf\",\"family\":\"%s\",\"families\":[\"%s\"],"
-             "\"parameter_size\":\"%s\",\"quantization_level\":\"%s\",\"context_length\":%u,\"embedding_"
-             "length\":%u}",
-             m->arch, m->arch, m->size, m->quantization, m->n_ctx_train, m->n_embd);
-}
-
-static void add_capabilities(struct buf *b, const struct api *a)
-{
-    const struct chat_caps *caps = chat_format_caps(a->o.chat);
-    buf_adds(b, "\"capabilities\":[\"completion\"");
-    if (caps->tools) buf_adds(b, ",\"tools\"");
-    if (caps->thinks) buf_adds(b, ",\"thinking\"");
-    buf_addc(b, ']');
+    return (struct model_show){&a->facts, a->o.chat, a->o.tok};
 }
 
 /* Ollama's names have a tag. */
@@ -44,8 +31,9 @@ static void add_model(struct buf *b, const struct api *a, const char *model)
     add_name(b, "name", model);
     buf_addc(b, ',');
     add_name(b, "model", model);
-    buf_addf(b, ",\"size\":%llu,\"digest\":\"%s\",", (unsigned long long)m->file_bytes, m->digest);
-    add_details(b, m);
+    buf_addf(b, ",\"size\":%llu,\"digest\":\"%s\",\"details\":", (unsigned long long)m->file_bytes,
+             m->digest);
+    show_details(m, b);
 }
 
 static const char *name_at(const struct api *a, size_t i)
@@ -56,6 +44,7 @@ static const char *name_at(const struct api *a, size_t i)
 void ollama_tags(struct http_exchange *x, void *user)
 {
     const struct api *a = user;
+    const struct model_show m = shown(a);
     struct buf b = {0};
     buf_adds(&b, "{\"models\":[");
     for (size_t i = 0; i <= a->o.n_alias; i++) {
@@ -63,8 +52,8 @@ void ollama_tags(struct http_exchange *x, void *user)
         add_model(&b, a, name_at(a, i));
         buf_adds(&b, ",\"modified_at\":");
         ollama_add_time(&b, a->facts.modified, 0);
-        buf_addc(&b, ',');
-        add_capabilities(&b, a);
+        buf_adds(&b, ",\"capabilities\":");
+        show_capabilities(&m, &b);
         buf_addc(&b, '}');
     }
     buf_adds(&b, "]}");
@@ -104,48 +93,12 @@ static const struct field show_rows[] = {
 // clang-format on
 const struct field_table ollama_show_fields = {"OllamaShow", show_rows, COUNT_OF(show_rows), NULL};
 
-/* A Modelfile that would say the same. */
-static void add_modelfile(struct buf *b, const struct api *a)
-{
-    struct buf text = {0};
-    buf_addf(&text, "# %s, as corral serves it\nFROM %s\n", a->o.model,
-             a->facts.gguf ? gguf_path(a->facts.gguf) : "");
-    buf_adds(b, "\"modelfile\":");
-    buf_json_str(b, text.data, text.n);
-    buf_deinit(&text);
-}
-
 static bool show(const struct api *a, struct request *r, struct buf *b, struct fault *f)
 {
-    bool all = json_is_true(json_object_get(r->body, "verbose"));
-    size_t n_template;
-    const char *template_text = chat_format_template(a->o.chat, &n_template);
-    struct gguf_str license = {0};
+    const struct model_show m = shown(a);
     if (!json_object_get(r->body, "model") && !json_object_get(r->body, "name"))
         return refuse(f, 400, "missing_required_parameter", "model", "model is required");
-    buf_addc(b, '{');
-    if (a->facts.gguf && gguf_get_str(a->facts.gguf, "general.license", false, &license, NULL) == OK &&
-        license.n) {
-        buf_adds(b, "\"license\":");
-        buf_json_str(b, license.p, license.n);
-        buf_addc(b, ',');
-    }
-    add_modelfile(b, a);
-    buf_adds(b, ",\"parameters\":\"\",\"template\":");
-    buf_json_str(b, template_text ? template_text : "", template_text ? n_template : 0);
-    buf_addc(b, ',');
-    add_details(b, &a->facts);
-    buf_adds(b, ",\"model_info\":");
-    facts_metadata(&a->facts, all, b);
-    if (all) {
-        buf_adds(b, ",\"tensors\":");
-        facts_tensors(&a->facts, b);
-    }
-    buf_addc(b, ',');
-    add_capabilities(b, a);
-    buf_adds(b, ",\"modified_at\":");
-    ollama_add_time(b, a->facts.modified, 0);
-    buf_addc(b, '}');
+    show_body(&m, a->o.model, json_is_true(json_object_get(r->body, "verbose")), b);
     return true;
 }
 
