@@ -1,0 +1,197 @@
+/* An NVML that says what a file says, for the tests of src/device: $FAKE_NVML names it. The file is read
+ * again whenever the devices are counted, that is once per sample, so a test unplugs a card, loses the driver
+ * or changes a value by rewriting it.
+ *
+ * One line per card: `uuid|name|total MiB|used MiB|utilization|temperature|milliwatts|compute|processes`; a
+ * field `-` is not supported; processes are pid:MiB,pid:MiB, `?` for MiB that the driver does not tell. A
+ * line `fail N` makes every call answer N, `lost UUID` makes that card fall off the bus, `count N` hides the
+ * rest, `hang MS` makes each count take so long. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "device/nvml.h"
+
+enum { MOST = 40, FIELDS = 9 };
+
+static struct nvml_device_st {
+    char text[400];
+    char *field[FIELDS];
+    int lost;
+} card[MOST];
+static unsigned n_card;
+static int failing, up;
+
+#define EXPORT __attribute__((visibility("default")))
+/* Prototypes of what is exported, as the header has them. */
+#define X(name, args) EXPORT int nvml##name args;
+NVML_FUNCTIONS(X)
+#undef X
+
+static void add_card(const char *line)
+{
+    struct nvml_device_st *c = &card[n_card];
+    snprintf(c->text, sizeof c->text, "%s", line);
+    c->lost = 0;
+    char *at = c->text;
+    for (int i = 0; i < FIELDS; i++) {
+        c->field[i] = at;
+        at += strcspn(at, "|");
+        if (*at) *at++ = 0;
+    }
+    n_card++;
+}
+
+static void read_file(void)
+{
+    const char *path = getenv("FAKE_NVML");
+    char line[400], lost[100];
+    int hang_ms = 0, n;
+    FILE *f = path ? fopen(path, "re") : NULL;
+    n_card = 0;
+    failing = f ? 0 : NVML_DRIVER_NOT_LOADED;
+    while (f && fgets(line, sizeof line, f) && n_card < MOST) {
+        line[strcspn(line, "\n")] = 0;
+        if (sscanf(line, "fail %d", &n) == 1) {
+            failing = n;
+        } else if (sscanf(line, "hang %d", &n) == 1) {
+            hang_ms = n;
+        } else if (sscanf(line, "lost %99s", lost) == 1) {
+            for (unsigned i = 0; i < n_card; i++) card[i].lost |= !strcmp(card[i].field[0], lost);
+        } else if (strchr(line, '|')) {
+            add_card(line);
+        }
+    }
+    if (f) fclose(f);
+    nanosleep(&(struct timespec){hang_ms / 1000, hang_ms % 1000 * 1000000L}, NULL);
+}
+
+int nvmlInit_v2(void)
+{
+    read_file();
+    up = !failing;
+    return failing;
+}
+
+int nvmlShutdown(void)
+{
+    up = 0;
+    return NVML_SUCCESS;
+}
+
+int nvmlSystemGetDriverVersion(char *s, unsigned n)
+{
+    snprintf(s, n, "999.99");
+    return NVML_SUCCESS;
+}
+
+int nvmlDeviceGetCount_v2(unsigned *n)
+{
+    if (!up) return NVML_UNINITIALIZED;
+    read_file();
+    *n = n_card;
+    return failing;
+}
+
+int nvmlDeviceGetHandleByIndex_v2(unsigned i, nvml_device *d)
+{
+    if (i >= n_card) return NVML_INVALID_ARGUMENT;
+    *d = &card[i];
+    return NVML_SUCCESS;
+}
+
+/* 0, or why field i of the card cannot be told. */
+static int check(nvml_device d, int field)
+{
+    if (!up) return NVML_UNINITIALIZED;
+    if (d->lost) return NVML_GPU_IS_LOST;
+    return strcmp(d->field[field], "-") == 0 ? NVML_NOT_SUPPORTED : NVML_SUCCESS;
+}
+
+static int number(nvml_device d, int field, unsigned *out)
+{
+    const int code = check(d, field);
+    if (code == NVML_SUCCESS) *out = (unsigned)strtoul(d->field[field], NULL, 10);
+    return code;
+}
+
+int nvmlDeviceGetUUID(nvml_device d, char *s, unsigned n)
+{
+    snprintf(s, n, "%s", d->field[0]);
+    return NVML_SUCCESS;
+}
+
+int nvmlDeviceGetName(nvml_device d, char *s, unsigned n)
+{
+    snprintf(s, n, "%s", d->field[1]);
+    return check(d, 1);
+}
+
+int nvmlDeviceGetPciInfo_v3(nvml_device d, struct nvml_pci *p)
+{
+    snprintf(p->bus_id, sizeof p->bus_id, "00000000:%02X:00.0", (unsigned)(d - card) + 1);
+    return check(d, 0);
+}
+
+int nvmlDeviceGetMemoryInfo(nvml_device d, struct nvml_memory *m)
+{
+    const int code = check(d, 2);
+    if (code != NVML_SUCCESS) return code;
+    m->total = strtoull(d->field[2], NULL, 10) << 20;
+    m->used = strtoull(d->field[3], NULL, 10) << 20;
+    m->free = m->total - m->used;
+    return NVML_SUCCESS;
+}
+
+int nvmlDeviceGetUtilizationRates(nvml_device d, struct nvml_utilization *u)
+{
+    const int code = number(d, 4, &u->gpu);
+    u->memory = u->gpu / 2;
+    return code;
+}
+
+int nvmlDeviceGetTemperature(nvml_device d, int sensor, unsigned *t)
+{
+    return sensor == NVML_TEMPERATURE_GPU ? number(d, 5, t) : NVML_INVALID_ARGUMENT;
+}
+
+int nvmlDeviceGetPowerUsage(nvml_device d, unsigned *mw)
+{
+    return number(d, 6, mw);
+}
+
+int nvmlDeviceGetEnforcedPowerLimit(nvml_device d, unsigned *mw)
+{
+    *mw = 300000;
+    return check(d, 6);
+}
+
+int nvmlDeviceGetCudaComputeCapability(nvml_device d, int *major, int *minor)
+{
+    const int code = check(d, 7);
+    if (code == NVML_SUCCESS && sscanf(d->field[7], "%d.%d", major, minor) != 2) return NVML_NOT_SUPPORTED;
+    return code;
+}
+
+int nvmlDeviceGetComputeRunningProcesses_v3(nvml_device d, unsigned *count, struct nvml_process *p)
+{
+    const int code = check(d, 8);
+    unsigned n = 0;
+    if (code != NVML_SUCCESS) return code;
+    for (const char *at = d->field[8]; *at; at += strcspn(at, ","), at += *at == ',') {
+        const char *colon = strchr(at, ':');
+        if (!colon) break;
+        if (n == *count) return NVML_INSUFFICIENT_SIZE;
+        p[n++] = (struct nvml_process){.pid = (unsigned)strtoul(at, NULL, 10),
+                                       .used = colon[1] == '?' ? NVML_BYTES_UNKNOWN
+                                                               : strtoull(colon + 1, NULL, 10) << 20};
+    }
+    *count = n;
+    return NVML_SUCCESS;
+}
+
+int nvmlDeviceGetComputeRunningProcesses_v2(nvml_device d, unsigned *count, struct nvml_process *p)
+{
+    return nvmlDeviceGetComputeRunningProcesses_v3(d, count, p);
+}
