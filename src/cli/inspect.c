@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "api/show.h"
 #include "backend/backend.h"
 #include "base/buf.h"
 #include "cli/cli.h"
@@ -73,7 +74,10 @@ static const struct opt opts[] = {
      .max = SESSION_MAX_THREADS,
      .def = "0",
      .help = "threads of the CPU backend; 0: all cores"},
-    {.name = "tensors", .type = OPT_BOOL, .at = &o.tensors, .help = "list every tensor (--json always does)"},
+    {.name = "tensors",
+     .type = OPT_BOOL,
+     .at = &o.tensors,
+     .help = "list every tensor (--json always does; there: arrays whole in \"show\")"},
     {.name = "json", .type = OPT_BOOL, .at = &o.json, .help = "machine-readable output"},
     {.name = "set",
      .type = OPT_LIST,
@@ -430,6 +434,8 @@ static void print_json(struct buf *b, const struct gguf *g, const struct sum *by
     json_tensors(b, g);
     buf_adds(b, ",\"plan\":");
     json_plan(b, p);
+    buf_addc(b, ',');
+    show_file(g, o.tensors, b);
     buf_adds(b, "}\n");
 }
 
@@ -477,7 +483,8 @@ const struct command cmd_inspect = {
     .help = "The plan is exact: it asks the backend what it would allocate, without allocating it.\n\n"
             "  corral inspect model.gguf\n"
             "  corral inspect model.gguf --ctx 32k --parallel 8 --kv-type q8_0\n"
-            "  corral inspect model.gguf --json | jq .plan\n",
+            "  corral inspect model.gguf --json | jq .plan\n"
+            "  corral inspect model.gguf --json | jq .facts\n",
     .opts = opts,
     .run = run,
 };

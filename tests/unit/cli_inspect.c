@@ -77,6 +77,8 @@ static void test_inspect_plan(void **state)
     size_t i;
     json_array_foreach(tensors, i, row) bytes += integer(row, "bytes");
     assert_int_equal(bytes, integer(doc, "tensor_bytes"));
+    assert_int_equal(integer(json_object_get(doc, "facts"), "parameters"), integer(doc, "parameters"));
+    assert_non_null(json_object_get(json_object_get(doc, "show"), "model_info"));
     assert_int_equal(integer(plan, "ctx"), 100);
     assert_int_equal(integer(plan, "kv_blocks"), 4 * 7); /* 100 tokens are 7 blocks of 16 */
     assert_int_equal(integer(plan, "kv_bytes"), integer(plan, "kv_blocks") * integer(plan, "kv_block_bytes"));
