@@ -129,12 +129,12 @@ static void run(struct pulls *p, struct job *j)
     LOG(INFO, "hub", "pull", "job=%lld reference=\"%s\" name=\"%s\"", (long long)j->id, j->reference,
         j->name);
     status s = pull_run(p, j, &e);
+    pthread_mutex_lock(&p->lock);
     if (s == OK)
         LOG(INFO, "hub", "pulled", "job=%lld name=\"%s\" bytes=%llu", (long long)j->id, j->name,
             (unsigned long long)j->bytes);
     else if (s != ERR_CANCELLED)
         LOG(WARN, "hub", "pull_failed", "job=%lld why=\"%s\"", (long long)j->id, e.msg);
-    pthread_mutex_lock(&p->lock);
     if (s == ERR_CANCELLED && !j->cancelled) {
         j->phase = "queued";
         update(p, j, STORE_JOB_QUEUED, NULL);
