@@ -32,7 +32,7 @@ static uint32_t count(const struct served *m, bool current, enum phase first, en
 static bool unused(const struct pool *p, const struct served *m, int64_t now, int64_t *due)
 {
     int64_t keep = served_keep_alive(p, m);
-    if (m->n_waiting || m->n_running || keep < 0 || count(m, true, W_WAITING, W_LOADING)) return false;
+    if (m->n_waiting || m->n_running || keep < 0 || count(m, true, W_PLANNING, W_LOADING)) return false;
     *due = m->used_ns + keep * MS;
     return now >= *due;
 }
@@ -89,8 +89,8 @@ static int64_t advance_model(struct pool *p, struct served *m, int64_t now)
         next = MIN(next, due > now ? due : INT64_MAX);
     }
     drain_old_upstreams(p, m, now);
-    uint32_t live = count(m, true, W_WAITING, W_READY), ready = count(m, true, W_READY, W_READY);
-    uint32_t old = count(m, false, W_WAITING, W_READY), keep = m->target > ready ? m->target - ready : 0;
+    uint32_t live = count(m, true, W_PLANNING, W_READY), ready = count(m, true, W_READY, W_READY);
+    uint32_t old = count(m, false, W_PLANNING, W_READY), keep = m->target > ready ? m->target - ready : 0;
     if (old > keep) drain_some(p, m, false, old - keep, now);
     if (live > m->target) drain_some(p, m, true, live - m->target, now);
     if (now < m->retry_ns) {
@@ -110,6 +110,6 @@ int64_t pool_advance(struct pool *p, int64_t now)
     for (struct served *m = p->model; m; m = m->next) next = MIN(next, advance_model(p, m, now));
     for (struct served *m = p->model; m; m = m->next)
         for (struct worker *w = m->worker; w; w = w->next)
-            if (w->phase == W_WAITING) worker_start(p, w, now);
-    return next;
+            if (w->phase == W_PLANNING) plan_advance(p, w, now);
+    return MIN(next, room_advance(p, now));
 }

@@ -82,7 +82,7 @@ static _Noreturn void become(const struct child_options *o, char **env, const st
     int out = fcntl(f->out[1], F_DUPFD, 10), null = fcntl(f->null, F_DUPFD, 10);
     dup2(null, STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
-    dup2(o->plain ? report : out, STDERR_FILENO);
+    dup2(o->plain ? null : out, STDERR_FILENO);
     if (!o->plain) dup2(report, REPORT_FD);
     close_range(o->plain ? REPORT_FD : REPORT_FD + 1, ~0U, 0);
     signal(SIGPIPE, SIG_DFL);
@@ -127,10 +127,12 @@ status child_spawn(struct child *c, const struct child_options *o, struct error 
         close(f.report[0]);
         return fail(e, ERR_IO, "no worker: %s", strerror(why));
     }
-    *c = (struct child){.pid = pid, .pidfd = pidfd_open(pid, 0), .out = f.out[0], .report = f.report[0]};
+    if (o->plain) close(f.report[0]);
+    *c = (struct child){
+        .pid = pid, .pidfd = pidfd_open(pid, 0), .out = f.out[0], .report = o->plain ? -1 : f.report[0]};
     if (c->pidfd >= 0) fcntl(c->pidfd, F_SETFD, FD_CLOEXEC);
     fcntl(c->out, F_SETFL, O_NONBLOCK);
-    fcntl(c->report, F_SETFL, O_NONBLOCK);
+    if (c->report >= 0) fcntl(c->report, F_SETFL, O_NONBLOCK);
     return OK;
 }
 

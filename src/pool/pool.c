@@ -44,7 +44,7 @@ static int64_t wall_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-void pool_note(struct pool *p, const char *what, const char *model, const char *fmt, ...)
+struct note *pool_note(struct pool *p, const char *what, const char *model, const char *fmt, ...)
 {
     char text[512];
     va_list args;
@@ -56,6 +56,7 @@ void pool_note(struct pool *p, const char *what, const char *model, const char *
     note_deinit(n);
     *n =
         (struct note){.at_ms = wall_ms(), .model = mem_strdup(model), .text = mem_strdup(text), .what = what};
+    return n;
 }
 
 /* ---- made and freed ---------------------------------------------------------------------------------- */
@@ -117,6 +118,7 @@ static status prepare(struct pool *p, struct error *e)
     snprintf(path, sizeof path, "%s/logs", p->home);
     TRY(make_folder(path, e));
     TRY(make_run_dir(p, p->home, e));
+    TRY(room_open(p, e));
     return strlen(p->run_dir) < MAX_RUN_DIR
                ? OK
                : fail(e, ERR_LIMIT, "%s: too long for the path of a socket", p->run_dir);
@@ -156,6 +158,8 @@ void pool_free(struct pool *p)
     }
     for (size_t i = 0; i < p->n_added; i++) spec_drop(p->added[i]);
     for (size_t i = 0; i < POOL_N_NOTE; i++) note_deinit(&p->note[i]);
+    room_close(p);
+    plans_free(p);
     if (p->own_run_dir) rmdir(p->run_dir);
     if (p->wake_fd >= 0) close(p->wake_fd);
     json_decref(p->defaults);
@@ -220,6 +224,8 @@ static void watch_all(struct pool *p, struct watched *l)
             watch_fd(l, w->child.pidfd, w);
             watch_fd(l, w->child.out, w);
             watch_fd(l, w->child.report, w);
+            watch_fd(l, w->planner.pidfd, w);
+            watch_fd(l, w->planner.out, w);
         }
 }
 
@@ -240,9 +246,11 @@ static void read_all(struct pool *p, const struct watched *l, int64_t now)
         if (l->worker[i] && l->fd[i].revents && l->fd[i].fd == l->worker[i]->child.out)
             read_output(l->worker[i]);
     pthread_mutex_lock(&p->lock);
-    for (size_t i = 0; i < l->n; i++)
-        if (l->worker[i] && l->fd[i].revents && l->fd[i].fd == l->worker[i]->child.report)
-            worker_read_report(p, l->worker[i], now);
+    for (size_t i = 0; i < l->n; i++) {
+        struct worker *w = l->fd[i].revents ? l->worker[i] : NULL;
+        if (w && l->fd[i].fd == w->child.report) worker_read_report(p, w, now);
+        if (w && l->fd[i].fd == w->planner.out) plan_read(w);
+    }
 }
 
 static bool has_workers(const struct pool *p)

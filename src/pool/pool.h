@@ -15,6 +15,7 @@
 #define CORRAL_POOL_H
 
 #include "http/http.h"
+#include "place/place.h"
 #include "pool/route.h"
 
 struct pool;
@@ -166,7 +167,7 @@ struct pool_counts {
     uint64_t requests, refused, retries, loads, load_failures, evictions, expirations, crashes, hangs, reloads, placements;
     int64_t  place_ns, place_max_ns; /* of all decisions together; the longest */
 };
-struct pool_device_view { const char *uuid, *name, *json; /* place_device_json */ };
+struct pool_device_view { const char *uuid, *name, *json /* place_device_json */; struct place_device state; };
 struct pool_view { /* immutable; text in it belongs to it */
     struct pool_model_view *model;
     struct pool_worker_view *worker;

@@ -1,8 +1,9 @@
 /* Inside the pool. One lock guards everything here; workers are made, watched and freed by the pool's thread alone, so
  * that thread may look at their descriptors without the lock.
  *
- * pool.c the thread; served.c names and options; ticket.c requests; advance.c what a model shall do next; worker.c a
- * worker's life; child.c processes; check.c how workers are; logfile.c their stderr; view.c the picture for others. */
+ * pool.c the thread; served.c names and options; ticket.c requests; advance.c what a model shall do next; plans.c what
+ * it takes, by child processes; room.c where it goes and who leaves for it; worker.c a worker's life; child.c processes;
+ * check.c how workers are; logfile.c their stderr; view.c the picture for others. */
 #ifndef CORRAL_POOL_INT_H
 #define CORRAL_POOL_INT_H
 
@@ -11,6 +12,8 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "device/device.h"
+#include "place/place.h"
 #include "pool/pool.h"
 #include "store/store.h"
 
@@ -53,14 +56,14 @@ void logfile_last(const struct logfile *l, char *out, size_t cap);
 struct child {
     pid_t pid;   /* 0: none */
     int   pidfd; /* readable once it has ended; -1: the system has none of these */
-    int   out;    /* what it writes to stdout and stderr; not blocking, as the other one */
-    int   report; /* its reports; `plain`: its stderr */
+    int   out;    /* what it writes to stdout and stderr (`plain`: stdout); not blocking, as the other one */
+    int   report; /* its reports; -1: none */
 };
 struct child_options {
     const char *program;
     char *const *argv;
     char *const *env;  /* NAME=VALUE besides what is inherited; NULL ends the list, as of argv */
-    bool  plain;       /* no worker: stdout and stderr apart, no reports */
+    bool  plain;       /* no worker: only stdout is of interest */
     uint64_t memory_bytes; /* address space; 0: no limit */
 };
 /* It dies with this thread, and may become no more than it is. */
@@ -73,7 +76,9 @@ void   child_close(struct child *c); /* what is left of its descriptors */
 /* ---- workers ----------------------------------------------------------------------------------------- */
 
 enum phase {
-    W_WAITING, /* for room */
+    W_PLANNING, /* its size is being looked at */
+    W_WAITING,  /* for room */
+    W_RESERVED, /* it has room, which others are about to leave */
     W_LOADING,
     W_READY,
     W_DRAINING, /* takes no more */
@@ -103,7 +108,16 @@ struct worker {
     int64_t  progress_ns;
     char     backend[16];
     uint32_t context, parallel;
-    uint64_t plan_bytes;
+    struct plan *plan[2]; /* of the pool's cache: with a GPU, on the CPU; NULL: cannot run there */
+    struct child planner;
+    struct buf planned;
+    char    *planning; /* key of the plan under way */
+    uint64_t claim;    /* in the ledger; 0: none */
+    struct place_share share[PLACE_MAX_DEVICES];
+    uint32_t n_share;
+    struct place_rung rung; /* how it is to run */
+    uint64_t kv_bytes, plan_bytes, actual_bytes, mapped_bytes;
+    bool     measured;
     status   code; /* why it failed, as it says itself */
     char     error[248];
     uint64_t requests, failures;
@@ -119,6 +133,8 @@ struct served {
     int64_t  used_ns, loaded_ns, keep_alive_ms; /* keep_alive_ms STORE_UNSET: as the options say */
     int64_t  retry_ns;  /* no load before that */
     uint32_t crashes;   /* in a row */
+    bool     lacked;    /* its last worker could not get the memory that was planned */
+    uint64_t extra_bytes; /* asked for beyond the plan because of that */
     bool     failed;    /* until retry_ns those who ask are refused */
     char     error[300];
     struct logfile log;
@@ -142,6 +158,15 @@ struct pool_ticket {
     size_t   fallback; /* so many were taken */
     bool     waiting;  /* in the model's list */
     struct pool_ticket *prev, *next;
+};
+
+/* What `corral plan` said of a file and the options that matter for its size; kept as long as the pool. */
+struct plan {
+    char *key;
+    struct place_plan plan;
+    status code; /* it cannot run that way: why */
+    char   error[248];
+    struct plan *next;
 };
 
 struct note { int64_t at_ms, elapsed_ns; char *model, *text, *json; const char *what; };
@@ -169,6 +194,11 @@ struct pool {
     struct retry_budget retries;
     struct http_waker **watch;
     size_t n_watch;
+    struct devices *devices, *own_devices;
+    struct place_ledger *ledger;
+    const struct place_strategy *strategy;
+    int64_t observed_ns;
+    struct plan *plan;
     struct note note[POOL_N_NOTE];
     size_t n_note;
     struct pool_counts counts;
@@ -176,7 +206,7 @@ struct pool {
 
 void pool_wake(struct pool *p);
 void pool_changed(struct pool *p); /* a state did: tell those who watch */
-void pool_note(struct pool *p, const char *what, const char *model, const char *fmt, ...) PRINTF_LIKE(4, 5);
+struct note *pool_note(struct pool *p, const char *what, const char *model, const char *fmt, ...) PRINTF_LIKE(4, 5);
 
 /* served.c */
 struct served *served_find(struct pool *p, const char *name); /* NULL: nothing was asked of it yet */
@@ -204,6 +234,22 @@ void worker_read_report(struct pool *p, struct worker *w, int64_t now);
 int64_t worker_watch(struct pool *p, struct worker *w, int64_t now);
 bool worker_live(const struct worker *w); /* it serves, or will */
 double worker_progress(const struct worker *w); /* of loading; < 0: not known */
+
+/* It cannot be: it is gone, and unless others serve its model those who wait are refused, and it is not tried again for
+ * a while. */
+void worker_refuse(struct pool *p, struct worker *w, int code, const char *why, int64_t now);
+
+/* plans.c */
+void plan_advance(struct pool *p, struct worker *w, int64_t now); /* PLANNING: until its plans are there */
+void plan_read(struct worker *w);                                 /* its planner has written something */
+void plans_free(struct pool *p);
+
+/* room.c */
+status  room_open(struct pool *p, struct error *e);
+void    room_close(struct pool *p);
+int64_t room_advance(struct pool *p, int64_t now); /* WAITING and RESERVED: next time to look */
+void    room_is_ready(struct pool *p, struct worker *w); /* it is loaded */
+void    room_measure(struct pool *p, struct worker *w);  /* what it really took, once that is known */
 
 /* check.c */
 void *check_run(void *pool);

@@ -189,8 +189,9 @@ int64_t served_keep_alive(const struct pool *p, const struct served *m)
 enum pool_state served_state(const struct served *m, int64_t now)
 {
     static const enum pool_state of[] = {
-        [W_WAITING] = POOL_QUEUED,    [W_LOADING] = POOL_LOADING,   [W_READY] = POOL_RUNNING,
-        [W_DRAINING] = POOL_DRAINING, [W_STOPPING] = POOL_DRAINING, [W_GONE] = POOL_COLD};
+        [W_PLANNING] = POOL_PLANNING, [W_WAITING] = POOL_QUEUED, [W_RESERVED] = POOL_QUEUED,
+        [W_LOADING] = POOL_LOADING,   [W_READY] = POOL_RUNNING,  [W_DRAINING] = POOL_DRAINING,
+        [W_STOPPING] = POOL_DRAINING, [W_GONE] = POOL_COLD};
     static const int rank[] = {
         [POOL_COLD] = 0,    [POOL_DRAINING] = 1, [POOL_PLANNING] = 2, [POOL_QUEUED] = 3,
         [POOL_LOADING] = 4, [POOL_RUNNING] = 5,  [POOL_FAILED] = 0};

@@ -20,11 +20,12 @@ static int64_t date(const struct clocks *c, int64_t ns)
     return ns ? c->now_ms - (c->now_ns - ns) / MS : 0;
 }
 
-static void view_worker(struct pool_view *v, const struct clocks *c, const struct worker *w)
+static void view_worker(struct pool *p, struct pool_view *v, const struct clocks *c, const struct worker *w)
 {
     static const enum pool_state of[] = {
-        [W_WAITING] = POOL_QUEUED,    [W_LOADING] = POOL_LOADING,   [W_READY] = POOL_RUNNING,
-        [W_DRAINING] = POOL_DRAINING, [W_STOPPING] = POOL_DRAINING, [W_GONE] = POOL_COLD};
+        [W_PLANNING] = POOL_PLANNING, [W_WAITING] = POOL_QUEUED, [W_RESERVED] = POOL_QUEUED,
+        [W_LOADING] = POOL_LOADING,   [W_READY] = POOL_RUNNING,  [W_DRAINING] = POOL_DRAINING,
+        [W_STOPPING] = POOL_DRAINING, [W_GONE] = POOL_COLD};
     v->worker[v->n_worker++] = (struct pool_worker_view){.id = w->id,
                                                          .model = keep(v, w->spec->name),
                                                          .unix_path = keep(v, w->unix_path),
@@ -49,7 +50,15 @@ static void view_worker(struct pool_view *v, const struct clocks *c, const struc
                                                          .answered_ms = date(c, w->answered_ns),
                                                          .requests = w->requests,
                                                          .failures = w->failures,
-                                                         .predicted_bytes = w->plan_bytes};
+                                                         .predicted_bytes = w->plan_bytes,
+                                                         .actual_bytes = w->actual_bytes};
+    struct pool_worker_view *x = &v->worker[v->n_worker - 1];
+    struct pool_share *share = mem_zalloc(w->n_share + 1, sizeof *share);
+    for (uint32_t i = 0; i < w->n_share; i++)
+        share[i] = (struct pool_share){keep(v, place_device_at(p->ledger, w->share[i].device)->uuid),
+                                       place_claim_bytes(p->ledger, w->claim, w->share[i].device)};
+    x->share = share;
+    x->n_share = w->n_share;
 }
 
 static void view_model(struct pool *p, struct pool_view *v, const struct clocks *c, const struct served *m)
@@ -77,10 +86,10 @@ static void view_model(struct pool *p, struct pool_view *v, const struct clocks 
     for (const struct worker *w = m->worker; w; w = w->next) {
         x->n_worker += w->phase != W_GONE;
         x->n_ready += w->phase == W_READY;
-        x->bytes += w->plan_bytes;
+        x->bytes += w->claim ? w->plan_bytes : 0;
         if (w->phase == W_READY) x->context = w->context, x->parallel = w->parallel;
         if (w->phase == W_LOADING) x->progress = MAX(x->progress, worker_progress(w));
-        view_worker(v, c, w);
+        view_worker(p, v, c, w);
     }
     if (x->n_ready && m->target && alive >= 0) x->expires_ms = x->used_ms + alive;
     if (!x->n_ready) x->loaded_ms = 0;
@@ -101,6 +110,19 @@ static void view_notes(struct pool *p, struct pool_view *v)
     }
 }
 
+static void view_devices(struct pool *p, struct pool_view *v)
+{
+    v->device = mem_zalloc(place_n_device(p->ledger) + 1, sizeof *v->device);
+    for (uint32_t i = 0; i < place_n_device(p->ledger); i++) {
+        const struct place_device *d = place_device_at(p->ledger, i);
+        struct buf json = {0};
+        place_device_json(&json, d);
+        v->device[v->n_device++] = (struct pool_device_view){
+            .uuid = keep(v, d->uuid), .name = keep(v, d->name), .json = keep(v, json.data), .state = *d};
+        buf_deinit(&json);
+    }
+}
+
 struct pool_view *pool_view_new(struct pool *p)
 {
     struct pool_view *v = mem_zalloc(1, sizeof *v);
@@ -117,6 +139,7 @@ struct pool_view *pool_view_new(struct pool *p)
     v->worker = mem_zalloc(n_worker + 1, sizeof *v->worker);
     for (const struct served *m = p->model; m; m = m->next) view_model(p, v, &c, m);
     view_notes(p, v);
+    view_devices(p, v);
     v->counts = p->counts;
     v->change = p->change;
     v->draining = p->stopping;
@@ -130,6 +153,7 @@ void pool_view_free(struct pool_view *v)
     if (!v) return;
     for (size_t i = 0; i < v->n_own; i++) free(v->own[i]);
     free(v->own);
+    for (size_t i = 0; i < v->n_worker; i++) free((struct pool_share *)v->worker[i].share);
     free(v->model);
     free(v->worker);
     free(v->decision);

@@ -9,7 +9,14 @@
 
 #include "pool/pool_int.h"
 
-enum { ABORT_MS = 2000, LINE_MAX_BYTES = 64 << 10, N_LOAD_TRIES = 3, N_CRASHES = 6, FAILED_S = 5 };
+enum {
+    ABORT_MS = 2000,
+    LINE_MAX_BYTES = 64 << 10,
+    N_LOAD_TRIES = 3,
+    N_CRASHES = 6,
+    FAILED_S = 5,
+    LACK_BYTES = 64 << 20
+};
 
 struct worker *worker_new(struct pool *p, struct served *m)
 {
@@ -22,7 +29,8 @@ struct worker *worker_new(struct pool *p, struct served *m)
                          .generation = m->generation,
                          .phase_ns = now,
                          .started_ns = now,
-                         .child = {.pidfd = -1, .out = -1, .report = -1}};
+                         .child = {.pidfd = -1, .out = -1, .report = -1},
+                         .planner = {.pidfd = -1, .out = -1, .report = -1}};
     w->end.id = w->id;
     *at = w;
     pool_changed(p);
@@ -35,8 +43,11 @@ void worker_free(struct worker *w)
     while (*at != w) at = &(*at)->next;
     *at = w->next;
     child_close(&w->child);
+    child_close(&w->planner);
     buf_deinit(&w->line);
+    buf_deinit(&w->planned);
     spec_drop(w->spec);
+    free(w->planning);
     free(w->url);
     free(w);
 }
@@ -57,6 +68,22 @@ static void enter(struct pool *p, struct worker *w, enum phase phase, int64_t no
     w->phase = phase;
     w->phase_ns = now;
     pool_changed(p);
+}
+
+/* What it had others may have. */
+static void be_gone(struct pool *p, struct worker *w, int64_t now)
+{
+    int wait_status;
+    if (w->planner.pid) {
+        child_signal(&w->planner, SIGKILL);
+        while (!child_ended(&w->planner, &wait_status)) usleep(100); /* it cannot resist */
+    }
+    if (w->claim) place_release(p->ledger, w->claim);
+    w->claim = 0;
+    if (w->unix_path[0]) unlink(w->unix_path);
+    child_close(&w->child);
+    child_close(&w->planner);
+    enter(p, w, W_GONE, now);
 }
 
 /* ---- starting ---------------------------------------------------------------------------------------- */
@@ -97,6 +124,7 @@ static void add_draft(struct pool *p, struct args *a, const char *draft)
     spec_drop(s);
 }
 
+/* As it was placed: what it takes is what was reserved for it. */
 static void make_args(struct pool *p, const struct worker *w, struct args *a)
 {
     const struct store_settings *set = &w->spec->set;
@@ -106,29 +134,44 @@ static void make_args(struct pool *p, const struct worker *w, struct args *a)
     add_text(a, "--socket", w->unix_path);
     add_text(a, "--name", w->spec->name);
     add_arg(a, "--any-model");
-    add_text(a, "--backend", set->backend);
-    add_number(a, "--ctx", set->context);
-    add_number(a, "--parallel", set->parallel);
+    add_text(a, "--backend", w->backend);
+    add_number(a, "--ctx", w->rung.context);
+    add_number(a, "--parallel", w->rung.parallel);
     add_number(a, "--threads", set->threads);
-    add_text(a, "--kv-type", set->kv_type);
+    add_text(a, "--kv-type", w->rung.kv_type);
+    add_number(a, "--kv-bytes", (int64_t)w->kv_bytes);
     add_draft(p, a, set->draft);
     add_arg(a, "--");
     add_arg(a, w->spec->path);
     a->arg[a->n] = NULL;
 }
 
+/* The GPUs it was placed on are all that it sees. */
+static char *visible_devices(const struct pool *p, const struct worker *w)
+{
+    struct buf b = {0};
+    buf_adds(&b, "CUDA_VISIBLE_DEVICES=");
+    for (uint32_t i = 0, n = 0; i < w->n_share; i++) {
+        const struct place_device *d = place_device_at(p->ledger, w->share[i].device);
+        if (d->kind == PLACE_GPU) buf_addf(&b, "%s%s", n++ ? "," : "", d->uuid);
+    }
+    return b.data;
+}
+
 void worker_start(struct pool *p, struct worker *w, int64_t now)
 {
     struct args args = {0};
     struct error e = {0};
+    char *env[2] = {visible_devices(p, w), NULL};
     snprintf(w->unix_path, sizeof w->unix_path, "%s/w%llu.sock", p->run_dir, (unsigned long long)w->id);
     make_args(p, w, &args);
     const struct child_options o = {
-        .program = p->program, .argv = args.arg, .memory_bytes = p->o.worker_memory_bytes};
+        .program = p->program, .argv = args.arg, .env = env, .memory_bytes = p->o.worker_memory_bytes};
     w->progress_ns = now;
     enter(p, w, W_LOADING, now);
     if (child_spawn(&w->child, &o, &e) != OK) snprintf(w->error, sizeof w->error, "%s", e.msg);
     for (size_t i = 0; i < args.n; i++) free(args.arg[i]);
+    free(env[0]);
     pool_note(p, "load", w->spec->name, "worker=%llu pid=%d", (unsigned long long)w->id, (int)w->child.pid);
 }
 
@@ -153,9 +196,7 @@ static void is_ready(struct pool *p, struct worker *w, const json_t *j, int64_t 
     const char *backend = json_string_value(json_object_get(j, "backend"));
     w->context = (uint32_t)number(j, "context");
     w->parallel = (uint32_t)number(j, "parallel");
-    w->plan_bytes = number(plan, "weight_bytes") + number(plan, "mapped_bytes") +
-                    number(plan, "scratch_bytes") +
-                    number(plan, "kv_block_bytes") * number(plan, "kv_blocks");
+    w->mapped_bytes = number(plan, "mapped_bytes");
     snprintf(w->backend, sizeof w->backend, "%s", backend ? backend : "");
     w->ready_ns = w->answered_ns = now;
     w->healthy = true;
@@ -164,6 +205,7 @@ static void is_ready(struct pool *p, struct worker *w, const json_t *j, int64_t 
     w->model->loads++;
     w->model->error[0] = 0;
     p->counts.loads++;
+    room_is_ready(p, w);
     enter(p, w, W_READY, now);
     pool_note(p, "ready", w->spec->name, "worker=%llu pid=%d after=%.2fs context=%u parallel=%u",
               (unsigned long long)w->id, (int)w->child.pid, (double)(now - w->started_ns) / 1e9, w->context,
@@ -223,8 +265,8 @@ static void stop(struct pool *p, struct worker *w, int number, uint32_t patience
 void worker_drain(struct pool *p, struct worker *w, int64_t now)
 {
     if (w->phase >= W_DRAINING) return;
-    if (w->phase == W_WAITING || !(w->child.pid || w->url)) {
-        enter(p, w, W_GONE, now);
+    if (!w->child.pid && !w->url) {
+        be_gone(p, w, now);
     } else if (w->phase == W_LOADING) {
         stop(p, w, SIGTERM, p->o.term_ms, now);
     } else {
@@ -245,6 +287,27 @@ static void give_up_on(struct pool *p, struct worker *w, const char *why, int64_
 static bool is_definite(status code)
 {
     return code == ERR_ARG || code == ERR_FORMAT || code == ERR_UNSUPPORTED || code == ERR_NOT_FOUND;
+}
+
+/* Not before retry_ns is it tried again. While others serve the model nobody notices. */
+static void fail_model(struct pool *p, struct served *m, int code, int64_t retry_ns, int64_t now)
+{
+    m->retry_ns = retry_ns;
+    for (const struct worker *w = m->worker; w; w = w->next)
+        if (w->phase == W_READY) return;
+    m->failed = true;
+    m->target = 0;
+    tickets_refuse(p, m, code, (uint32_t)((retry_ns - now) / (1000 * MS)) + 1, m->error);
+}
+
+void worker_refuse(struct pool *p, struct worker *w, int code, const char *why, int64_t now)
+{
+    struct served *m = w->model;
+    snprintf(m->error, sizeof m->error, "%s", why);
+    p->counts.load_failures++;
+    pool_note(p, "failed", w->spec->name, "%s", why);
+    be_gone(p, w, now);
+    fail_model(p, m, code, now + FAILED_S * 1000 * MS, now);
 }
 
 static void describe_end(const struct worker *w, int wait_status, char *out, size_t cap)
@@ -273,17 +336,22 @@ static void crashed(struct pool *p, struct worker *w, int wait_status, int64_t n
     m->n_crash++;
     p->counts.crashes++;
     if (loading) p->counts.load_failures++;
+    if (loading && w->code == ERR_MEMORY && !m->lacked) { /* once more, with more room */
+        m->lacked = true;
+        m->extra_bytes = MAX(w->plan_bytes / 8, LACK_BYTES);
+        m->crashes--;
+        pool_note(p, "lack", w->spec->name, "%s; planned again with %llu bytes more", why,
+                  (unsigned long long)m->extra_bytes);
+        return;
+    }
     int64_t wait =
         MIN((int64_t)p->o.backoff_ms << MIN(m->crashes - 1, 20), (int64_t)p->o.backoff_max_ms) * MS;
-    if (!loading && m->crashes == 1) wait = 0;
-    m->retry_ns = now + wait;
-    m->failed = definite || m->crashes >= (loading ? N_LOAD_TRIES : N_CRASHES);
+    bool over = definite || m->crashes >= (loading ? N_LOAD_TRIES : N_CRASHES);
+    m->retry_ns = now + (!loading && m->crashes == 1 ? 0 : wait);
     pool_note(p, "crash", w->spec->name, "worker=%llu %s; %s", (unsigned long long)w->id, why,
-              m->failed ? "not tried again for now" : "started again");
-    if (!m->failed) return;
-    m->target = 0;
-    if (definite) m->retry_ns = now + FAILED_S * 1000 * MS;
-    tickets_refuse(p, m, definite ? 500 : 503, (uint32_t)((m->retry_ns - now) / (1000 * MS)) + 1, m->error);
+              over ? "not tried again for now" : "started again");
+    if (over)
+        fail_model(p, m, definite ? 500 : 503, now + MAX(wait, definite ? FAILED_S * 1000 * MS : 0), now);
 }
 
 static void ended(struct pool *p, struct worker *w, int wait_status, int64_t now)
@@ -291,9 +359,7 @@ static void ended(struct pool *p, struct worker *w, int wait_status, int64_t now
     bool expected = w->phase >= W_DRAINING && !w->unexpected;
     worker_read_report(p, w, now); /* why it ended may still be in the pipe */
     bool was_ready = w->ready_ns != 0;
-    unlink(w->unix_path);
-    enter(p, w, W_GONE, now);
-    child_close(&w->child);
+    be_gone(p, w, now);
     if (!expected)
         crashed(p, w, wait_status, now);
     else
@@ -329,7 +395,7 @@ static int64_t watch_draining(struct pool *p, struct worker *w, int64_t now)
     int64_t deadline = p->stopping ? MIN(w->deadline_ns, p->stop_ns) : w->deadline_ns;
     if (w->end.in_flight && now < deadline) return deadline;
     if (w->url)
-        enter(p, w, W_GONE, now);
+        be_gone(p, w, now);
     else
         stop(p, w, SIGTERM, p->o.term_ms, now);
     return now;
@@ -340,10 +406,11 @@ int64_t worker_watch(struct pool *p, struct worker *w, int64_t now)
     int wait_status;
     if (w->child.pid && child_ended(&w->child, &wait_status)) ended(p, w, wait_status, now);
     if (!w->child.pid && !w->url && (w->phase == W_LOADING || w->phase == W_STOPPING)) { /* it never began */
-        enter(p, w, W_GONE, now);
+        be_gone(p, w, now);
         crashed(p, w, 0, now);
     }
     switch (w->phase) {
+    case W_PLANNING: return w->planner.pid ? w->deadline_ns : now;
     case W_LOADING: return watch_loading(p, w, now);
     case W_READY: return watch_ready(p, w, now);
     case W_DRAINING: return watch_draining(p, w, now);

@@ -125,12 +125,34 @@ static int work(const char *path)
     return http_server_run(server, &e) == OK ? 0 : 1;
 }
 
+/* One layer of the whole size, a KV cache of one byte. */
+static int plan(const char *backend)
+{
+    bool gpu = !strcmp(backend, "cuda");
+    wait_ms(number("plan", 0));
+    if (word("bad")) raise(SIGSEGV);
+    if (word("unplanned") || (gpu && !word("gpu"))) {
+        puts("{\"error\":{\"code\":\"format error\",\"message\":\"no plan for that\"}}");
+        return 1;
+    }
+    printf(
+        "{\"backend\":\"%s\",\"kind\":\"%s\",\"max_devices\":1,\"partial_cpu\":false,\"context_trained\":128,"
+        "\"kv_block_tokens\":16,\"first_bytes\":0,\"last_bytes\":0,\"overhead_bytes\":0,"
+        "\"layers\":[{\"weight_bytes\":%ld,\"kv_block_bytes\":1}],"
+        "\"rungs\":[{\"parallel\":2,\"context\":128,\"kv_type\":\"f16\",\"kv_block_bytes\":1,"
+        "\"scratch_bytes\":0}]}\n",
+        backend, gpu ? "gpu" : "host", number("mb", 1) << 20);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
-    const char *socket = "";
+    const char *socket = "", *backend = "cpu";
     if (argc < 3) return 2;
     snprintf(script, sizeof script, "%s", argv[argc - 1]);
-    for (int i = 2; i + 1 < argc; i++)
+    for (int i = 2; i + 1 < argc; i++) {
         if (!strcmp(argv[i], "--socket")) socket = argv[i + 1];
-    return work(socket);
+        if (!strcmp(argv[i], "--backend")) backend = argv[i + 1];
+    }
+    return strcmp(argv[1], "plan") == 0 ? plan(backend) : work(socket);
 }
