@@ -225,10 +225,7 @@ status constraints_new(struct constraints **out, const struct tokenizer *tok,
     if (!o) o = &defaults;
     TRY(grammar_trie_new(&trie, tok, e));
     struct constraints *p = mem_zalloc(1, sizeof *p);
-    p->v = mem_zalloc(1, sizeof *p->v);
-    p->v->trie = trie;
-    p->v->tok = tok;
-    atomic_init(&p->v->refs, 1);
+    p->v = vocabulary_new(trie, tok);
     p->max_bytes = o->max_bytes ? o->max_bytes : DEFAULT_BYTES;
     p->max_queued = o->max_queued ? o->max_queued : 256;
     pthread_mutex_init(&p->lock, NULL);

@@ -2,8 +2,10 @@
  *
  * Where the grammar leaves one way to go on, the tokens of that text are not the model's to choose: the mask
  * admits the tokenizer's own tokens for it and no other cut. Its last token is left open, since what follows
- * might have become a part of it. This depends on the text alone, so answers are the same with guesses and
- * without; and as guesses these tokens are always right, so that a step takes many of them at once. */
+ * might have become a part of it; so is all that might begin a user-defined token: "<t" is what "<think>" and
+ * "<tool_call>" have in common, and a model that has tokens for these never writes "<". This depends on the
+ * text alone, so answers are the same with guesses and without; and as guesses these tokens are always right,
+ * so that a step takes many of them at once. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,10 +13,29 @@
 
 enum { MAX_FORCED_BYTES = 256 };
 
+struct vocabulary *vocabulary_new(struct grammar_trie *trie, const struct tokenizer *tok)
+{
+    struct vocabulary *v = mem_zalloc(1, sizeof *v);
+    int32_t n_vocab = (int32_t)tokenizer_n_vocab(tok);
+    v->trie = trie;
+    v->tok = tok;
+    atomic_init(&v->refs, 1);
+    v->whole = mem_alloc(((size_t)n_vocab + 1) * sizeof *v->whole);
+    for (int32_t id = 0; id < n_vocab; id++) {
+        size_t n;
+        const char *text = tokenizer_piece(tok, id, &n);
+        if (tokenizer_attr(tok, id) != TOK_USER_DEFINED || !n) continue;
+        v->whole[v->n_whole++] = id;
+        v->begins[(uint8_t)text[0]] = true;
+    }
+    return v;
+}
+
 void vocabulary_unref(struct vocabulary *v)
 {
     if (atomic_fetch_sub(&v->refs, 1) != 1) return;
     grammar_trie_free(v->trie);
+    free(v->whole);
     free(v);
 }
 
@@ -59,6 +80,20 @@ static void position_free(void *state)
     free(p);
 }
 
+/* Where what ends the text might be the beginning of a user-defined token; n: nowhere. */
+static size_t whole_begins(const struct vocabulary *v, const char *text, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!v->begins[(uint8_t)text[i]]) continue;
+        for (size_t k = 0; k < v->n_whole; k++) {
+            size_t len;
+            const char *token = tokenizer_piece(v->tok, v->whole[k], &len);
+            if (len > n - i && memcmp(token, text + i, n - i) == 0) return i;
+        }
+    }
+    return n;
+}
+
 /* The tokens of text, cut where a control token stands in it; the last one is left out unless one follows. */
 static void add_forced(struct position *p, const char *text, size_t n)
 {
@@ -67,7 +102,8 @@ static void add_forced(struct position *p, const char *text, size_t n)
     while (n) {
         size_t len, plain = grammar_trie_plain(text, n);
         struct error e;
-        if (plain && tokenizer_encode(v->tok, text, plain, &o, &p->forced, &e) != OK) return;
+        size_t sure = plain == n ? whole_begins(v, text, n) : plain;
+        if (sure && tokenizer_encode(v->tok, text, sure, &o, &p->forced, &e) != OK) return;
         if (plain == n) break;
         int32_t control = grammar_trie_control(v->trie, text + plain, n - plain, &len);
         if (control < 0) return; /* its text goes on behind what is forced */

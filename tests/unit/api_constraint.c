@@ -195,6 +195,57 @@ static void test_forced_tokens(void **state)
     constraints_free(p);
 }
 
+/* What two user-defined tokens have in common is forced as text, and yet each may be written as the token it
+ * is. */
+static void test_forced_text_keeps_tokens_whole(void **state)
+{
+    static const struct vocab_token tok[] = {
+        {"</s>", TOK_CONTROL, 0}, {"<think>", TOK_USER_DEFINED, 0}, {"<tool>", TOK_USER_DEFINED, 0}};
+    struct vocab_spec v = {.model = "gpt2",
+                           .pre = "qwen2",
+                           .tok = tok,
+                           .n_tok = COUNT_OF(tok),
+                           .bos = -1,
+                           .eos = 256,
+                           .add_bos = -1,
+                           .add_space = -1};
+    // clang-format off
+    static const struct { const char *choice; uint32_t forced; int32_t allowed[2]; } cases[] = {
+        {"[\"<think>a\", \"<tool>b\"]", 0, {257, 258}}, /* "<t", but either token */
+        {"[\"ab<think>a\", \"ab<tool>b\"]", 1, {'a', 'a'}},
+        {"[\"abx\", \"aby\"]", 1, {'a', 'a'}},
+        {"[\"<tool>ax\", \"<tool>ay\"]", 1, {258, 258}},
+    };
+    // clang-format on
+    struct tokenizer *t;
+    struct constraints *p;
+    struct error e;
+    (void)state;
+    assert_int_equal(vocab_make(&t, &v, &e), OK);
+    assert_int_equal(constraints_new(&p, t, NULL, &e), OK);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct constraint *c;
+        uint32_t bits[9] = {0};
+        int32_t guess[8];
+        struct constraint_spec s = spec("choice", cases[i].choice);
+        assert_int_equal(constraints_get(p, &s, &c, NULL, NULL, &e), OK);
+        struct engine_constraint k = constraint_engine(c);
+        void *x = k.clone(k.state);
+        print_message("%s\n", cases[i].choice);
+        assert_int_equal(k.forced(x, guess, COUNT_OF(guess)), cases[i].forced);
+        k.mask(x, bits);
+        for (size_t j = 0; j < 2; j++) {
+            int32_t id = cases[i].allowed[j]; /* of a byte: the byte */
+            assert_true(bits[id >> 5] >> (id & 31) & 1);
+        }
+        k.free(x);
+        constraint_unref(c);
+        constraint_spec_deinit(&s);
+    }
+    constraints_free(p);
+    tokenizer_free(t);
+}
+
 static void test_errors_say_where(void **state)
 {
     struct tokenizer *t = *state;
@@ -322,9 +373,13 @@ static int close_vocab(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fields),           cmocka_unit_test(test_outlives_its_pool),
-        cmocka_unit_test(test_errors_say_where), cmocka_unit_test(test_memory_is_bounded),
-        cmocka_unit_test(test_many_threads),     cmocka_unit_test(test_forced_tokens),
+        cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_outlives_its_pool),
+        cmocka_unit_test(test_errors_say_where),
+        cmocka_unit_test(test_memory_is_bounded),
+        cmocka_unit_test(test_many_threads),
+        cmocka_unit_test(test_forced_tokens),
+        cmocka_unit_test(test_forced_text_keeps_tokens_whole),
     };
     return cmocka_run_group_tests(tests, open_vocab, close_vocab);
 }
