@@ -1,0 +1,281 @@
+/* Room for workers: on a host of 1000 MiB and two GPUs of 1000 MiB each, which a fake tree of proc and a fake
+ * NVML play. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <sys/stat.h>
+
+#include "device/device.h"
+#include "support/pool_play.h"
+
+#include <cmocka.h> /* last: it defines a macro fail() */
+
+static struct play y;
+static struct devices *devices;
+
+#define NEEDS_PLAYER                                                                                         \
+    if (!play_program()) {                                                                                   \
+        printf("skipped: CORRAL_FAKE_WORKER does not name the program that plays workers\n");                \
+        skip();                                                                                              \
+    }
+
+static void write_file(const char *name, const char *text)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", y.home, name);
+    FILE *f = fopen(path, "w");
+    if (!f) abort();
+    fputs(text, f);
+    fclose(f);
+}
+
+static void begin(bool gpus, uint32_t max_models)
+{
+    static char proc[80], nvml[80];
+    struct error e = {0};
+    struct pool_options o = play_options(&y);
+    snprintf(proc, sizeof proc, "%s/proc", y.home);
+    snprintf(nvml, sizeof nvml, "%s/nvml", y.home);
+    if (mkdir(proc, 0700) != 0) abort();
+    write_file("proc/meminfo", "MemTotal: 1024000 kB\nMemAvailable: 1024000 kB\n");
+    write_file("nvml", "GPU-aaaa|Card A|1000|0|0|30|50000|8.0|-\nGPU-bbbb|Card B|1000|0|0|30|50000|8.0|-\n");
+    setenv("FAKE_NVML", nvml, 1);
+    const struct devices_options d = {.nvml_path = gpus ? FAKE_NVML_LIBRARY : "none",
+                                      .sysfs_root = "/nonexistent",
+                                      .proc_root = proc,
+                                      .period_ms = 50};
+    if (devices_open(&devices, &d, &e) != OK) abort();
+    o.devices = devices;
+    o.max_models = max_models;
+    o.gpu_reserve_bytes = o.host_reserve_bytes = 1;
+    play_start(&y, &o);
+}
+
+static void end(void)
+{
+    play_end(&y);
+    devices_close(devices);
+}
+
+static struct pool_ticket *load(const char *name)
+{
+    struct pool_route r;
+    struct pool_fault f = {0};
+    struct pool_ticket *t = play_enter(&y, name);
+    if (play_wait(t, 5000, &r, &f) != POOL_READY) fail_msg("%s: %d %s", name, f.code, f.msg);
+    return t;
+}
+
+/* Where the model's (only) worker is: the UUID, with bytes in *mib. */
+static void place_of(const char *name, char uuid[32], uint64_t *mib)
+{
+    struct pool_view *v = pool_view_new(y.pool);
+    snprintf(uuid, 32, "nowhere");
+    for (size_t i = 0; i < v->n_worker; i++)
+        if (!strcmp(v->worker[i].model, name) && v->worker[i].state == POOL_RUNNING && v->worker[i].n_share) {
+            snprintf(uuid, 32, "%s", v->worker[i].share[0].uuid);
+            *mib = v->worker[i].share[0].bytes >> 20;
+        }
+    pool_view_free(v);
+}
+
+static bool noted(const char *what, const char *text)
+{
+    struct pool_view *v = pool_view_new(y.pool);
+    bool found = false;
+    for (size_t i = 0; i < v->n_decision; i++)
+        found |= !strcmp(v->decision[i].what, what) && strstr(v->decision[i].text, text);
+    pool_view_free(v);
+    return found;
+}
+
+static void the_idle_one_goes(void **state)
+{
+    NEEDS_PLAYER
+    begin(false, 0);
+    play_add(&y, "a", "mb=600", NULL);
+    play_add(&y, "b", "mb=600", NULL);
+    play_add(&y, "c", "mb=300", NULL);
+    play_leave(load("a"));
+    play_leave(load("c")); /* beside it */
+    assert_int_equal(play_model(&y, "a").state, POOL_RUNNING);
+    play_leave(load("b"));
+    assert_int_equal(play_model(&y, "a").state, POOL_COLD);
+    assert_int_equal(play_model(&y, "c").state, POOL_RUNNING);
+    assert_int_equal(play_counts(&y).evictions, 1);
+    assert_true(noted("evict", "for b"));
+    assert_true(play_counts(&y).placements >= 3 && play_counts(&y).place_max_ns > 0);
+    end();
+}
+
+static void a_busy_one_has_its_turn(void **state)
+{
+    NEEDS_PLAYER
+    begin(false, 0);
+    struct pool_route r;
+    struct pool_fault f;
+    play_add(&y, "a", "mb=600", NULL);
+    play_add(&y, "b", "mb=600", NULL);
+    struct pool_ticket *a = load("a"), *b = play_enter(&y, "b"), *late;
+    assert_int_equal(play_wait(b, 100, &r, &f), POOL_WAIT);
+    late = play_enter(&y, "a");
+    assert_int_equal(pool_poll(late, &r, &f), POOL_READY); /* it is still a's turn */
+    play_leave(late);
+    assert_true(play_until(&y, "a", POOL_DRAINING, 2000)); /* now it is b's */
+    late = play_enter(&y, "a");
+    assert_int_equal(pool_poll(late, &r, &f), POOL_WAIT);
+    play_leave(a);
+    assert_int_equal(play_wait(b, 3000, &r, &f), POOL_READY);
+    assert_int_equal(pool_poll(late, &r, &f), POOL_WAIT);
+    play_leave(b);
+    assert_int_equal(play_wait(late, 3000, &r, &f), POOL_READY);
+    play_leave(late);
+    end();
+}
+
+static void requests_go_together(void **state)
+{
+    NEEDS_PLAYER
+    begin(false, 0);
+    struct pool_route r;
+    struct pool_fault f;
+    enum { N = 30 };
+    struct pool_ticket *t[N];
+    play_add(&y, "a", "mb=600", NULL);
+    play_add(&y, "b", "mb=600", NULL);
+    for (int i = 0; i < N; i++) t[i] = play_enter(&y, i % 2 ? "b" : "a");
+    for (int left = N, tries = 0; left && tries < 5000; tries++) { /* each is answered as soon as it can be */
+        for (int i = 0; i < N; i++)
+            if (t[i] && pool_poll(t[i], &r, &f) == POOL_READY) {
+                play_leave(t[i]);
+                t[i] = NULL;
+                left--;
+            }
+        usleep(1000);
+    }
+    for (int i = 0; i < N; i++) assert_null(t[i]);
+    assert_int_equal(play_counts(&y).loads, 2); /* not N */
+    end();
+}
+
+static void what_cannot_be(void **state)
+{
+    NEEDS_PLAYER
+    begin(false, 0);
+    static const struct {
+        const char *name, *script;
+        int code;
+        const char *says;
+    } row[] = {{"huge", "mb=2000", 503, "no room for 'huge'"},
+               {"other", "mb=600", 503, "no room for 'other'"}, /* the pinned one stays */
+               {"bad", "bad", 500, "signal 11"},
+               {"unplanned", "unplanned", 500, "no plan for that"}};
+    play_add(&y, "pinned", "mb=600", "{\"pinned\": true}");
+    play_leave(load("pinned"));
+    for (size_t i = 0; i < COUNT_OF(row); i++) {
+        struct pool_route r;
+        struct pool_fault f = {0};
+        play_add(&y, row[i].name, row[i].script, NULL);
+        struct pool_ticket *t = play_enter(&y, row[i].name);
+        if (play_wait(t, 3000, &r, &f) != POOL_REFUSED || f.code != row[i].code ||
+            !strstr(f.msg, row[i].says))
+            fail_msg("%s: %d '%s'", row[i].name, f.code, f.msg);
+        assert_true(f.retry_after_s > 0);
+        play_leave(t);
+    }
+    assert_int_equal(play_model(&y, "pinned").state, POOL_RUNNING);
+    assert_true(noted("refuse", "MiB"));
+    end();
+}
+
+static void gpus_first(void **state)
+{
+    NEEDS_PLAYER
+    begin(true, 0);
+    static const char *const where[] = {"GPU-bbbb", "GPU-aaaa", "GPU-bbbb"};
+    char uuid[32], name[8];
+    uint64_t mib = 0;
+    play_add(&y, "m0", "gpu,mb=400", "{\"gpus\": [\"GPU-bbbb\"]}");
+    play_add(&y, "m1", "gpu,mb=900", NULL);
+    play_add(&y, "m2", "gpu,mb=500", NULL);
+    play_add(&y, "m3", "mb=100", NULL); /* has no plan for a GPU */
+    for (int i = 0; i < 4; i++) {
+        snprintf(name, sizeof name, "m%d", i);
+        play_leave(load(name));
+        place_of(name, uuid, &mib);
+        if (strcmp(uuid, i < 3 ? where[i] : "host") != 0) fail_msg("%s is on %s", name, uuid);
+    }
+    assert_int_equal(mib, 100);
+    assert_int_equal(play_counts(&y).evictions, 0);
+    struct pool_view *v = pool_view_new(y.pool);
+    assert_int_equal(v->n_device, 3);
+    for (size_t i = 0; i < v->n_device; i++)
+        if (!strcmp(v->device[i].uuid, "GPU-bbbb"))
+            assert_int_equal(v->device[i].state.committed_bytes >> 20, 900);
+    pool_view_free(v);
+    end();
+}
+
+static void a_lack_is_planned_again(void **state)
+{
+    NEEDS_PLAYER
+    begin(false, 0);
+    char script[128];
+    snprintf(script, sizeof script, "mb=100,lack=%s/lack", y.home);
+    play_add(&y, "m", script, NULL);
+    play_leave(load("m"));
+    char uuid[32];
+    uint64_t mib = 0;
+    place_of("m", uuid, &mib);
+    assert_int_equal(mib, 164); /* 64 more than was planned */
+    assert_true(noted("lack", "no memory"));
+    end();
+}
+
+static void so_many_at_once(void **state)
+{
+    NEEDS_PLAYER
+    begin(false, 2);
+    play_add(&y, "a", "mb=1", NULL);
+    play_add(&y, "b", "mb=1", NULL);
+    play_add(&y, "c", "mb=1", NULL);
+    play_leave(load("a"));
+    play_leave(load("b"));
+    play_leave(load("a")); /* b is the older one now */
+    play_leave(load("c"));
+    assert_true(play_until(&y, "b", POOL_COLD, 2000));
+    assert_int_equal(play_model(&y, "a").state, POOL_RUNNING);
+    assert_int_equal(play_model(&y, "c").state, POOL_RUNNING);
+    end();
+}
+
+static void reloads_in_place(void **state)
+{
+    NEEDS_PLAYER
+    begin(false, 0);
+    struct error e;
+    struct pool_route r;
+    struct pool_fault f;
+    play_add(&y, "m", "mb=600", NULL);
+    play_leave(load("m"));
+    assert_int_equal(pool_reload(y.pool, "m", &e), OK);
+    for (int i = 0; i < 1000 && play_model(&y, "m").loads < 2; i++) usleep(3000);
+    struct pool_ticket *t = play_enter(&y, "m");
+    assert_int_equal(play_wait(t, 3000, &r, &f), POOL_READY);
+    assert_int_equal(r.generation, 2);
+    play_leave(t);
+    assert_int_equal(play_model(&y, "m").loads, 2);
+    assert_int_equal(play_counts(&y).evictions, 0); /* it made room for itself */
+    end();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_idle_one_goes),    cmocka_unit_test(a_busy_one_has_its_turn),
+        cmocka_unit_test(requests_go_together), cmocka_unit_test(what_cannot_be),
+        cmocka_unit_test(gpus_first),           cmocka_unit_test(a_lack_is_planned_again),
+        cmocka_unit_test(so_many_at_once),      cmocka_unit_test(reloads_in_place),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
