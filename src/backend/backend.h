@@ -27,6 +27,7 @@ struct backend_device {
     uint32_t n_core;
 };
 
+enum { BACKEND_NO_DEVICE = -1 }; /* for backend_options.device: only to plan, no device is touched or needed */
 struct backend_options {
     int32_t  device;
     uint32_t n_thread; /* 0: as many as there are cores to run on */

@@ -16,7 +16,7 @@ struct command {
     int (*run)(int argc, char **argv); /* argv[0] is the command's name; returns the exit status */
 };
 
-extern const struct command cmd_run, cmd_serve, cmd_worker, cmd_logits, cmd_tokenize, cmd_detokenize, cmd_bench, cmd_inspect,
+extern const struct command cmd_run, cmd_serve, cmd_worker, cmd_logits, cmd_tokenize, cmd_detokenize, cmd_bench, cmd_inspect, cmd_plan,
     cmd_quantize, cmd_eval, cmd_doctor, cmd_template, cmd_schema, cmd_completion;
 
 /* The commands under their headings in `corral --help`, in order; a row without a command ends the list.

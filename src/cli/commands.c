@@ -13,6 +13,7 @@ const struct command_row command_table[] = {
     {TALK, &cmd_serve},
     {TALK, &cmd_worker},
     {LOOK, &cmd_inspect},
+    {LOOK, &cmd_plan},
     {LOOK, &cmd_tokenize},
     {LOOK, &cmd_detokenize},
     {LOOK, &cmd_logits},

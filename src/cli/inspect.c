@@ -11,13 +11,13 @@
 #include "base/buf.h"
 #include "cli/cli.h"
 #include "cli/human.h"
+#include "cli/memory_plan.h"
 #include "cli/session.h"
 #include "format/gguf.h"
 #include "model/model.h"
 
 enum {
     MAX_PARALLEL = 4096,
-    STEP_TOKENS = 256, /* what the engine gives a step */
     SHOWN_ELEMENTS = 8,
     SHOWN_STRING = 60,
 };
@@ -126,52 +126,26 @@ static double bits_per_weight(const struct sum *s)
 struct plan {
     bool known;
     struct error why_not;
-    const char *backend;
-    uint32_t ctx, trained, n_parallel, n_kv_block;
-    struct backend_plan b;
-    uint64_t kv_bytes, total_bytes, memory_bytes;
+    struct memory_plan m;
+    uint64_t memory_bytes;
 };
-
-static status plan_on(struct plan *p, const struct backend_api *api, const struct model_desc *m,
-                      struct error *e)
-{
-    struct backend *be = NULL;
-    struct backend_limits l = {.max_seqs = p->n_parallel, .max_logits = p->n_parallel, .max_context = p->ctx};
-    l.max_tokens = MAX((uint32_t)STEP_TOKENS, l.max_seqs);
-    if (!dtype_by_name(o.kv_type, &l.kv_type)) return fail(e, ERR_ARG, "unknown KV type '%s'", o.kv_type);
-    TRY(api->open(&be, &(struct backend_options){.n_thread = (uint32_t)o.threads}, e));
-    status s = api->plan(be, m, &l, &p->b, e);
-    api->close(be);
-    return s;
-}
 
 /* Why a file cannot be run is part of the answer, not a failure of inspect. */
 static void make_plan(struct plan *p, const struct gguf *g, const struct backend_api *api)
 {
     struct model *model = NULL;
     struct error *e = &p->why_not;
-    status s = model_new(&model, g, &(struct model_options){.max_context = (uint32_t)o.ctx}, e);
-    if (s != OK) return;
-    const struct model_desc *m = model_desc(model);
-    p->backend = api->name;
-    p->trained = m->cfg.n_ctx_train;
-    p->ctx = o.ctx        ? (uint32_t)o.ctx
-             : p->trained ? MIN(p->trained, (uint32_t)SESSION_DEFAULT_CTX)
-                          : SESSION_DEFAULT_CTX;
-    p->n_parallel = (uint32_t)o.parallel;
-    s = plan_on(p, api, m, e);
+    struct engine_options eo = {.api = api,
+                                .n_thread = (uint32_t)o.threads,
+                                .max_context = (uint32_t)o.ctx,
+                                .max_seqs = (uint32_t)o.parallel};
+    if (model_new(&model, g, &(struct model_options){.max_context = (uint32_t)o.ctx}, e) != OK) return;
+    if (!dtype_by_name(o.kv_type, &eo.kv_type))
+        (void)fail(e, ERR_ARG, "unknown KV type '%s'", o.kv_type);
+    else
+        p->known = memory_plan(&p->m, model_desc(model), &eo, e) == OK;
     model_free(model);
-    if (s != OK) return;
-    uint64_t per_seq = (p->ctx + (uint64_t)KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS,
-             n_block = per_seq * p->n_parallel;
-    if (n_block > UINT32_MAX || !checked_mul(n_block, (uint64_t)p->b.kv_block_bytes, &p->kv_bytes)) {
-        (void)fail(e, ERR_LIMIT, "%" PRIu64 " KV blocks are more than can be addressed", n_block);
-        return;
-    }
-    p->n_kv_block = (uint32_t)n_block;
-    p->total_bytes = (uint64_t)p->b.weight_bytes + p->b.mapped_bytes + p->b.scratch_bytes + p->kv_bytes;
     p->memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    p->known = true;
 }
 
 /* --- values --- */
@@ -315,15 +289,15 @@ static void text_plan(struct buf *b, const struct plan *p)
         return;
     }
     buf_addf(b, "\nMemory to run it: %s backend, context %u (trained for %u), %u at once, KV cache in %s\n",
-             p->backend, p->ctx, p->trained, p->n_parallel, o.kv_type);
-    buf_addf(b, "  %-28s %12s\n", "weights, in the mapped file", human_bytes(p->b.mapped_bytes).s);
-    buf_addf(b, "  %-28s %12s\n", "weights, copied or repacked", human_bytes(p->b.weight_bytes).s);
-    buf_addf(b, "  %-28s %12s\n", "scratch", human_bytes(p->b.scratch_bytes).s);
-    buf_addf(b, "  %-28s %12s   %u blocks of %d tokens, %s each\n", "KV cache", human_bytes(p->kv_bytes).s,
-             p->n_kv_block, KV_BLOCK_TOKENS, human_bytes(p->b.kv_block_bytes).s);
-    buf_addf(b, "  %-28s %12s   of %s in this machine%s\n", "total", human_bytes(p->total_bytes).s,
-             human_bytes(p->memory_bytes).s, p->total_bytes > p->memory_bytes ? ": it does not fit" : "");
-    if (p->ctx > p->trained && p->trained)
+             p->m.backend, p->m.context, p->m.context_trained, p->m.parallel, o.kv_type);
+    buf_addf(b, "  %-28s %12s\n", "weights, in the mapped file", human_bytes(p->m.b.mapped_bytes).s);
+    buf_addf(b, "  %-28s %12s\n", "weights, copied or repacked", human_bytes(p->m.b.weight_bytes).s);
+    buf_addf(b, "  %-28s %12s\n", "scratch", human_bytes(p->m.b.scratch_bytes).s);
+    buf_addf(b, "  %-28s %12s   %u blocks of %d tokens, %s each\n", "KV cache", human_bytes(p->m.kv_bytes).s,
+             p->m.n_kv_block, KV_BLOCK_TOKENS, human_bytes(p->m.b.kv_block_bytes).s);
+    buf_addf(b, "  %-28s %12s   of %s in this machine%s\n", "total", human_bytes(p->m.total_bytes).s,
+             human_bytes(p->memory_bytes).s, p->m.total_bytes > p->memory_bytes ? ": it does not fit" : "");
+    if (p->m.context > p->m.context_trained && p->m.context_trained)
         buf_adds(b, "  note: the context is longer than the model was trained for\n");
 }
 
@@ -409,9 +383,9 @@ static void json_plan(struct buf *b, const struct plan *p)
              "\"mapped_bytes\":%zu,\"weight_bytes\":%zu,\"scratch_bytes\":%zu,\"kv_bytes\":%" PRIu64
              ",\"kv_blocks\":%u,\"kv_block_bytes\":%zu,\"kv_block_tokens\":%d,\"total_bytes\":%" PRIu64
              ",\"machine_bytes\":%" PRIu64 "}",
-             p->backend, p->ctx, p->trained, p->n_parallel, o.kv_type, p->b.mapped_bytes, p->b.weight_bytes,
-             p->b.scratch_bytes, p->kv_bytes, p->n_kv_block, p->b.kv_block_bytes, KV_BLOCK_TOKENS,
-             p->total_bytes, p->memory_bytes);
+             p->m.backend, p->m.context, p->m.context_trained, p->m.parallel, o.kv_type, p->m.b.mapped_bytes,
+             p->m.b.weight_bytes, p->m.b.scratch_bytes, p->m.kv_bytes, p->m.n_kv_block, p->m.b.kv_block_bytes,
+             KV_BLOCK_TOKENS, p->m.total_bytes, p->memory_bytes);
 }
 
 static void print_json(struct buf *b, const struct gguf *g, const struct sum *by_type, const struct sum *all,

@@ -74,6 +74,18 @@ static status open_backend(struct engine *en, const struct engine_options *o, st
     return OK;
 }
 
+void engine_limits(struct backend_limits *out, const struct model_desc *m, const struct engine_options *o)
+{
+    const uint32_t seqs = o->max_seqs ? o->max_seqs : 16;
+    /* Room for a piece of a prompt, however many sequences decode. */
+    const uint32_t tokens = MAX(o->step_tokens ? o->step_tokens : 256, seqs + KV_BLOCK_TOKENS);
+    *out = (struct backend_limits){.max_seqs = seqs,
+                                   .max_tokens = tokens,
+                                   .max_logits = seqs + MIN(seqs, 2u) * MIN(o->max_draft, tokens),
+                                   .max_context = o->max_context ? o->max_context : m->cfg.n_ctx_train,
+                                   .kv_type = o->kv_type};
+}
+
 status engine_new(struct engine **out, const struct model_desc *m, const struct engine_options *o,
                   struct error *e)
 {
@@ -83,7 +95,7 @@ status engine_new(struct engine **out, const struct model_desc *m, const struct 
     en->api = o->api;
     en->max_queue = o->max_queue ? o->max_queue : 256;
     en->next_id = 1;
-    en->lim.max_seqs = o->max_seqs ? o->max_seqs : 16;
+    engine_limits(&en->lim, m, o);
     en->max_draft = o->max_draft;
     en->draft_price = o->draft_price;
     en->no_prefix_cache = o->no_prefix_cache;
@@ -93,11 +105,6 @@ status engine_new(struct engine **out, const struct model_desc *m, const struct 
     en->target_ns = o->target_ns < 0 ? 0 : o->target_ns ? o->target_ns : 250000000;
     engine_metrics_init(&en->metrics);
     en->seen = en->metrics;
-    /* Room for a piece of a prompt, however many sequences decode. */
-    en->lim.max_tokens = MAX(o->step_tokens ? o->step_tokens : 256, en->lim.max_seqs + KV_BLOCK_TOKENS);
-    en->lim.max_logits = en->lim.max_seqs + MIN(en->lim.max_seqs, 2u) * MIN(o->max_draft, en->lim.max_tokens);
-    en->lim.max_context = o->max_context ? o->max_context : m->cfg.n_ctx_train;
-    en->lim.kv_type = o->kv_type;
     pthread_mutex_init(&en->lock, NULL);
     en->keep_alive_ns = o->keep_alive_ns > 0 ? o->keep_alive_ns : -1;
     en->view = mem_zalloc(ENGINE_MAX_VIEW, sizeof *en->view);

@@ -114,6 +114,8 @@ struct engine_request {
                                  token, ends; 0: the engine's, < 0: no limit */
 };
 
+/* What its steps will be held to: with them a backend's plan is exact without an engine. */
+void   engine_limits(struct backend_limits *out, const struct model_desc *m, const struct engine_options *o);
 /* Load the model's weights and start the thread. m outlives the engine. */
 status engine_new(struct engine **out, const struct model_desc *m, const struct engine_options *o, struct error *e);
 void   engine_free(struct engine *en); /* cancels what runs; every request still gets its END */

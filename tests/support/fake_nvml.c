@@ -4,8 +4,8 @@
  *
  * One line per card: `uuid|name|total MiB|used MiB|utilization|temperature|milliwatts|compute|processes`; a
  * field `-` is not supported; processes are pid:MiB,pid:MiB, `?` for MiB that the driver does not tell. A
- * line `fail N` makes every call answer N, `lost UUID` makes that card fall off the bus, `count N` hides the
- * rest, `hang MS` makes each count take so long. */
+ * line `fail N` makes every call answer N, `lost UUID` makes that card fall off the bus,
+ * `hang MS` makes each count take so long. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

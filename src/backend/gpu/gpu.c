@@ -44,6 +44,11 @@ static status target_open(const char *target, struct backend **out, const struct
     char why[WHY] = "";
     *out = NULL;
     if (!ops) return ERR_UNSUPPORTED;
+    if (o->device == BACKEND_NO_DEVICE) {
+        *out = mem_zalloc(1, sizeof **out);
+        **out = (struct backend){.ops = ops, .device = o->device};
+        return OK;
+    }
     if (ops->count(why, sizeof why) <= 0) return fail(e, ERR_DEVICE, "%s: %s", target, why);
     struct gpu *gpu = ops->open(o->device, why, sizeof why);
     if (!gpu) return fail(e, ERR_DEVICE, "%s: %s", target, why);
@@ -55,7 +60,7 @@ static status target_open(const char *target, struct backend **out, const struct
 static void gpu_close(struct backend *b)
 {
     if (!b) return;
-    b->ops->close(b->gpu);
+    if (b->gpu) b->ops->close(b->gpu);
     free(b);
 }
 
@@ -128,6 +133,7 @@ static status gpu_load(struct backend_model **out, struct backend *b, const stru
     struct gpu_sizes sizes;
     struct kv_layout kv;
     *out = NULL;
+    if (!b->gpu) return fail(e, ERR_ARG, "%s was opened only to plan", b->ops->target);
     TRY(kv_layout_init(&kv, &m->cfg, l->kv_type, e));
     TRY(gpu_sizes(&sizes, b->ops, m, l, e));
     struct backend_model *bm = mem_zalloc(1, sizeof *bm);

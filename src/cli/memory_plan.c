@@ -1,0 +1,200 @@
+#include "cli/memory_plan.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/session.h"
+
+static uint32_t context_of(const struct model_desc *m, const struct engine_options *o)
+{
+    const uint32_t trained = m->cfg.n_ctx_train;
+    return o->max_context ? o->max_context
+           : trained      ? MIN(trained, SESSION_DEFAULT_CTX)
+                          : SESSION_DEFAULT_CTX;
+}
+
+static status plan_on(struct memory_plan *p, struct backend *b, const struct model_desc *m,
+                      const struct engine_options *options, struct error *e)
+{
+    struct engine_options o = *options;
+    struct backend_limits l;
+    o.max_context = context_of(m, options);
+    engine_limits(&l, m, &o);
+    *p = (struct memory_plan){.backend = o.api->name,
+                              .context = l.max_context,
+                              .context_trained = m->cfg.n_ctx_train,
+                              .parallel = l.max_seqs,
+                              .kv_type = l.kv_type};
+    TRY(o.api->plan(b, m, &l, &p->b, e));
+    const uint64_t each = ((uint64_t)p->context + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
+    const uint64_t n_block = each * p->parallel;
+    if (n_block > UINT32_MAX || !checked_mul(n_block, (uint64_t)p->b.kv_block_bytes, &p->kv_bytes))
+        return fail(e, ERR_LIMIT, "%" PRIu64 " KV blocks are more than can be addressed", n_block);
+    p->n_kv_block = (uint32_t)n_block;
+    p->total_bytes = (uint64_t)p->b.weight_bytes + p->b.mapped_bytes + p->b.scratch_bytes + p->kv_bytes;
+    return OK;
+}
+
+static status open_to_plan(struct backend **out, const struct engine_options *o, struct error *e)
+{
+    return o->api->open(out, &(struct backend_options){.device = BACKEND_NO_DEVICE, .n_thread = o->n_thread},
+                        e);
+}
+
+status memory_plan(struct memory_plan *out, const struct model_desc *m, const struct engine_options *o,
+                   struct error *e)
+{
+    struct backend *b;
+    TRY(open_to_plan(&b, o, e));
+    status s = plan_on(out, b, m, o, e);
+    o->api->close(b);
+    return s;
+}
+
+/* --- for placement --- */
+
+/* What a process takes beside its plan: on a GPU the driver's context, the kernels and the buffers that
+ * weights are loaded through (64 MiB); on the host the program, the tokenizer and what clients are in the
+ * middle of. */
+static const struct trait {
+    const char *backend;
+    enum place_kind kind;
+    uint32_t max_devices;
+    uint64_t overhead_bytes;
+} traits[] = {
+    {"cuda", PLACE_GPU, 1, (uint64_t)640 << 20},
+    {"sim", PLACE_HOST, 1, (uint64_t)96 << 20},
+    {"cpu", PLACE_HOST, 1, (uint64_t)96 << 20},
+    {"ref", PLACE_HOST, 1, (uint64_t)96 << 20},
+};
+
+static const struct trait *trait_of(const char *backend)
+{
+    for (size_t i = 0; i < COUNT_OF(traits); i++)
+        if (!strcmp(traits[i].backend, backend)) return &traits[i];
+    return &traits[COUNT_OF(traits) - 1];
+}
+
+/* Which layer a weight belongs to: "blk.7.attn_q.weight" is of layer 7; else -1 for what comes before the
+ * first, n_layer for what comes after the last. */
+static int64_t layer_of(const struct model_desc *m, const struct weight *w)
+{
+    char *end;
+    if (!strncmp(w->name, "blk.", 4)) {
+        const unsigned long i = strtoul(w->name + 4, &end, 10);
+        if (*end == '.' && i < m->cfg.n_layer) return (int64_t)i;
+    }
+    return strncmp(w->name, "output", 6) == 0 ? (int64_t)m->cfg.n_layer : -1;
+}
+
+/* part of sum, as the planner has it: layouts on a device differ from the file's by padding, which is spread.
+ * The last part gets what is left, so that the parts are the whole. */
+struct spread {
+    uint64_t of, to, done_of, done_to;
+};
+
+static uint64_t spread_next(struct spread *s, uint64_t part)
+{
+    s->done_of += part;
+    const uint64_t upto = s->of ? (uint64_t)((unsigned __int128)s->to * s->done_of / s->of) : s->to;
+    const uint64_t n = upto - s->done_to;
+    s->done_to = upto;
+    return n;
+}
+
+static void fill_layers(struct place_plan *p, const struct model_desc *m, const struct memory_plan *first)
+{
+    struct spread weights = {.to = (uint64_t)first->b.weight_bytes + first->b.mapped_bytes};
+    struct spread kv = {.of = p->n_layer, .to = first->b.kv_block_bytes};
+    for (uint32_t i = 1; i < m->n_weight; i++) {
+        const struct weight *w = &m->weight[i];
+        const int64_t layer = layer_of(m, w);
+        weights.of += w->n_bytes;
+        if (layer < 0)
+            p->first_bytes += w->n_bytes;
+        else if (layer == p->n_layer)
+            p->last_bytes += w->n_bytes;
+        else
+            p->layer[layer].weight_bytes += w->n_bytes;
+    }
+    p->first_bytes = spread_next(&weights, p->first_bytes);
+    for (uint32_t i = 0; i < p->n_layer; i++) {
+        p->layer[i].weight_bytes = spread_next(&weights, p->layer[i].weight_bytes);
+        p->layer[i].kv_block_bytes = spread_next(&kv, 1);
+    }
+    p->last_bytes = spread_next(&weights, p->last_bytes);
+}
+
+static status add_rung(struct place_plan *p, struct memory_plan *plan, struct backend *b,
+                       const struct model_desc *m, const struct engine_options *o, struct error *e)
+{
+    if (p->n_rung == PLACE_MAX_RUNGS) return OK; /* small enough by then */
+    TRY(plan_on(plan, b, m, o, e));
+    struct place_rung *r = &p->rung[p->n_rung++];
+    *r = (struct place_rung){.parallel = plan->parallel,
+                             .context = plan->context,
+                             .kv_block_bytes = plan->b.kv_block_bytes,
+                             .scratch_bytes = plan->b.scratch_bytes};
+    snprintf(r->kv_type, sizeof r->kv_type, "%s", dtype_info(plan->kv_type)->name);
+    return OK;
+}
+
+/* Fewer sequences, then the other KV type, then less context: by a quarter or a third at a time. */
+static status climb_down(struct place_plan *p, struct backend *b, const struct model_desc *m,
+                         struct engine_options *o, const struct memory_ladder *ladder, struct error *e)
+{
+    struct memory_plan plan;
+    const uint32_t asked = o->max_context,
+                   least = MIN(asked, ladder->min_context ? ladder->min_context : 2048u);
+    while (o->max_seqs > 1) {
+        o->max_seqs /= 2;
+        TRY(add_rung(p, &plan, b, m, o, e));
+    }
+    if (ladder->has_kv_fallback && ladder->kv_fallback != o->kv_type) {
+        o->kv_type = ladder->kv_fallback;
+        TRY(add_rung(p, &plan, b, m, o, e));
+    }
+    for (uint32_t power = asked; o->max_context > least && p->n_rung < PLACE_MAX_RUNGS;) {
+        const uint32_t three_quarters = (uint32_t)((uint64_t)power * 3 / 4);
+        o->max_context = o->max_context > three_quarters ? three_quarters : (power /= 2);
+        o->max_context = MAX(o->max_context / KV_BLOCK_TOKENS * KV_BLOCK_TOKENS, least);
+        TRY(add_rung(p, &plan, b, m, o, e));
+    }
+    return OK;
+}
+
+status memory_place_plan(struct place_plan *out, const struct model_desc *m,
+                         const struct engine_options *options, const struct memory_ladder *ladder,
+                         struct error *e)
+{
+    const struct trait *t = trait_of(options->api->name);
+    struct engine_options o = *options;
+    struct memory_plan first;
+    struct backend *b;
+    *out = (struct place_plan){0};
+    if (m->cfg.n_layer == 0 || m->cfg.n_layer > PLACE_MAX_LAYERS)
+        return fail(e, ERR_LIMIT, "%u layers: 1 to %d can be placed", m->cfg.n_layer, PLACE_MAX_LAYERS);
+    TRY(open_to_plan(&b, options, e));
+    o.max_context = context_of(m, options);
+    *out = (struct place_plan){.kind = t->kind,
+                               .max_devices = t->max_devices,
+                               .kv_block_tokens = KV_BLOCK_TOKENS,
+                               .context_trained = m->cfg.n_ctx_train,
+                               .overhead_bytes =
+                                   ladder->has_overhead ? ladder->overhead_bytes : t->overhead_bytes,
+                               .n_layer = m->cfg.n_layer,
+                               .layer = mem_zalloc(m->cfg.n_layer, sizeof *out->layer),
+                               .rung = mem_zalloc(PLACE_MAX_RUNGS, sizeof *out->rung)};
+    snprintf(out->backend, sizeof out->backend, "%s", options->api->name);
+    status s = add_rung(out, &first, b, m, &o, e);
+    if (s == OK) {
+        fill_layers(out, m, &first);
+        o.max_seqs = first.parallel;
+        s = climb_down(out, b, m, &o, ladder, e);
+    }
+    options->api->close(b);
+    if (s != OK) place_plan_deinit(out);
+    return s;
+}

@@ -1,0 +1,221 @@
+/* corral plan: what it prints can be read for placement, its parts are the whole that the backend's planner
+ * says, the ladder goes down, and files that are no models end in one line of JSON. */
+#include <jansson.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "place/place.h"
+#include "tiny_model.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h> /* after base.h: it defines a macro fail() */
+
+/* In a process of its own, as in life: what options say is kept in static variables. */
+static int run_command(const struct command *c, const char *const *arg, struct buf *out)
+{
+    FILE *file = tmpfile();
+    struct error e;
+    int argc = 0, rc;
+    assert_non_null(file);
+    while (arg[argc]) argc++;
+    fflush(stdout);
+    const pid_t child = fork();
+    if (child == 0) {
+        dup2(fileno(file), STDOUT_FILENO);
+        rc = c->run(argc, (char **)(uintptr_t)arg);
+        fflush(stdout);
+        _exit(rc);
+    }
+    assert_int_equal(waitpid(child, &rc, 0), child);
+    if (!WIFEXITED(rc)) fail_msg("%s died", c->name);
+    rewind(file);
+    if (buf_read_fd(out, fileno(file), &e) != OK) fail_msg("%s", e.msg);
+    fclose(file);
+    return WEXITSTATUS(rc);
+}
+
+static void plan_of(struct place_plan *p, const char *const *arg)
+{
+    struct buf out = {0};
+    struct error e = {0};
+    if (run_command(&cmd_plan, arg, &out) != EXIT_OK) fail_msg("%s", out.data);
+    if (place_plan_read(p, out.data, out.n, &e) != OK) fail_msg("%s in %s", e.msg, out.data);
+    buf_deinit(&out);
+}
+
+static uint64_t weights_of(const struct place_plan *p)
+{
+    uint64_t n = p->first_bytes + p->last_bytes;
+    for (uint32_t i = 0; i < p->n_layer; i++) n += p->layer[i].weight_bytes;
+    return n;
+}
+
+/* Both commands ask the same planner. */
+static void test_like_inspect(void **state)
+{
+    struct place_plan p;
+    struct buf out = {0};
+    json_error_t why;
+    plan_of(&p, (const char *[]){"plan", "demo", "--json", "--backend", "cpu", "--ctx", "500", "--parallel",
+                                 "3", "--kv-type", "q8_0", "--draft-max", "0", "--overhead", "1000", NULL});
+    assert_int_equal(run_command(&cmd_inspect,
+                                 (const char *[]){"inspect", "demo", "--json", "--backend", "cpu", "--ctx",
+                                                  "500", "--parallel", "3", "--kv-type", "q8_0", NULL},
+                                 &out),
+                     EXIT_OK);
+    json_t *doc = json_loadb(out.data, out.n, 0, &why), *plan = json_object_get(doc, "plan");
+    if (!plan) fail_msg("%s", why.text);
+#define OF(key) json_integer_value(json_object_get(plan, key))
+    assert_int_equal(weights_of(&p), OF("mapped_bytes") + OF("weight_bytes"));
+    assert_int_equal(p.rung[0].scratch_bytes, OF("scratch_bytes"));
+    assert_int_equal(place_plan_kv_bytes(&p, 0), OF("kv_bytes"));
+    assert_int_equal(place_plan_total_bytes(&p, 0), OF("total_bytes") + 1000);
+#undef OF
+    assert_int_equal(p.kind, PLACE_HOST);
+    assert_int_equal(p.rung[0].context, 500);
+    assert_string_equal(p.rung[0].kv_type, "q8_0");
+    json_decref(doc);
+    buf_deinit(&out);
+    place_plan_deinit(&p);
+}
+
+/* Layers have their own bytes: a model whose layers differ. */
+static void test_layers(void **state)
+{
+    const struct tiny_shape shape = {.arch = "llama",
+                                     .type = DT_F16,
+                                     .n_vocab = 64,
+                                     .n_embd = 64,
+                                     .n_layer = 3,
+                                     .n_head = 4,
+                                     .n_head_kv = 2,
+                                     .head_dim = 16,
+                                     .n_ff = 96};
+    struct tiny_model t;
+    struct place_plan p;
+    uint64_t layer = 0, all = 0;
+    tiny_open(&t, &shape, 7);
+    for (size_t i = 0; i < gguf_n_tensors(t.gguf); i++) {
+        const struct gguf_tensor *w = gguf_tensor_at(t.gguf, i);
+        all += w->n_bytes;
+        if (!strncmp(w->name, "blk.1.", 6)) layer += w->n_bytes;
+    }
+    plan_of(&p, (const char *[]){"plan", t.path, "--json", "--backend", "cpu", NULL});
+    assert_int_equal(p.n_layer, 3);
+    assert_int_equal(p.layer[1].weight_bytes,
+                     layer); /* the cpu backend uses the file as it is: no padding to spread */
+    assert_int_equal(weights_of(&p), all);
+    assert_int_equal(p.layer[0].kv_block_bytes,
+                     2u * 2 * 16 * 16 * 2); /* K and V, heads, head size, tokens, f16 */
+    place_plan_deinit(&p);
+    tiny_close(&t);
+}
+
+static void test_ladder(void **state)
+{
+    struct place_plan p;
+    plan_of(&p, (const char *[]){"plan", "demo", "--json", "--backend", "cpu", "--ctx", "1024", "--parallel",
+                                 "6", "--min-ctx", "200", "--kv-fallback", "q8_0", NULL});
+    static const struct {
+        uint32_t parallel, context;
+        const char *kv;
+    } want[] = {{6, 1024, "f16"}, {3, 1024, "f16"}, {1, 1024, "f16"}, {1, 1024, "q8_0"}, {1, 768, "q8_0"},
+                {1, 512, "q8_0"}, {1, 384, "q8_0"}, {1, 256, "q8_0"}, {1, 200, "q8_0"}};
+    assert_int_equal(p.n_rung, COUNT_OF(want));
+    for (uint32_t i = 0; i < p.n_rung; i++) {
+        const struct place_rung *r = &p.rung[i];
+        if (r->parallel != want[i].parallel || r->context != want[i].context ||
+            strcmp(r->kv_type, want[i].kv) != 0)
+            fail_msg("rung %u: %u x %u %s", i, r->parallel, r->context, r->kv_type);
+        if (i > 0 && place_plan_total_bytes(&p, i) >= place_plan_total_bytes(&p, i - 1))
+            fail_msg("rung %u takes no less", i);
+    }
+    place_plan_deinit(&p);
+}
+
+/* A draft model lives in the same process. */
+static void test_draft(void **state)
+{
+    struct place_plan alone, with;
+    plan_of(&alone, (const char *[]){"plan", "demo", "--json", "--backend", "cpu", NULL});
+    plan_of(&with, (const char *[]){"plan", "demo", "--json", "--backend", "cpu", "--draft", "demo", NULL});
+    assert_true(with.overhead_bytes >=
+                alone.overhead_bytes + weights_of(&alone) + place_plan_kv_bytes(&alone, 0));
+    place_plan_deinit(&alone);
+    place_plan_deinit(&with);
+}
+
+/* A GPU backend plans where there is no GPU; how many devices it can use is part of the plan. */
+static void test_without_device(void **state)
+{
+    struct place_plan p;
+    struct buf out = {0};
+    const char *const arg[] = {"plan", "demo", "--json", "--backend", "cuda", NULL};
+    struct error e;
+    if (run_command(&cmd_plan, arg, &out) != EXIT_OK) {
+        print_message("skipped: %s", out.data);
+        buf_deinit(&out);
+        skip();
+    }
+    if (place_plan_read(&p, out.data, out.n, &e) != OK) fail_msg("%s", e.msg);
+    assert_int_equal(p.kind, PLACE_GPU);
+    assert_int_equal(p.max_devices, 1);
+    assert_true(p.overhead_bytes > 100u << 20);
+    place_plan_deinit(&p);
+    buf_deinit(&out);
+}
+
+static const struct {
+    const char *arg[6];
+    int rc;
+    const char *code, *says;
+} mistakes[] = {
+    {{"plan", "/etc/passwd", "--json", NULL}, EXIT_FAILED, "format error", "GGUF"},
+    {{"plan", "/nonexistent/x.gguf", "--json", NULL}, EXIT_FAILED, "not found", "/nonexistent/x.gguf"},
+    {{"plan", "demo", "--json", "--backend", "nope", NULL}, EXIT_FAILED, "not found", "nope"},
+    {{"plan", "demo", "--json", "--kv-type", "q9", NULL}, EXIT_USAGE, NULL, "q9"},
+    {{"plan", "demo", "--json", "--parallel", "0", NULL}, EXIT_USAGE, NULL, "parallel"},
+    {{"plan", "demo", "--json", "--ctx", "16M", NULL}, EXIT_OK, NULL, NULL},
+};
+
+static void test_mistakes(void **state)
+{
+    for (size_t i = 0; i < COUNT_OF(mistakes); i++) {
+        struct buf out = {0};
+        json_error_t why;
+        const int rc = run_command(&cmd_plan, mistakes[i].arg, &out);
+        json_t *doc = json_loadb(out.data, out.n, JSON_REJECT_DUPLICATES, &why);
+        if (rc != mistakes[i].rc || !doc) fail_msg("mistake %zu: %d, %s", i, rc, out.data);
+        const json_t *e = json_object_get(doc, "error");
+        assert_int_equal(e != NULL, rc != EXIT_OK);
+        if (mistakes[i].code)
+            assert_string_equal(json_string_value(json_object_get(e, "code")), mistakes[i].code);
+        if (mistakes[i].says && !strstr(json_string_value(json_object_get(e, "message")), mistakes[i].says))
+            fail_msg("mistake %zu: %s", i, out.data);
+        if (strchr(out.data, '\n') != out.data + out.n - 1) fail_msg("mistake %zu: more than a line", i);
+        json_decref(doc);
+        buf_deinit(&out);
+    }
+}
+
+static void test_text(void **state)
+{
+    struct buf out = {0};
+    assert_int_equal(run_command(&cmd_plan, (const char *[]){"plan", "demo", NULL}, &out), EXIT_OK);
+    assert_non_null(strstr(out.data, "layers"));
+    assert_non_null(strstr(out.data, "f16"));
+    buf_deinit(&out);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_layers),   cmocka_unit_test(test_draft),  cmocka_unit_test(test_without_device),
+        cmocka_unit_test(test_mistakes), cmocka_unit_test(test_ladder), cmocka_unit_test(test_like_inspect),
+        cmocka_unit_test(test_text),
+    };
+    return cmocka_run_group_tests_name("cli plan", tests, NULL, NULL);
+}
