@@ -4,8 +4,8 @@
  *
  * One process owns a home at a time (a lock on $CORRAL_HOME/corral.lock), through one connection behind
  * one mutex: SQLite before 3.51.3 can damage a database in WAL mode that two connections checkpoint. All
- * functions may be called from any thread and are quick: nothing waits for the disk but the checkpoint
- * every thousand pages. After a power cut the last changes may be missing, never half there.
+ * functions may be called from any thread and are quick: nothing waits for the disk but a checkpoint
+ * every 16 MiB of changes. After a power cut the last changes may be missing, never half there.
  *
  * Text in results belongs to the result and goes with its _deinit; a zeroed result may be deinited. NULL
  * and "" mean the same in what is given, results never have NULL. Times are milliseconds since 1970. */
@@ -170,7 +170,8 @@ status store_resolve(struct store *s, const char *text, char *out, size_t cap, s
  * lie. path may be NULL. */
 status store_blob_path(struct store *s, const char *digest, char *path, size_t cap, struct error *e);
 /* Move a file of the same file system in, under its digest. check: compute the digest first (ERR_FORMAT:
- * another one). It stays, also without a name, until store_sweep. Waits for the disk. */
+ * another one). It stays, also without a name, until store_sweep, or until
+ * another model with the same blob is removed: then store_put says ERR_NOT_FOUND. Waits for the disk. */
 status store_blob_add(struct store *s, const char *file, const char *digest, bool check, struct error *e);
 /* sha256 of a file, without the store. cancel (may be NULL) is asked between pieces: ERR_CANCELLED. */
 status store_digest_file(const char *path, char out[STORE_DIGEST_MAX], bool (*cancel)(void *user), void *user,

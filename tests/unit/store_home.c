@@ -71,6 +71,70 @@ static void one_process_at_a_time(void **state)
     temp_remove(&h);
 }
 
+/* A process that puts models and removes them until it is killed. */
+static pid_t begin_churn(struct temp_home *h)
+{
+    int fd[2];
+    char ready = 0;
+    assert_int_equal(pipe(fd), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid) {
+        close(fd[1]);
+        assert_int_equal(read(fd[0], &ready, 1), 1);
+        close(fd[0]);
+        return pid;
+    }
+    if (store_open(&h->store, h->path, NULL) != OK) _exit(1);
+    for (int i = 0;; i++) {
+        char file[200], text[50], digest[STORE_DIGEST_MAX], name[20];
+        snprintf(text, sizeof text, "content %d", i % 37);
+        snprintf(name, sizeof name, "m%d", i % 5);
+        snprintf(file, sizeof file, "%s/download", h->path);
+        struct store_file part[] = {{"a.gguf", digest}, {"b.gguf", digest}};
+        struct store_entry entry = {.name = name, .file = part, .n_file = (size_t)(1 + i % 2)};
+        if (!temp_write(h, "download", text, strlen(text)) ||
+            store_digest_file(file, digest, NULL, NULL, NULL) != OK ||
+            store_blob_add(h->store, file, digest, false, NULL) != OK ||
+            store_put(h->store, &entry, NULL, NULL) != OK)
+            _exit(1);
+        snprintf(name, sizeof name, "m%d", (i + 2) % 5);
+        (void)store_remove(h->store, name, 0, NULL, NULL, NULL); /* it may not be there */
+        if (i == 0 && write(fd[1], &ready, 1) != 1) _exit(1);
+    }
+}
+
+/* Killed at any time: what has a name has all its files, unharmed. */
+static void names_never_lose_their_files(void **state)
+{
+    struct temp_home h = {0};
+    struct error e = {0};
+    size_t seen = 0;
+    assert_true(temp_open(&h, &e));
+    for (unsigned round = 0; round < 12; round++) {
+        struct store_models list;
+        int how = 0;
+        temp_close(&h);
+        pid_t pid = begin_churn(&h);
+        usleep(1000 + round * 7919 % 30000);
+        kill(pid, SIGKILL);
+        waitpid(pid, &how, 0);
+        assert_true(WIFSIGNALED(how)); /* it did not end by itself */
+        if (!temp_open(&h, &e) || store_list(h.store, &list, &e) != OK)
+            fail_msg("round %u: %s", round, e.msg);
+        for (size_t i = 0; i < list.n; i++) {
+            struct stat st;
+            if (store_verify(h.store, list.item[i].name, NULL, NULL, &e) != OK)
+                fail_msg("round %u: %s: %s", round, list.item[i].name, e.msg);
+            if (stat(list.item[i].path, &st) != 0) fail_msg("round %u: %s is gone", round, list.item[i].path);
+        }
+        seen += list.n;
+        store_models_deinit(&list);
+    }
+    assert_true(seen > 0);
+    temp_remove(&h);
+}
+
 static void damaged_files_are_told(void **state)
 {
     enum { NOISE, CUT, MIDDLE, EMPTY_TABLES, WAYS };
@@ -172,9 +236,8 @@ static void homes_that_cannot_be(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_process_at_a_time),
-        cmocka_unit_test(damaged_files_are_told),
-        cmocka_unit_test(a_newer_one_is_left_alone),
+        cmocka_unit_test(one_process_at_a_time),  cmocka_unit_test(names_never_lose_their_files),
+        cmocka_unit_test(damaged_files_are_told), cmocka_unit_test(a_newer_one_is_left_alone),
         cmocka_unit_test(homes_that_cannot_be),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
