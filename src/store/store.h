@@ -102,9 +102,11 @@ status store_rollback(struct store *s, const char *name, uint32_t version_or_0, 
 /* Facts of a version, a JSON object. 0: the current one. */
 status store_set_facts(struct store *s, const char *name, uint32_t version_or_0, const char *json,
                        struct error *e);
-/* Read the files of the current version and compare them with their digests; a file used in place gets the digest
- * that it has, when it had none. cancel may be NULL. ERR_FORMAT: damaged. Takes seconds; locks nothing. */
-status store_verify(struct store *s, const char *name, bool (*cancel)(void *user), void *user, struct error *e);
+/* Read the files of the current version and compare them with their digests; a file used in place gets the
+ * digest that it has, when it had none. cancel may be NULL. ERR_FORMAT: damaged. Takes seconds; locks
+ * nothing. */
+status store_verify(struct store *s, const char *name, bool (*cancel)(void *user), void *user,
+                    struct error *e);
 /* Somebody used it now. Names that are not there are no error. */
 void store_touch(struct store *s, const char *name);
 

@@ -1,7 +1,7 @@
 /* What the files of src/store share: the connection, statements, transactions, and the mutex around them.
  *
- * Functions whose name begins with store_ take the mutex; those that begin with db_, model_ or alias_ are called
- * with it held. */
+ * Functions whose name begins with store_ take the mutex; those that begin with db_, model_ or alias_ are
+ * called with it held. */
 #ifndef CORRAL_STORE_INT_H
 #define CORRAL_STORE_INT_H
 
@@ -29,10 +29,11 @@ struct store {
 
 status db_open(struct store *s, struct error *e); /* and bring the tables to this version's form */
 void db_close(struct store *s);
-/* A prepared statement with its values bound: types has a letter for each, t text (NULL is ""), i int64_t. It is
- * the caller's until db_next said that there are no more rows, or db_done. */
+/* A prepared statement with its values bound: types has a letter for each, t text (NULL is ""), i int64_t.
+ * It is the caller's until db_next said that there are no more rows, or db_done. */
 status db_query(struct store *s, sqlite3_stmt **out, struct error *e, const char *sql, const char *types, ...);
-status db_next(struct store *s, sqlite3_stmt *st, struct error *e); /* ERR_NOT_FOUND: no more rows; e untouched */
+/* ERR_NOT_FOUND: no more rows; e untouched */
+status db_next(struct store *s, sqlite3_stmt *st, struct error *e);
 void db_done(sqlite3_stmt *st);
 /* One that has no rows. */
 status db_run(struct store *s, struct error *e, const char *sql, const char *types, ...);
@@ -59,11 +60,12 @@ bool name_nearest_is_near(const struct name_nearest *n);
 status digest_read(char out[STORE_DIGEST_MAX], const char *text, struct error *e);
 void digest_path(const struct store *s, const char *digest, char *path, size_t cap);
 /* ERR_FORMAT when a file has not this digest. */
-status digest_expect(const char *file, const char *digest, bool (*cancel)(void *user), void *user, struct error *e);
+status digest_expect(const char *file, const char *digest, bool (*cancel)(void *user), void *user,
+                     struct error *e);
 /* Of the files' names and digests: what tells one list of files from another. */
 status digest_of_files(const struct store_file *file, size_t n, char out[STORE_DIGEST_MAX], struct error *e);
-/* Files that lost their names and still lie open: freeing tens of gigabytes takes its time, which is not to be
- * spent with the mutex held. */
+/* Files that lost their names and still lie open: freeing tens of gigabytes takes its time, which is not
+ * to be spent with the mutex held. */
 struct dropped {
     int *fd;
     size_t n;
@@ -72,7 +74,8 @@ struct dropped {
 void dropped_close(struct dropped *d);
 /* Remove a blob, or the folder of links of a list of files, when no row refers to it. */
 status blob_drop(struct store *s, const char *digest, struct dropped *d, struct error *e);
-status set_make(struct store *s, const char *digest, const struct store_file *file, size_t n, struct error *e);
+status set_make(struct store *s, const char *digest, const struct store_file *file, size_t n,
+                struct error *e);
 /* The file to open in there: the first GGUF, or else the folder itself. Relative to the home. */
 void set_main_path(const char *digest, const struct store_file *file, size_t n, char *out, size_t cap);
 status set_drop(struct store *s, const char *digest, struct error *e);
