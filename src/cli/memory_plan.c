@@ -16,7 +16,7 @@ static uint32_t context_of(const struct model_desc *m, const struct engine_optio
 }
 
 static status plan_on(struct memory_plan *p, struct backend *b, const struct model_desc *m,
-                      const struct engine_options *options, struct error *e)
+                      const struct engine_options *options, uint32_t kv_sequences, struct error *e)
 {
     struct engine_options o = *options;
     struct backend_limits l;
@@ -26,10 +26,11 @@ static status plan_on(struct memory_plan *p, struct backend *b, const struct mod
                               .context = l.max_context,
                               .context_trained = m->cfg.n_ctx_train,
                               .parallel = l.max_seqs,
+                              .kv_sequences = kv_sequences ? kv_sequences : l.max_seqs,
                               .kv_type = l.kv_type};
     TRY(o.api->plan(b, m, &l, &p->b, e));
     const uint64_t each = ((uint64_t)p->context + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
-    const uint64_t n_block = each * p->parallel;
+    const uint64_t n_block = each * p->kv_sequences;
     if (n_block > UINT32_MAX || !checked_mul(n_block, (uint64_t)p->b.kv_block_bytes, &p->kv_bytes))
         return fail(e, ERR_LIMIT, "%" PRIu64 " KV blocks are more than can be addressed", n_block);
     p->n_kv_block = (uint32_t)n_block;
@@ -48,7 +49,7 @@ status memory_plan(struct memory_plan *out, const struct model_desc *m, const st
 {
     struct backend *b;
     TRY(open_to_plan(&b, o, e));
-    status s = plan_on(out, b, m, o, e);
+    status s = plan_on(out, b, m, o, 0, e);
     o->api->close(b);
     return s;
 }
@@ -128,39 +129,41 @@ static void fill_layers(struct place_plan *p, const struct model_desc *m, const 
 }
 
 static status add_rung(struct place_plan *p, struct memory_plan *plan, struct backend *b,
-                       const struct model_desc *m, const struct engine_options *o, struct error *e)
+                       const struct model_desc *m, const struct engine_options *o, uint32_t kv_sequences,
+                       struct error *e)
 {
     if (p->n_rung == PLACE_MAX_RUNGS) return OK; /* small enough by then */
-    TRY(plan_on(plan, b, m, o, e));
+    TRY(plan_on(plan, b, m, o, kv_sequences, e));
     struct place_rung *r = &p->rung[p->n_rung++];
     *r = (struct place_rung){.parallel = plan->parallel,
                              .context = plan->context,
+                             .kv_sequences = plan->kv_sequences,
                              .kv_block_bytes = plan->b.kv_block_bytes,
                              .scratch_bytes = plan->b.scratch_bytes};
     snprintf(r->kv_type, sizeof r->kv_type, "%s", dtype_info(plan->kv_type)->name);
     return OK;
 }
 
-/* Fewer sequences, then the other KV type, then less context: by a quarter or a third at a time. */
+/* KV for fewer sequences of full length, then the other KV type, then less context: by a quarter or a third
+ * at a time. As many as before may be under way all the same: short ones share the cache, and the engine lets
+ * long ones wait. */
 static status climb_down(struct place_plan *p, struct backend *b, const struct model_desc *m,
                          struct engine_options *o, const struct memory_ladder *ladder, struct error *e)
 {
     struct memory_plan plan;
     const uint32_t asked = o->max_context,
                    least = MIN(asked, ladder->min_context ? ladder->min_context : 2048u);
-    while (o->max_seqs > 1) {
-        o->max_seqs /= 2;
-        TRY(add_rung(p, &plan, b, m, o, e));
-    }
+    uint32_t sequences = p->rung[0].kv_sequences;
+    while (sequences > 1) TRY(add_rung(p, &plan, b, m, o, sequences /= 2, e));
     if (ladder->has_kv_fallback && ladder->kv_fallback != o->kv_type) {
         o->kv_type = ladder->kv_fallback;
-        TRY(add_rung(p, &plan, b, m, o, e));
+        TRY(add_rung(p, &plan, b, m, o, sequences, e));
     }
     for (uint32_t power = asked; o->max_context > least && p->n_rung < PLACE_MAX_RUNGS;) {
         const uint32_t three_quarters = (uint32_t)((uint64_t)power * 3 / 4);
         o->max_context = o->max_context > three_quarters ? three_quarters : (power /= 2);
         o->max_context = MAX(o->max_context / KV_BLOCK_TOKENS * KV_BLOCK_TOKENS, least);
-        TRY(add_rung(p, &plan, b, m, o, e));
+        TRY(add_rung(p, &plan, b, m, o, sequences, e));
     }
     return OK;
 }
@@ -188,10 +191,9 @@ status memory_place_plan(struct place_plan *out, const struct model_desc *m,
                                .layer = mem_zalloc(m->cfg.n_layer, sizeof *out->layer),
                                .rung = mem_zalloc(PLACE_MAX_RUNGS, sizeof *out->rung)};
     snprintf(out->backend, sizeof out->backend, "%s", options->api->name);
-    status s = add_rung(out, &first, b, m, &o, e);
+    status s = add_rung(out, &first, b, m, &o, 0, e);
     if (s == OK) {
         fill_layers(out, m, &first);
-        o.max_seqs = first.parallel;
         s = climb_down(out, b, m, &o, ladder, e);
     }
     options->api->close(b);

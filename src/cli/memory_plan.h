@@ -8,13 +8,14 @@
 
 struct memory_plan {
     const char *backend;
-    uint32_t context, context_trained, parallel, n_kv_block;
+    uint32_t context, context_trained, parallel, kv_sequences, n_kv_block;
     enum dtype kv_type;
     struct backend_plan b;
     uint64_t kv_bytes, total_bytes;
 };
 
-/* As the engine will be opened: options->max_context 0 means as trained, at most SESSION_DEFAULT_CTX. */
+/* As the engine will be opened: options->max_context 0 means as trained, at most SESSION_DEFAULT_CTX. The KV cache holds all
+ * sequences at full length. */
 status memory_plan(struct memory_plan *out, const struct model_desc *m, const struct engine_options *options, struct error *e);
 
 struct memory_ladder { /* how far placement may go down */

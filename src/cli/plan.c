@@ -116,12 +116,13 @@ static void print_text(struct buf *b, const struct session *s, const struct plac
 {
     uint64_t weights = p->first_bytes + p->last_bytes;
     for (uint32_t i = 0; i < p->n_layer; i++) weights += p->layer[i].weight_bytes;
-    buf_addf(b, "%s on %s: %u layers, weights %s, %s beside the plan\n\n", s->name, p->backend, p->n_layer,
-             human_bytes(weights).s, human_bytes(p->overhead_bytes).s);
-    buf_adds(b, "  at once   context  KV type           KV      scratch        total\n");
+    buf_addf(b, "%s on %s: %u layers, weights %s, %s beside the plan, %u sequences at once\n\n", s->name,
+             p->backend, p->n_layer, human_bytes(weights).s, human_bytes(p->overhead_bytes).s,
+             p->rung[0].parallel);
+    buf_adds(b, "  KV for   context  KV type           KV      scratch        total\n");
     for (uint32_t i = 0; i < p->n_rung; i++) {
         const struct place_rung *r = &p->rung[i];
-        buf_addf(b, "  %7u  %8u  %-7s %12s %12s %12s\n", r->parallel, r->context, r->kv_type,
+        buf_addf(b, "  %6u  %8u  %-7s %12s %12s %12s\n", r->kv_sequences, r->context, r->kv_type,
                  human_bytes(place_plan_kv_bytes(p, i)).s, human_bytes(r->scratch_bytes).s,
                  human_bytes(place_plan_total_bytes(p, i)).s);
     }

@@ -79,7 +79,7 @@ static void use_plan(struct search *s, const struct place_plan *p)
 static bool allowed(const struct search *s, uint32_t rung)
 {
     const struct place_rung *r = &s->plan->rung[rung];
-    return rung == 0 || (r->context >= s->w->min_context && r->parallel >= s->w->min_parallel);
+    return rung == 0 || (r->context >= s->w->min_context && r->kv_sequences >= s->w->min_sequences);
 }
 
 /* The last rung that may be used: what takes least. */
@@ -137,8 +137,9 @@ static bool try_set(struct search *s, uint32_t rung)
 static void say_rung(struct search *s, uint32_t rung)
 {
     const struct place_rung *was = &s->plan->rung[0], *r = &s->plan->rung[rung];
-    if (r->parallel != was->parallel)
-        say(s, (struct place_reason){PLACE_SAYS_PARALLEL, -1, r->parallel, was->parallel, 0, 0, NULL});
+    if (r->kv_sequences != was->kv_sequences)
+        say(s,
+            (struct place_reason){PLACE_SAYS_SEQUENCES, -1, r->kv_sequences, was->kv_sequences, 0, 0, NULL});
     if (strcmp(r->kv_type, was->kv_type) != 0)
         say(s, (struct place_reason){PLACE_SAYS_KV_TYPE, -1, 0, 0, 0, 0, r->kv_type});
     if (r->context != was->context)

@@ -3,7 +3,7 @@
 
 static uint64_t n_blocks(const struct place_plan *p, const struct place_rung *r)
 {
-    return ((uint64_t)r->context + p->kv_block_tokens - 1) / p->kv_block_tokens * r->parallel;
+    return ((uint64_t)r->context + p->kv_block_tokens - 1) / p->kv_block_tokens * r->kv_sequences;
 }
 
 uint64_t place_plan_kv_bytes(const struct place_plan *p, uint32_t rung)

@@ -8,8 +8,8 @@
  *   - a decision: the best place for a plan on a ledger by a strategy, with its reasons.
  *
  * The order of preference, and nothing is left to luck: one device with all that was asked for; the fewest devices that
- * hold it, layer by layer; the same with fewer sequences, then (if the plan has such rungs) smaller numbers in the KV cache,
- * then less context; idle models evicted, the cheapest that suffice; some layers on the CPU; all on the CPU; refused, with
+ * hold it, layer by layer; the same with a KV cache for fewer sequences of full length, then (if the plan has such rungs) with
+ * smaller numbers in it, then with less context; idle models evicted, the cheapest that suffice; some layers on the CPU; all on the CPU; refused, with
  * the numbers. See docs/placement.md. */
 #ifndef CORRAL_PLACE_H
 #define CORRAL_PLACE_H
@@ -35,6 +35,7 @@ struct place_layer {
 };
 struct place_rung { /* one way to run the model; the first is what was asked for, each further one takes less */
     uint32_t parallel, context; /* sequences at once, tokens of each */
+    uint32_t kv_sequences;      /* of that length, that the KV cache holds: at most parallel; shorter ones share it */
     char     kv_type[8];
     uint64_t kv_block_bytes;    /* of all layers */
     uint64_t scratch_bytes;     /* on each device */
@@ -122,7 +123,7 @@ struct place_want {
     const struct place_strategy *strategy; /* NULL: the default */
     const char *const *affinity;   /* UUIDs of the devices it may use, or their unique beginnings; none: all */
     uint32_t n_affinity;
-    uint32_t min_context, min_parallel; /* never less than that; 0: as far as the ladder goes */
+    uint32_t min_context, min_sequences; /* never less context or KV than that; 0: as far as the ladder goes */
     uint64_t extra_bytes;          /* on each device: what loads before took beyond their plan */
     bool     allow_cpu;            /* when no GPU has room. A model without a gpu plan goes to the CPU anyway */
     bool     allow_evict, allow_drain; /* idle models may be sent away; busy ones too, after draining */
@@ -150,7 +151,7 @@ enum place_code { /* what a reason says; its numbers depend on that */
     PLACE_SAYS_NO_SPLIT,    /* n: devices the backend can use */
     PLACE_SAYS_SET_SMALL,   /* n devices together; needed, available */
     PLACE_SAYS_SET,         /* n devices */
-    PLACE_SAYS_PARALLEL,    /* n instead of was */
+    PLACE_SAYS_SEQUENCES,   /* KV for n instead of was */
     PLACE_SAYS_KV_TYPE,     /* model: the type */
     PLACE_SAYS_CONTEXT,     /* n instead of was */
     PLACE_SAYS_EVICT,       /* model, device, available: what it gives back there */

@@ -34,7 +34,8 @@ void place_plan_write(struct buf *b, const struct place_plan *p)
     buf_adds(b, "],\"rungs\":[");
     for (uint32_t i = 0; i < p->n_rung; i++) {
         const struct place_rung *r = &p->rung[i];
-        buf_addf(b, "%s{\"parallel\":%u,\"context\":%u,\"kv_type\":", i ? "," : "", r->parallel, r->context);
+        buf_addf(b, "%s{\"parallel\":%u,\"context\":%u,\"kv_sequences\":%u,\"kv_type\":", i ? "," : "",
+                 r->parallel, r->context, r->kv_sequences);
         buf_json_str(b, r->kv_type, strlen(r->kv_type));
         buf_addf(b,
                  ",\"kv_block_bytes\":%" PRIu64 ",\"scratch_bytes\":%" PRIu64 ",\"kv_bytes\":%" PRIu64
@@ -111,7 +112,7 @@ static status check_rung(const struct place_plan *p, const struct place_rung *r,
         return fail(e, ERR_FORMAT, "plan: a KV block is %" PRIu64 " bytes, those of its layers %" PRIu64,
                     r->kv_block_bytes, kv_block);
     const uint64_t blocks =
-        ((uint64_t)r->context + p->kv_block_tokens - 1) / p->kv_block_tokens * r->parallel;
+        ((uint64_t)r->context + p->kv_block_tokens - 1) / p->kv_block_tokens * r->kv_sequences;
     if (!checked_mul(blocks, MAX(r->kv_block_bytes, kv_block), &kv) || kv > MOST_TOTAL ||
         weights > MOST_TOTAL)
         return fail(e, ERR_FORMAT, "plan: the sums are beyond reason");
@@ -129,6 +130,9 @@ static status read_rungs(struct place_plan *p, const json_t *doc, struct error *
         struct place_rung *r = &p->rung[i];
         TRY(integer32(&r->parallel, v, "parallel", 1, 1 << 20, e));
         TRY(integer32(&r->context, v, "context", 1, 1 << 28, e));
+        r->kv_sequences = r->parallel; /* when nothing is said of it */
+        if (json_object_get(v, "kv_sequences"))
+            TRY(integer32(&r->kv_sequences, v, "kv_sequences", 1, r->parallel, e));
         TRY(text(r->kv_type, sizeof r->kv_type, v, "kv_type", e));
         TRY(integer(&r->kv_block_bytes, v, "kv_block_bytes", 0, MOST_BYTES, e));
         TRY(integer(&r->scratch_bytes, v, "scratch_bytes", 0, MOST_BYTES, e));

@@ -24,7 +24,7 @@ static const char *const code_name[PLACE_N_CODE] = {
     [PLACE_SAYS_NO_SPLIT] = "no_split",
     [PLACE_SAYS_SET_SMALL] = "set_too_small",
     [PLACE_SAYS_SET] = "split",
-    [PLACE_SAYS_PARALLEL] = "fewer_sequences",
+    [PLACE_SAYS_SEQUENCES] = "fewer_sequences",
     [PLACE_SAYS_KV_TYPE] = "smaller_kv_type",
     [PLACE_SAYS_CONTEXT] = "less_context",
     [PLACE_SAYS_EVICT] = "evict",
@@ -92,7 +92,9 @@ void place_reason_text(struct buf *b, const struct place_ledger *l, const struct
         add_need(b, r, "on one it would take", "all have");
         break;
     case PLACE_SAYS_SET: buf_addf(b, "%u devices are the fewest that hold it", r->n); break;
-    case PLACE_SAYS_PARALLEL: buf_addf(b, "%u sequences at once instead of %u", r->n, r->was); break;
+    case PLACE_SAYS_SEQUENCES:
+        buf_addf(b, "KV cache for %u sequences of full length instead of %u", r->n, r->was);
+        break;
     case PLACE_SAYS_KV_TYPE: buf_addf(b, "KV cache in %s", r->text); break;
     case PLACE_SAYS_CONTEXT: buf_addf(b, "a context of %u tokens instead of %u", r->n, r->was); break;
     case PLACE_SAYS_EVICT:
@@ -167,7 +169,8 @@ void place_decision_json(struct buf *b, const struct place_ledger *l, const stru
         const struct place_rung *r = &d->plan->rung[d->rung];
         buf_addc(b, ',');
         add_str(b, "backend", d->plan->backend);
-        buf_addf(b, ",\"parallel\":%u,\"context\":%u,", r->parallel, r->context);
+        buf_addf(b, ",\"parallel\":%u,\"context\":%u,\"kv_sequences\":%u,", r->parallel, r->context,
+                 r->kv_sequences);
         add_str(b, "kv_type", r->kv_type);
         buf_addf(b, ",\"reduced\":%s,\"kv_bytes\":%" PRIu64, d->rung ? "true" : "false", d->kv_bytes);
     } else {

@@ -13,14 +13,15 @@
 /* A model of equal layers; its KV takes kv MiB in each layer for each 1024 tokens of one sequence. */
 struct toy {
     uint32_t layers, weight, kv, first, last, scratch, overhead, max_devices;
-    uint32_t parallel, context; /* the first rung; the ladder halves parallel, then context down to 1024 */
+    uint32_t parallel, context; /* the first rung; the ladder halves what KV there is for, then context down to 1024 */
     bool     on_host, partial_cpu;
 };
 
-static inline void toy_rung(struct place_plan *p, const struct toy *t, uint32_t parallel, uint32_t context)
+static inline void toy_rung(struct place_plan *p, const struct toy *t, uint32_t sequences, uint32_t context)
 {
     struct place_rung *r = &p->rung[p->n_rung++];
-    *r = (struct place_rung){.parallel = parallel,
+    *r = (struct place_rung){.parallel = t->parallel,
+                             .kv_sequences = sequences,
                              .context = context,
                              .kv_type = "f16",
                              .kv_block_bytes = t->kv * MIB * t->layers,

@@ -120,16 +120,16 @@ static void test_ladder(void **state)
     plan_of(&p, (const char *[]){"plan", "demo", "--json", "--backend", "cpu", "--ctx", "1024", "--parallel",
                                  "6", "--min-ctx", "200", "--kv-fallback", "q8_0", NULL});
     static const struct {
-        uint32_t parallel, context;
+        uint32_t sequences, context;
         const char *kv;
     } want[] = {{6, 1024, "f16"}, {3, 1024, "f16"}, {1, 1024, "f16"}, {1, 1024, "q8_0"}, {1, 768, "q8_0"},
                 {1, 512, "q8_0"}, {1, 384, "q8_0"}, {1, 256, "q8_0"}, {1, 200, "q8_0"}};
     assert_int_equal(p.n_rung, COUNT_OF(want));
     for (uint32_t i = 0; i < p.n_rung; i++) {
         const struct place_rung *r = &p.rung[i];
-        if (r->parallel != want[i].parallel || r->context != want[i].context ||
+        if (r->parallel != 6 || r->kv_sequences != want[i].sequences || r->context != want[i].context ||
             strcmp(r->kv_type, want[i].kv) != 0)
-            fail_msg("rung %u: %u x %u %s", i, r->parallel, r->context, r->kv_type);
+            fail_msg("rung %u: %u x %u %s", i, r->kv_sequences, r->context, r->kv_type);
         if (i > 0 && place_plan_total_bytes(&p, i) >= place_plan_total_bytes(&p, i - 1))
             fail_msg("rung %u takes no less", i);
     }

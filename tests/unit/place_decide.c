@@ -26,7 +26,7 @@ struct scenario {
     struct toy model;
     bool no_gpu_plan, cpu_plan;
     bool allow_cpu, allow_evict, allow_drain;
-    uint32_t min_parallel, min_context;
+    uint32_t min_sequences, min_context;
     const char *affinity;
     struct {
         uint32_t gpu, mib; /* gpu 99: on the host */
@@ -36,7 +36,7 @@ struct scenario {
     /* what must come of it */
     enum place_way way;
     const char *devices; /* their numbers, in the order of layers: "0", "12"; "h" is the host */
-    uint32_t parallel, context;
+    uint32_t sequences, context;
     const char *evict; /* numbers of residents */
     enum place_code says;
 };
@@ -47,58 +47,58 @@ struct scenario {
 #define MODEL .layers = 10, .weight = 100, .kv = 10, .first = 100, .last = 100, .scratch = 50, .overhead = 50, .parallel = 2, .context = 4096
 static const struct scenario scenarios[] = {
     /* The requirement's four */
-    {"fits one", NULL, {{.total = 4000}, {.total = 4000}}, 0, {MODEL}, .way = PLACE_ONE, .devices = "0", .parallel = 2, .context = 4096, .says = PLACE_SAYS_FITS},
-    {"needs several", NULL, {{.total = 1500}, {.total = 1500}}, 0, {MODEL, .max_devices = 8}, .way = PLACE_SET, .devices = "01", .parallel = 2, .context = 4096, .says = PLACE_SAYS_SET},
+    {"fits one", NULL, {{.total = 4000}, {.total = 4000}}, 0, {MODEL}, .way = PLACE_ONE, .devices = "0", .sequences = 2, .context = 4096, .says = PLACE_SAYS_FITS},
+    {"needs several", NULL, {{.total = 1500}, {.total = 1500}}, 0, {MODEL, .max_devices = 8}, .way = PLACE_SET, .devices = "01", .sequences = 2, .context = 4096, .says = PLACE_SAYS_SET},
     {"insufficient", NULL, {{.total = 1000}, {.total = 1000}}, 0, {MODEL}, .way = PLACE_REFUSED, .devices = "", .says = PLACE_SAYS_LEAST},
-    {"CPU only", NULL, {{.total = 0}}, 8000, {MODEL}, .cpu_plan = true, .allow_cpu = true, .way = PLACE_CPU, .devices = "h", .parallel = 2, .context = 4096, .says = PLACE_SAYS_NO_GPU},
+    {"CPU only", NULL, {{.total = 0}}, 8000, {MODEL}, .cpu_plan = true, .allow_cpu = true, .way = PLACE_CPU, .devices = "h", .sequences = 2, .context = 4096, .says = PLACE_SAYS_NO_GPU},
 
     {"no device at all", NULL, {{.total = 0}}, 0, {MODEL}, .cpu_plan = true, .allow_cpu = true, .way = PLACE_REFUSED, .devices = "", .says = PLACE_SAYS_NO_GPU},
     {"the CPU is not asked for", NULL, {{.total = 1000}}, 8000, {MODEL}, .cpu_plan = true, .way = PLACE_REFUSED, .devices = "", .says = PLACE_SAYS_NO_CPU},
-    {"no GPU backend: the CPU it is", NULL, {{.total = 4000}}, 8000, {MODEL}, .no_gpu_plan = true, .cpu_plan = true, .way = PLACE_CPU, .devices = "h", .parallel = 2, .context = 4096, .says = PLACE_SAYS_NO_GPU_PLAN},
-    {"exactly full", NULL, {{.total = 2100}}, 0, {MODEL}, .way = PLACE_ONE, .devices = "0", .parallel = 2, .context = 4096, .says = PLACE_SAYS_FITS},
-    {"others' memory counts", NULL, {{.total = 2100, .external = 1}}, 0, {MODEL}, .way = PLACE_ONE, .devices = "0", .parallel = 1, .context = 4096, .says = PLACE_SAYS_PARALLEL},
-    {"a lost card holds nothing", NULL, {{.total = 4000, .lost = true}, {.total = 2100}}, 0, {MODEL}, .way = PLACE_ONE, .devices = "1", .parallel = 2, .context = 4096, .says = PLACE_SAYS_LOST},
+    {"no GPU backend: the CPU it is", NULL, {{.total = 4000}}, 8000, {MODEL}, .no_gpu_plan = true, .cpu_plan = true, .way = PLACE_CPU, .devices = "h", .sequences = 2, .context = 4096, .says = PLACE_SAYS_NO_GPU_PLAN},
+    {"exactly full", NULL, {{.total = 2100}}, 0, {MODEL}, .way = PLACE_ONE, .devices = "0", .sequences = 2, .context = 4096, .says = PLACE_SAYS_FITS},
+    {"others' memory counts", NULL, {{.total = 2100, .external = 1}}, 0, {MODEL}, .way = PLACE_ONE, .devices = "0", .sequences = 1, .context = 4096, .says = PLACE_SAYS_SEQUENCES},
+    {"a lost card holds nothing", NULL, {{.total = 4000, .lost = true}, {.total = 2100}}, 0, {MODEL}, .way = PLACE_ONE, .devices = "1", .sequences = 2, .context = 4096, .says = PLACE_SAYS_LOST},
 
     /* Smaller ways to run it */
-    {"fewer sequences", NULL, {{.total = 1800}}, 0, {MODEL}, .way = PLACE_ONE, .devices = "0", .parallel = 1, .context = 4096, .says = PLACE_SAYS_PARALLEL},
-    {"then less context", NULL, {{.total = 1450}}, 0, {MODEL}, .way = PLACE_ONE, .devices = "0", .parallel = 1, .context = 1024, .says = PLACE_SAYS_CONTEXT},
+    {"fewer sequences", NULL, {{.total = 1800}}, 0, {MODEL}, .way = PLACE_ONE, .devices = "0", .sequences = 1, .context = 4096, .says = PLACE_SAYS_SEQUENCES},
+    {"then less context", NULL, {{.total = 1450}}, 0, {MODEL}, .way = PLACE_ONE, .devices = "0", .sequences = 1, .context = 1024, .says = PLACE_SAYS_CONTEXT},
     {"never less than what was asked for", NULL, {{.total = 1450}}, 0, {MODEL}, .min_context = 4096, .way = PLACE_REFUSED, .devices = "", .says = PLACE_SAYS_LEAST},
-    {"nor fewer", NULL, {{.total = 1800}}, 0, {MODEL}, .min_parallel = 2, .way = PLACE_REFUSED, .devices = "", .says = PLACE_SAYS_LEAST},
-    {"a split before anything smaller", NULL, {{.total = 2000}, {.total = 1000}}, 0, {MODEL, .max_devices = 2}, .way = PLACE_SET, .devices = "01", .parallel = 2, .context = 4096, .says = PLACE_SAYS_SET},
+    {"nor fewer", NULL, {{.total = 1800}}, 0, {MODEL}, .min_sequences = 2, .way = PLACE_REFUSED, .devices = "", .says = PLACE_SAYS_LEAST},
+    {"a split before anything smaller", NULL, {{.total = 2000}, {.total = 1000}}, 0, {MODEL, .max_devices = 2}, .way = PLACE_SET, .devices = "01", .sequences = 2, .context = 4096, .says = PLACE_SAYS_SET},
     {"a backend that cannot split", NULL, {{.total = 1300}, {.total = 1300}}, 0, {MODEL}, .way = PLACE_REFUSED, .devices = "", .says = PLACE_SAYS_NO_SPLIT},
-    {"the smallest set", NULL, {{.total = 900}, {.total = 1500}, {.total = 900}, {.total = 1500}}, 0, {MODEL, .max_devices = 4}, .way = PLACE_SET, .devices = "13", .parallel = 2, .context = 4096, .says = PLACE_SAYS_SET},
-    {"a set of three", NULL, {{.total = 900}, {.total = 1000}, {.total = 900}, {.total = 300}}, 0, {MODEL, .max_devices = 4}, .way = PLACE_SET, .devices = "102", .parallel = 2, .context = 4096, .says = PLACE_SAYS_SET},
+    {"the smallest set", NULL, {{.total = 900}, {.total = 1500}, {.total = 900}, {.total = 1500}}, 0, {MODEL, .max_devices = 4}, .way = PLACE_SET, .devices = "13", .sequences = 2, .context = 4096, .says = PLACE_SAYS_SET},
+    {"a set of three", NULL, {{.total = 900}, {.total = 1000}, {.total = 900}, {.total = 300}}, 0, {MODEL, .max_devices = 4}, .way = PLACE_SET, .devices = "102", .sequences = 2, .context = 4096, .says = PLACE_SAYS_SET},
 
     /* Strategies */
-    {"pack", "pack", {{.total = 4000}, {.total = 2500}, {.total = 8000}}, 0, {MODEL}, .way = PLACE_ONE, .devices = "1", .parallel = 2, .context = 4096, .says = PLACE_SAYS_FITS},
-    {"spread", "spread", {{.total = 4000}, {.total = 2500}, {.total = 8000}}, 0, {MODEL}, .way = PLACE_ONE, .devices = "2", .parallel = 2, .context = 4096, .says = PLACE_SAYS_FITS},
-    {"single: the card without models", "single-gpu-preferred", {{.total = 8000}, {.total = 9000}}, 0, {MODEL}, .resident = {{.gpu = 0, .mib = 100, .idle_s = 5, .reload_s = 5}}, .way = PLACE_ONE, .devices = "1", .parallel = 2, .context = 4096, .says = PLACE_SAYS_FITS},
-    {"manual", "manual", {{.total = 4000}, {.total = 4000}, {.total = 8000}}, 0, {MODEL}, .affinity = "GPU-01", .way = PLACE_ONE, .devices = "1", .parallel = 2, .context = 4096, .says = PLACE_SAYS_NOT_NAMED},
+    {"pack", "pack", {{.total = 4000}, {.total = 2500}, {.total = 8000}}, 0, {MODEL}, .way = PLACE_ONE, .devices = "1", .sequences = 2, .context = 4096, .says = PLACE_SAYS_FITS},
+    {"spread", "spread", {{.total = 4000}, {.total = 2500}, {.total = 8000}}, 0, {MODEL}, .way = PLACE_ONE, .devices = "2", .sequences = 2, .context = 4096, .says = PLACE_SAYS_FITS},
+    {"single: the card without models", "single-gpu-preferred", {{.total = 8000}, {.total = 9000}}, 0, {MODEL}, .resident = {{.gpu = 0, .mib = 100, .idle_s = 5, .reload_s = 5}}, .way = PLACE_ONE, .devices = "1", .sequences = 2, .context = 4096, .says = PLACE_SAYS_FITS},
+    {"manual", "manual", {{.total = 4000}, {.total = 4000}, {.total = 8000}}, 0, {MODEL}, .affinity = "GPU-01", .way = PLACE_ONE, .devices = "1", .sequences = 2, .context = 4096, .says = PLACE_SAYS_NOT_NAMED},
     {"manual without a name", "manual", {{.total = 4000}}, 0, {MODEL}, .way = PLACE_REFUSED, .devices = "", .says = PLACE_SAYS_NO_AFFINITY},
     {"named, but there is none such", NULL, {{.total = 4000}}, 0, {MODEL}, .affinity = "GPU-77", .way = PLACE_REFUSED, .devices = "", .says = PLACE_SAYS_NO_SUCH},
-    {"a beginning that means several", NULL, {{.total = 4000}, {.total = 4000}}, 0, {MODEL}, .affinity = "GPU-", .way = PLACE_ONE, .devices = "0", .parallel = 2, .context = 4096, .says = PLACE_SAYS_NO_SUCH},
-    {"named: the host", NULL, {{.total = 4000}}, 8000, {MODEL}, .cpu_plan = true, .affinity = "host", .way = PLACE_CPU, .devices = "h", .parallel = 2, .context = 4096, .says = PLACE_SAYS_NOT_NAMED},
+    {"a beginning that means several", NULL, {{.total = 4000}, {.total = 4000}}, 0, {MODEL}, .affinity = "GPU-", .way = PLACE_ONE, .devices = "0", .sequences = 2, .context = 4096, .says = PLACE_SAYS_NO_SUCH},
+    {"named: the host", NULL, {{.total = 4000}}, 8000, {MODEL}, .cpu_plan = true, .affinity = "host", .way = PLACE_CPU, .devices = "h", .sequences = 2, .context = 4096, .says = PLACE_SAYS_NOT_NAMED},
 
     /* Who leaves */
-    {"nobody who need not", NULL, {{.total = 2000}, {.total = 4000}}, 0, {MODEL}, .allow_evict = true, .resident = {{.gpu = 0, .mib = 1500, .idle_s = 60, .reload_s = 5}}, .way = PLACE_ONE, .devices = "1", .parallel = 2, .context = 4096, .evict = "", .says = PLACE_SAYS_FITS},
-    {"less before anybody leaves", NULL, {{.total = 2600}}, 0, {MODEL}, .allow_evict = true, .resident = {{.gpu = 0, .mib = 800, .idle_s = 60, .reload_s = 5}}, .way = PLACE_ONE, .devices = "0", .parallel = 1, .context = 4096, .evict = "", .says = PLACE_SAYS_PARALLEL},
-    {"the idle one, and all that was asked for", NULL, {{.total = 2200}}, 0, {MODEL}, .allow_evict = true, .resident = {{.gpu = 0, .mib = 1500, .idle_s = 60, .reload_s = 5}}, .way = PLACE_ONE, .devices = "0", .parallel = 2, .context = 4096, .evict = "0", .says = PLACE_SAYS_EVICT},
-    {"the one that has idled longer", NULL, {{.total = 2200}, {.total = 2200}}, 0, {MODEL}, .allow_evict = true, .resident = {{.gpu = 0, .mib = 2000, .idle_s = 60, .reload_s = 5}, {.gpu = 1, .mib = 2000, .idle_s = 600, .reload_s = 5}}, .way = PLACE_ONE, .devices = "1", .parallel = 2, .context = 4096, .evict = "1", .says = PLACE_SAYS_EVICT},
-    {"the one that loads faster", NULL, {{.total = 2200}, {.total = 2200}}, 0, {MODEL}, .allow_evict = true, .resident = {{.gpu = 0, .mib = 2000, .idle_s = 60, .reload_s = 2}, {.gpu = 1, .mib = 2000, .idle_s = 60, .reload_s = 5}}, .way = PLACE_ONE, .devices = "0", .parallel = 2, .context = 4096, .evict = "0", .says = PLACE_SAYS_EVICT},
-    {"no more than needed", NULL, {{.total = 3300}}, 0, {MODEL}, .allow_evict = true, .min_parallel = 2, .resident = {{.gpu = 0, .mib = 1000, .idle_s = 10, .reload_s = 5}, {.gpu = 0, .mib = 1000, .idle_s = 20, .reload_s = 5}, {.gpu = 0, .mib = 1000, .idle_s = 30, .reload_s = 5}}, .way = PLACE_ONE, .devices = "0", .parallel = 2, .context = 4096, .evict = "12", .says = PLACE_SAYS_EVICT},
-    {"two small ones that cost less than a large one", NULL, {{.total = 4100}}, 0, {MODEL}, .allow_evict = true, .min_parallel = 2, .resident = {{.gpu = 0, .mib = 2000, .idle_s = 1, .reload_s = 5}, {.gpu = 0, .mib = 1000, .idle_s = 1000, .reload_s = 5}, {.gpu = 0, .mib = 1000, .idle_s = 1000, .reload_s = 5}}, .way = PLACE_ONE, .devices = "0", .parallel = 2, .context = 4096, .evict = "12", .says = PLACE_SAYS_EVICT},
+    {"nobody who need not", NULL, {{.total = 2000}, {.total = 4000}}, 0, {MODEL}, .allow_evict = true, .resident = {{.gpu = 0, .mib = 1500, .idle_s = 60, .reload_s = 5}}, .way = PLACE_ONE, .devices = "1", .sequences = 2, .context = 4096, .evict = "", .says = PLACE_SAYS_FITS},
+    {"less before anybody leaves", NULL, {{.total = 2600}}, 0, {MODEL}, .allow_evict = true, .resident = {{.gpu = 0, .mib = 800, .idle_s = 60, .reload_s = 5}}, .way = PLACE_ONE, .devices = "0", .sequences = 1, .context = 4096, .evict = "", .says = PLACE_SAYS_SEQUENCES},
+    {"the idle one, and all that was asked for", NULL, {{.total = 2200}}, 0, {MODEL}, .allow_evict = true, .resident = {{.gpu = 0, .mib = 1500, .idle_s = 60, .reload_s = 5}}, .way = PLACE_ONE, .devices = "0", .sequences = 2, .context = 4096, .evict = "0", .says = PLACE_SAYS_EVICT},
+    {"the one that has idled longer", NULL, {{.total = 2200}, {.total = 2200}}, 0, {MODEL}, .allow_evict = true, .resident = {{.gpu = 0, .mib = 2000, .idle_s = 60, .reload_s = 5}, {.gpu = 1, .mib = 2000, .idle_s = 600, .reload_s = 5}}, .way = PLACE_ONE, .devices = "1", .sequences = 2, .context = 4096, .evict = "1", .says = PLACE_SAYS_EVICT},
+    {"the one that loads faster", NULL, {{.total = 2200}, {.total = 2200}}, 0, {MODEL}, .allow_evict = true, .resident = {{.gpu = 0, .mib = 2000, .idle_s = 60, .reload_s = 2}, {.gpu = 1, .mib = 2000, .idle_s = 60, .reload_s = 5}}, .way = PLACE_ONE, .devices = "0", .sequences = 2, .context = 4096, .evict = "0", .says = PLACE_SAYS_EVICT},
+    {"no more than needed", NULL, {{.total = 3300}}, 0, {MODEL}, .allow_evict = true, .min_sequences = 2, .resident = {{.gpu = 0, .mib = 1000, .idle_s = 10, .reload_s = 5}, {.gpu = 0, .mib = 1000, .idle_s = 20, .reload_s = 5}, {.gpu = 0, .mib = 1000, .idle_s = 30, .reload_s = 5}}, .way = PLACE_ONE, .devices = "0", .sequences = 2, .context = 4096, .evict = "12", .says = PLACE_SAYS_EVICT},
+    {"two small ones that cost less than a large one", NULL, {{.total = 4100}}, 0, {MODEL}, .allow_evict = true, .min_sequences = 2, .resident = {{.gpu = 0, .mib = 2000, .idle_s = 1, .reload_s = 5}, {.gpu = 0, .mib = 1000, .idle_s = 1000, .reload_s = 5}, {.gpu = 0, .mib = 1000, .idle_s = 1000, .reload_s = 5}}, .way = PLACE_ONE, .devices = "0", .sequences = 2, .context = 4096, .evict = "12", .says = PLACE_SAYS_EVICT},
     {"never a pinned one", NULL, {{.total = 2200}}, 0, {MODEL}, .allow_evict = true, .resident = {{.gpu = 0, .mib = 2000, .idle_s = 60, .reload_s = 5, .pinned = true}}, .way = PLACE_REFUSED, .devices = "", .evict = "", .says = PLACE_SAYS_NO_EVICT},
     {"nor a busy one", NULL, {{.total = 2200}}, 0, {MODEL}, .allow_evict = true, .resident = {{.gpu = 0, .mib = 2000, .idle_s = 60, .reload_s = 5, .busy = true}}, .way = PLACE_REFUSED, .devices = "", .evict = "", .says = PLACE_SAYS_NO_EVICT},
-    {"unless it may be drained", NULL, {{.total = 2200}}, 0, {MODEL}, .allow_evict = true, .allow_drain = true, .resident = {{.gpu = 0, .mib = 2000, .idle_s = 60, .reload_s = 5, .busy = true}}, .way = PLACE_ONE, .devices = "0", .parallel = 2, .context = 4096, .evict = "0", .says = PLACE_SAYS_DRAIN},
-    {"an idle one before a busy one", NULL, {{.total = 2200}, {.total = 2200}}, 0, {MODEL}, .allow_evict = true, .allow_drain = true, .resident = {{.gpu = 0, .mib = 2000, .idle_s = 60, .reload_s = 5, .busy = true}, {.gpu = 1, .mib = 2000, .idle_s = 1, .reload_s = 500}}, .way = PLACE_ONE, .devices = "1", .parallel = 2, .context = 4096, .evict = "1", .says = PLACE_SAYS_EVICT},
+    {"unless it may be drained", NULL, {{.total = 2200}}, 0, {MODEL}, .allow_evict = true, .allow_drain = true, .resident = {{.gpu = 0, .mib = 2000, .idle_s = 60, .reload_s = 5, .busy = true}}, .way = PLACE_ONE, .devices = "0", .sequences = 2, .context = 4096, .evict = "0", .says = PLACE_SAYS_DRAIN},
+    {"an idle one before a busy one", NULL, {{.total = 2200}, {.total = 2200}}, 0, {MODEL}, .allow_evict = true, .allow_drain = true, .resident = {{.gpu = 0, .mib = 2000, .idle_s = 60, .reload_s = 5, .busy = true}, {.gpu = 1, .mib = 2000, .idle_s = 1, .reload_s = 500}}, .way = PLACE_ONE, .devices = "1", .sequences = 2, .context = 4096, .evict = "1", .says = PLACE_SAYS_EVICT},
     {"nobody when it is not allowed", NULL, {{.total = 2200}}, 0, {MODEL}, .resident = {{.gpu = 0, .mib = 2000, .idle_s = 60, .reload_s = 5}}, .way = PLACE_REFUSED, .devices = "", .evict = "", .says = PLACE_SAYS_NO_EVICT},
-    {"for a split", NULL, {{.total = 1500}, {.total = 1500}}, 0, {MODEL, .max_devices = 2}, .allow_evict = true, .min_parallel = 2, .resident = {{.gpu = 0, .mib = 1000, .idle_s = 60, .reload_s = 5}, {.gpu = 1, .mib = 100, .idle_s = 60, .reload_s = 5}}, .way = PLACE_SET, .devices = "01", .parallel = 2, .context = 4096, .evict = "0", .says = PLACE_SAYS_EVICT},
-    {"on the host", NULL, {{.total = 0}}, 2500, {MODEL}, .cpu_plan = true, .no_gpu_plan = true, .allow_evict = true, .min_parallel = 2, .resident = {{.gpu = 99, .mib = 2000, .idle_s = 60, .reload_s = 5}}, .way = PLACE_CPU, .devices = "h", .parallel = 2, .context = 4096, .evict = "0", .says = PLACE_SAYS_EVICT},
+    {"for a split", NULL, {{.total = 1500}, {.total = 1500}}, 0, {MODEL, .max_devices = 2}, .allow_evict = true, .min_sequences = 2, .resident = {{.gpu = 0, .mib = 1000, .idle_s = 60, .reload_s = 5}, {.gpu = 1, .mib = 100, .idle_s = 60, .reload_s = 5}}, .way = PLACE_SET, .devices = "01", .sequences = 2, .context = 4096, .evict = "0", .says = PLACE_SAYS_EVICT},
+    {"on the host", NULL, {{.total = 0}}, 2500, {MODEL}, .cpu_plan = true, .no_gpu_plan = true, .allow_evict = true, .min_sequences = 2, .resident = {{.gpu = 99, .mib = 2000, .idle_s = 60, .reload_s = 5}}, .way = PLACE_CPU, .devices = "h", .sequences = 2, .context = 4096, .evict = "0", .says = PLACE_SAYS_EVICT},
 
     /* The CPU as a last resort */
-    {"an idle model goes before the CPU is used", NULL, {{.total = 2200}}, 8000, {MODEL}, .cpu_plan = true, .allow_cpu = true, .allow_evict = true, .resident = {{.gpu = 0, .mib = 2000, .idle_s = 60, .reload_s = 5}}, .way = PLACE_ONE, .devices = "0", .parallel = 2, .context = 4096, .evict = "0", .says = PLACE_SAYS_EVICT},
-    {"partly", NULL, {{.total = 1300}}, 8000, {MODEL, .partial_cpu = true}, .cpu_plan = true, .allow_cpu = true, .min_parallel = 2, .min_context = 4096, .way = PLACE_PARTIAL, .devices = "0h", .parallel = 2, .context = 4096, .says = PLACE_SAYS_PARTIAL},
-    {"wholly", NULL, {{.total = 1300}}, 8000, {MODEL}, .cpu_plan = true, .allow_cpu = true, .way = PLACE_CPU, .devices = "h", .parallel = 2, .context = 4096, .says = PLACE_SAYS_CPU},
+    {"an idle model goes before the CPU is used", NULL, {{.total = 2200}}, 8000, {MODEL}, .cpu_plan = true, .allow_cpu = true, .allow_evict = true, .resident = {{.gpu = 0, .mib = 2000, .idle_s = 60, .reload_s = 5}}, .way = PLACE_ONE, .devices = "0", .sequences = 2, .context = 4096, .evict = "0", .says = PLACE_SAYS_EVICT},
+    {"partly", NULL, {{.total = 1300}}, 8000, {MODEL, .partial_cpu = true}, .cpu_plan = true, .allow_cpu = true, .min_sequences = 2, .min_context = 4096, .way = PLACE_PARTIAL, .devices = "0h", .sequences = 2, .context = 4096, .says = PLACE_SAYS_PARTIAL},
+    {"wholly", NULL, {{.total = 1300}}, 8000, {MODEL}, .cpu_plan = true, .allow_cpu = true, .way = PLACE_CPU, .devices = "h", .sequences = 2, .context = 4096, .says = PLACE_SAYS_CPU},
     {"not even that", NULL, {{.total = 1300}}, 1300, {MODEL}, .cpu_plan = true, .allow_cpu = true, .way = PLACE_REFUSED, .devices = "", .says = PLACE_SAYS_CPU_SMALL},
 };
 // clang-format on
@@ -156,7 +156,7 @@ static void set_stage(struct stage *g, const struct scenario *c)
                                   .affinity = g->affinity,
                                   .n_affinity = c->affinity ? 1 : 0,
                                   .min_context = c->min_context,
-                                  .min_parallel = c->min_parallel,
+                                  .min_sequences = c->min_sequences,
                                   .allow_cpu = c->allow_cpu,
                                   .allow_evict = c->allow_evict,
                                   .allow_drain = c->allow_drain};
@@ -222,8 +222,8 @@ static void test_scenarios(void **state)
             fail_msg("%s: got devices '%s', evicted '%s': %s", c->name, devices, evict, text.data);
         if (d.way != PLACE_REFUSED) {
             const struct place_rung *r = &d.plan->rung[d.rung];
-            if (r->parallel != c->parallel || r->context != c->context)
-                fail_msg("%s: %u x %u: %s", c->name, r->parallel, r->context, text.data);
+            if (r->kv_sequences != c->sequences || r->context != c->context)
+                fail_msg("%s: %u x %u: %s", c->name, r->kv_sequences, r->context, text.data);
             check_shares(c->name, &d);
             uint64_t claim;
             struct error e;
@@ -250,7 +250,7 @@ static uint64_t range_bytes(const struct place_plan *p, uint32_t rung, uint32_t 
 {
     const struct place_rung *r = &p->rung[rung];
     const uint64_t blocks =
-        ((uint64_t)r->context + p->kv_block_tokens - 1) / p->kv_block_tokens * r->parallel;
+        ((uint64_t)r->context + p->kv_block_tokens - 1) / p->kv_block_tokens * r->kv_sequences;
     uint64_t n = r->scratch_bytes + p->overhead_bytes;
     for (uint32_t i = from; i < to; i++) n += p->layer[i].weight_bytes + blocks * p->layer[i].kv_block_bytes;
     return n + (from == 0 ? p->first_bytes : 0) + (to == p->n_layer ? p->last_bytes : 0);

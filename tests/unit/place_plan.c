@@ -65,6 +65,7 @@ static const struct {
     {"rungs", "parallel", "0", "parallel"},
     {"rungs", "parallel", "1048577", "parallel"},
     {"rungs", "context", "0", "context"},
+    {"rungs", "kv_sequences", "65537", "kv_sequences"},
     {"rungs", "kv_type", "\"\"", "kv_type"},
     {"rungs", "kv_type", "\"f16\\u0000\"", "NUL"},
     {"rungs", "kv_block_bytes", "12", "those of its layers"},
