@@ -5,7 +5,7 @@
 #include "base/buf.h"
 #include "hub/hub.h"
 
-enum { STALL_MS = 30000, MAX_TRIES = 8, RETRY_MS = 500, MAX_TOKEN = 4096 };
+enum { STALL_MS = 30000, SLOW_MS = 10000, MAX_TRIES = 8, RETRY_MS = 500, MAX_TOKEN = 4096 };
 
 static const char *from_env(const char *given, const char *const *names)
 {
@@ -81,6 +81,7 @@ void hub_config_init(struct hub_config *out, const struct hub_config *given)
     out->s3_session = copy(g->s3_session, NULL, ENV("AWS_SESSION_TOKEN"));
     out->ca_file = copy(g->ca_file, NULL, ENV("SSL_CERT_FILE"));
     if (!out->stall_ms) out->stall_ms = STALL_MS;
+    if (!out->slow_ms) out->slow_ms = SLOW_MS;
     if (!out->max_tries) out->max_tries = MAX_TRIES;
     if (!out->retry_ms) out->retry_ms = RETRY_MS;
 }

@@ -19,8 +19,7 @@ enum {
     TICK_MS = 100,
     MAX_RESETS = 4,
     MAX_REFUSAL = 4096, /* bytes of an error's body that are kept */
-    SLOW_US = 10 * 1000 * 1000,
-    SLOWER = 5 /* times than the best connection of the file was */
+    SLOWER = 5          /* times than the best connection of the file was */
 };
 
 /* ---- fetches ------------------------------------------------------------------------------------------- */
@@ -183,10 +182,10 @@ static bool learn_size(struct fetch *x, int64_t whole)
         return false;
     }
     pthread_mutex_lock(&d->lock);
-    s = file_resize(x->f, (uint64_t)whole, &e);
-    if (s == OK && x->f->n_part) x->f->part[0].busy = true;
+    file_resize(x->f, (uint64_t)whole);
+    if (x->f->n_part) x->f->part[0].busy = true;
     pthread_mutex_unlock(&d->lock);
-    if (s == OK) s = download_check_space(d, &e);
+    s = download_take_room(d, &e);
     if (s != OK) download_fail(d, &e);
     return s == OK;
 }
@@ -406,20 +405,26 @@ static bool start_next(struct download *d, struct file *f)
     return found;
 }
 
+/* Five times slower than the best one of this file was, for long enough, and not for the second time. */
+static bool is_slow(const struct fetch *x, int64_t slow_us)
+{
+    const struct file *f = x->f;
+    return !x->whole && f->bytes != HUB_UNKNOWN && x->rate_us - x->start_us >= slow_us &&
+           x->rate * SLOWER < f->best_rate && !f->part[x->part].moved;
+}
+
 /* How fast the connections are; when there is nothing else to do, a slow one is replaced. */
 static void watch_speed(struct download *d, bool idle)
 {
-    int64_t now = clock_us();
+    int64_t now = clock_us(), slow_us = (int64_t)d->o.session->config->slow_ms * 1000;
     for (struct fetch *x = d->fetches, *next; x; x = next) {
         next = x->next;
-        if (now - x->rate_us < 2000000) continue;
+        if (now - x->rate_us < slow_us / 4) continue;
         x->rate = (double)(x->got - x->rate_got) * 1e6 / (double)(now - x->rate_us);
         x->rate_us = now;
         x->rate_got = x->got;
         x->f->best_rate = MAX(x->f->best_rate, x->rate);
-        if (!idle || x->whole || x->f->bytes == HUB_UNKNOWN || now - x->start_us < SLOW_US ||
-            x->rate * SLOWER > x->f->best_rate || x->f->part[x->part].moved)
-            continue;
+        if (!idle || !is_slow(x, slow_us)) continue;
         LOG(INFO, "hub", "slow_connection", "file=\"%s\" part=%u bytes_per_s=%.0f", x->f->item.name, x->part,
             x->rate);
         x->f->part[x->part].moved = true;
@@ -452,7 +457,7 @@ static void hand_out(struct download *d)
 
 static status fetch_all(struct download *d, struct error *e)
 {
-    TRY(download_check_space(d, e));
+    TRY(download_take_room(d, e));
     while (!is_over(d)) {
         if (hub_cancelled(d->o.session)) return fail(e, ERR_CANCELLED, "cancelled");
         hand_out(d);

@@ -89,7 +89,8 @@ static void take_up(struct file *f, const json_t *o)
         (uint64_t)st.st_size != bytes)
         return;
     f->part_bytes = part_bytes;
-    if (file_resize(f, bytes, NULL) == OK && take_parts(f, json_object_get(o, "parts"))) {
+    file_resize(f, bytes);
+    if (take_parts(f, json_object_get(o, "parts"))) {
         f->validator = mem_strdup(json_string_value(json_object_get(o, "validator")));
         return;
     }
@@ -111,15 +112,13 @@ static void read_side(struct file *f)
 
 /* ---- the file ---------------------------------------------------------------------------------------- */
 
-status file_resize(struct file *f, uint64_t bytes, struct error *e)
+void file_resize(struct file *f, uint64_t bytes)
 {
     while ((bytes + f->part_bytes - 1) / f->part_bytes > DOWNLOAD_MAX_PARTS) f->part_bytes *= 2;
     f->bytes = bytes;
     f->n_part = (uint32_t)((bytes + f->part_bytes - 1) / f->part_bytes);
     f->part = mem_zalloc(MAX(f->n_part, 1), sizeof *f->part);
     f->have = 0;
-    if (ftruncate(f->fd, (off_t)bytes) != 0) return fail(e, ERR_IO, "%s: %s", f->item.path, strerror(errno));
-    return OK;
 }
 
 void file_reset(struct file *f)
@@ -172,7 +171,7 @@ status file_open(struct file *f, const struct download_item *item, uint64_t part
     if (flock(f->fd, LOCK_EX | LOCK_NB) != 0 || !is_still_there(f->fd, item->path))
         return fail(e, ERR_BUSY, "%s: another download fetches this", item->name);
     read_side(f);
-    if (f->bytes == HUB_UNKNOWN && item->bytes != HUB_UNKNOWN) return file_resize(f, item->bytes, e);
+    if (f->bytes == HUB_UNKNOWN && item->bytes != HUB_UNKNOWN) file_resize(f, item->bytes);
     return OK;
 }
 
@@ -201,30 +200,44 @@ void download_discard(const char *path)
 
 /* ---- room -------------------------------------------------------------------------------------------- */
 
-/* Is there room for what is missing? Then it is taken, where the file system knows how. */
-status download_check_space(const struct download *d, struct error *e)
+static uint64_t missing_bytes(const struct download *d)
 {
-    uint64_t needed = 0;
-    struct statvfs v;
-    char *folder = mem_strdup(d->file[0].item.path), need[24], free_text[24];
-    status s = OK;
+    uint64_t sum = 0;
     for (size_t i = 0; i < d->n_file; i++) {
         struct stat st;
         const struct file *f = &d->file[i];
         if (f->bytes == HUB_UNKNOWN || fstat(f->fd, &st) != 0) continue;
         uint64_t there = (uint64_t)st.st_blocks * 512;
-        if (there < f->bytes) needed += f->bytes - there;
+        if (there < f->bytes && !checked_add(sum, f->bytes - there, &sum)) return UINT64_MAX;
     }
-    if (needed && statvfs(dirname(folder), &v) == 0) {
-        uint64_t room = (uint64_t)v.f_bavail * v.f_frsize;
-        if (room < needed || room - needed < SPARE_BYTES)
-            s = fail(e, ERR_LIMIT, "not enough room in %s: %s are needed, %s are free", folder,
-                     hub_size(need, needed + SPARE_BYTES), hub_size(free_text, room));
-    }
-    for (size_t i = 0; s == OK && i < d->n_file; i++)
-        if (d->file[i].bytes != HUB_UNKNOWN && d->file[i].bytes > 0 &&
-            fallocate(d->file[i].fd, 0, 0, (off_t)d->file[i].bytes) != 0 && errno == ENOSPC)
-            s = fail(e, ERR_LIMIT, "not enough room in %s for %s", folder, hub_size(need, d->file[i].bytes));
+    return sum;
+}
+
+/* The file has its size and, where the file system knows how, its blocks. */
+static status take_room(const struct file *f, struct error *e)
+{
+    char size[24];
+    int why = 0;
+    if (f->bytes == HUB_UNKNOWN) return OK;
+    if (f->bytes > INT64_MAX || ftruncate(f->fd, (off_t)f->bytes) != 0)
+        why = f->bytes > INT64_MAX ? EFBIG : errno;
+    if (!why && f->bytes && fallocate(f->fd, 0, 0, (off_t)f->bytes) != 0 && errno == ENOSPC) why = errno;
+    return why ? fail(e, ERR_LIMIT, "%.120s, of %s: %s", f->item.path, hub_size(size, f->bytes),
+                      strerror(why))
+               : OK;
+}
+
+status download_take_room(const struct download *d, struct error *e)
+{
+    uint64_t needed = missing_bytes(d), room = UINT64_MAX;
+    struct statvfs v;
+    char *folder = mem_strdup(d->file[0].item.path), need[24], left[24];
+    status s = OK;
+    if (needed && statvfs(dirname(folder), &v) == 0) room = (uint64_t)v.f_bavail * v.f_frsize;
+    if (needed && (room < needed || room - needed < SPARE_BYTES))
+        s = fail(e, ERR_LIMIT, "not enough room in %.120s: %s are needed, %s are free", folder,
+                 hub_size(need, needed), hub_size(left, room));
+    for (size_t i = 0; s == OK && i < d->n_file; i++) s = take_room(&d->file[i], e);
     free(folder);
     return s;
 }

@@ -92,12 +92,13 @@ static inline uint64_t part_size(const struct file *f, uint32_t i)
 /* download_file.c: a file and PATH.parts. With the lock held, but for open and close. */
 status file_open(struct file *f, const struct download_item *item, uint64_t part_bytes, struct error *e);
 void   file_close(struct file *f);
-status file_resize(struct file *f, uint64_t bytes, struct error *e); /* known now: parts, none of which is there */
+void   file_resize(struct file *f, uint64_t bytes); /* known now: parts, none of which is there */
 void   file_reset(struct file *f); /* it is another file by now: nothing of it is known or there */
 void   file_drop_part(struct file *f, uint32_t i);
 void   file_state(const struct file *f, struct buf *out); /* the text of PATH.parts */
 status file_save(const struct file *f, const struct buf *text, struct error *e); /* no lock needed */
-status download_check_space(const struct download *d, struct error *e);
+/* Is there room for what is missing? Then it is taken. ERR_LIMIT says how much is needed, and free. */
+status download_take_room(const struct download *d, struct error *e);
 
 /* download_check.c: the checking thread */
 void *download_check(void *arg);

@@ -46,6 +46,7 @@ struct hub_config { /* strings are borrowed */
     const char *s3_key, *s3_secret, *s3_session; /* AWS_ACCESS_KEY_ID, ...; without a key requests are not signed */
     const char *ca_file;     /* authorities to trust; NULL: the system's */
     uint32_t    stall_ms;    /* nothing came for so long: the connection is given up; 0: 30 s */
+    uint32_t    slow_ms;     /* much slower than others for so long, and nothing else is to do: another connection; 0: 10 s */
     uint32_t    max_tries;   /* in a row without a byte; 0: 8 */
     uint32_t    retry_ms;    /* before the second try, then doubled up to 60 times that; 0: 500 ms */
     /* Where users choose URLs: http_address_is_public. See http/client.h. NULL: anywhere. */

@@ -52,14 +52,6 @@ static void drop(struct pulls *p, struct job *j)
     free(j);
 }
 
-static char *request_of(const struct job *j)
-{
-    json_t *o = json_pack("{s:s, s:s, s:b}", "reference", j->reference, "name", j->name, "copy", j->copy);
-    char *text = json_dumps(o, JSON_COMPACT);
-    json_decref(o);
-    return text;
-}
-
 static struct job *append_stored(struct pulls *p, const struct store_job *s)
 {
     json_t *o = json_loads(s->request, 0, NULL);
@@ -226,8 +218,7 @@ status pulls_start(struct pulls *p, const struct pull_want *want, int64_t *id, s
             break;
     if (s == OK && j) *id = j->id;
     if (s == OK && !j) {
-        struct job wish = {.reference = ref.text, .name = name, .copy = want->copy};
-        request = request_of(&wish);
+        request = pull_request(ref.text, name, want->copy);
         s = store_job_add(p->store, "pull", want->reference, request, id, e);
         if (s == OK) append(p, *id, ref.text, name, want->copy)->created_ms = (int64_t)time(NULL) * 1000;
         if (s == OK) pthread_cond_signal(&p->work);

@@ -99,26 +99,60 @@ struct pull_view *pull_view_of(const struct job *j)
     return v;
 }
 
-static json_t *files_json(const struct pull_file *file, size_t n)
+/* JSON is written as text here, because that makes of bytes that are no UTF-8 (a server's words, a message
+ * cut in the middle of a letter) what can be read. */
+static void add_text(struct buf *b, const char *name, const char *value)
 {
-    json_t *list = json_array();
-    for (size_t i = 0; i < n; i++)
-        json_array_append_new(
-            list,
-            json_pack("{s:s, s:s, s:I, s:o, s:b}", "name", file[i].name, "digest", file[i].digest, "bytes",
-                      (json_int_t)file[i].bytes, "total",
-                      file[i].total == HUB_UNKNOWN ? json_null() : json_integer((json_int_t)file[i].total),
-                      "done", file[i].done));
-    return list;
+    buf_addf(b, "%s\"%s\":", b->data[b->n - 1] == '{' ? "" : ",", name);
+    buf_json_str(b, value, strlen(value));
+}
+
+static void add_number(struct buf *b, const char *name, bool known, double value)
+{
+    buf_addf(b, ",\"%s\":", name);
+    if (known)
+        buf_addf(b, value == floor(value) ? "%.0f" : "%.6f", value);
+    else
+        buf_adds(b, "null");
+}
+
+static void add_files(struct buf *b, const struct pull_file *file, size_t n)
+{
+    buf_adds(b, ",\"files\":[");
+    for (size_t i = 0; i < n; i++) {
+        buf_adds(b, i ? ",{" : "{");
+        add_text(b, "name", file[i].name);
+        add_text(b, "digest", file[i].digest);
+        buf_addf(b, ",\"bytes\":%llu,\"total\":", (unsigned long long)file[i].bytes);
+        if (file[i].total == HUB_UNKNOWN)
+            buf_adds(b, "null");
+        else
+            buf_addf(b, "%llu", (unsigned long long)file[i].total);
+        buf_addf(b, ",\"done\":%s}", file[i].done ? "true" : "false");
+    }
+    buf_addc(b, ']');
 }
 
 char *pull_detail(const struct job *j)
 {
-    json_t *o = json_pack("{s:s, s:s, s:s, s:o}", "phase", j->phase, "reference", j->reference, "name",
-                          j->name, "files", files_json(j->file, j->n_file));
-    char *text = json_dumps(o, JSON_COMPACT);
-    json_decref(o);
-    return text;
+    struct buf b = {0};
+    buf_addc(&b, '{');
+    add_text(&b, "phase", j->phase);
+    add_text(&b, "reference", j->reference);
+    add_text(&b, "name", j->name);
+    add_files(&b, j->file, j->n_file);
+    buf_addc(&b, '}');
+    return b.data;
+}
+
+char *pull_request(const char *reference, const char *name, bool copy)
+{
+    struct buf b = {0};
+    buf_addc(&b, '{');
+    add_text(&b, "reference", reference);
+    add_text(&b, "name", name);
+    buf_addf(&b, ",\"copy\":%s}", copy ? "true" : "false");
+    return b.data;
 }
 
 static char *text_of(const json_t *o, const char *name)
@@ -199,17 +233,25 @@ void pull_view_free(struct pull_view *v)
 
 char *pull_view_json(const struct pull_view *v)
 {
-    json_t *o = json_pack(
-        "{s:I, s:s, s:s, s:s, s:s, s:f, s:I, s:o, s:f, s:o, s:I, s:o, s:o, s:o, s:o}", "id",
-        (json_int_t)v->id, "status", store_job_status_name(v->status), "phase", v->phase, "model",
-        v->reference, "name", v->name, "progress", v->progress, "downloaded_bytes", (json_int_t)v->bytes,
-        "total_bytes", v->total ? json_integer((json_int_t)v->total) : json_null(), "bytes_per_s",
-        round(v->bytes_per_s), "eta_s", v->eta_s < 0 ? json_null() : json_real(round(v->eta_s * 10) / 10),
-        "created_ms", (json_int_t)v->created_ms, "started_ms",
-        v->started_ms ? json_integer(v->started_ms) : json_null(), "finished_ms",
-        v->finished_ms ? json_integer(v->finished_ms) : json_null(), "error",
-        *v->error ? json_string(v->error) : json_null(), "files", files_json(v->file, v->n_file));
-    char *text = json_dumps(o, JSON_COMPACT);
-    json_decref(o);
-    return text;
+    struct buf b = {0};
+    buf_addf(&b, "{\"id\":%lld", (long long)v->id);
+    add_text(&b, "status", store_job_status_name(v->status));
+    add_text(&b, "phase", v->phase);
+    add_text(&b, "model", v->reference);
+    add_text(&b, "name", v->name);
+    add_number(&b, "progress", true, v->progress);
+    add_number(&b, "downloaded_bytes", true, (double)v->bytes);
+    add_number(&b, "total_bytes", v->total > 0, (double)v->total);
+    add_number(&b, "bytes_per_s", true, round(v->bytes_per_s));
+    add_number(&b, "eta_s", v->eta_s >= 0, round(v->eta_s * 10) / 10);
+    add_number(&b, "created_ms", true, (double)v->created_ms);
+    add_number(&b, "started_ms", v->started_ms > 0, (double)v->started_ms);
+    add_number(&b, "finished_ms", v->finished_ms > 0, (double)v->finished_ms);
+    if (*v->error)
+        add_text(&b, "error", v->error);
+    else
+        buf_adds(&b, ",\"error\":null");
+    add_files(&b, v->file, v->n_file);
+    buf_addc(&b, '}');
+    return b.data;
 }

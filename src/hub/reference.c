@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "base/buf.h"
+#include "base/utf8.h"
 #include "hub/hub.h"
 #include "hub/hub_int.h"
 
@@ -323,6 +324,7 @@ status hub_ref_parse(struct hub_ref *out, const char *text, struct error *e)
     if (!n || n > MAX_TEXT) return fail(e, ERR_ARG, "a reference has 1 to %d characters", MAX_TEXT);
     for (size_t i = 0; i < n; i++)
         if (iscntrl((unsigned char)text[i])) return fail(e, ERR_ARG, "a reference has no control characters");
+    if (!utf8_valid(text, n)) return fail(e, ERR_ARG, "a reference is UTF-8 text");
     char *copy = mem_strdup(text);
     s = parse(out, copy, e);
     free(copy);

@@ -30,7 +30,7 @@ class Fault:
         self.retry_after = retry_after
         self.corrupt = list(corrupt)  # flip the byte at this place of the file, once
         self.always_corrupt = always_corrupt
-        self.slow = slow              # bytes per second of each connection
+        self.slow = slow              # bytes per second of each connection, or a list with those of the next answers
         self.stall = list(stall)      # after so many bytes nothing more comes
         self.ranges = ranges
         self.redirect = redirect      # to there
@@ -160,6 +160,7 @@ class FakeHub:
         with self.lock:
             cut = fault.cut.pop(0) if fault.cut else None
             stall = fault.stall.pop(0) if fault.stall else None
+            slow = fault.slow if not isinstance(fault.slow, list) else fault.slow.pop(0) if fault.slow else None
             if fault.short and status == 206:
                 end = max(first + 1, end - fault.short.pop(0))
             body = bytearray(data[first:end])
@@ -187,13 +188,13 @@ class FakeHub:
                 self.busy += 1
                 self.busiest = max(self.busy, self.busiest)
             try:
-                self.send_body(request, entry, fault, body, cut, stall)
+                self.send_body(request, entry, slow, body, cut, stall)
             finally:
                 with self.lock:
                     self.busy -= 1
 
-    def send_body(self, request, entry, fault, body, cut, stall):
-        piece = 16384 if not fault.slow else max(1, min(16384, fault.slow // 50))
+    def send_body(self, request, entry, slow, body, cut, stall):
+        piece = 16384 if not slow else max(1, min(16384, slow // 50))
         at = 0
         while at < len(body):
             n = min(piece, len(body) - at)
@@ -209,14 +210,14 @@ class FakeHub:
             request.wfile.write(body[at:at + n])
             at += n
             entry["sent"] += n
-            if fault.slow:
-                time.sleep(n / fault.slow)
+            if slow:
+                time.sleep(n / slow)
 
     # -- Hugging Face
 
     def hf_repo(self, repo, files, commit="0123456789abcdef0123456789abcdef01234567", revs=("main",), token=None, page=1000,
-                gated=False):
-        """files: {path: bytes}; *.gguf, *.safetensors and *.model are in LFS."""
+                gated=False, lie=None):
+        """files: {path: bytes}; *.gguf, *.safetensors and *.model are in LFS. lie: how large these are said to be."""
         def refused(request):
             if token and request.headers.get("Authorization") != f"Bearer {token}":
                 code = "GatedRepo" if gated else "RepoNotFound"
@@ -240,7 +241,7 @@ class FakeHub:
                 blob = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
                 entry = {"type": "file", "oid": blob, "size": len(data), "path": path}
                 if re.search(r"\.(gguf|safetensors|model)$", path):
-                    entry["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}
+                    entry["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": lie or len(data), "pointerSize": 134}
                 entries.append(entry)
             entries.append({"type": "directory", "oid": "0" * 40, "size": 0, "path": "folder"})
             headers = {}

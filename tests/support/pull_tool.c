@@ -27,11 +27,9 @@ static bool take_option(const char *arg)
     struct {
         const char *name;
         uint32_t *to;
-    } const number[] = {{"connections", &o.connections},
-                        {"jobs", &o.max_jobs},
-                        {"stall", &o.hub.stall_ms},
-                        {"retry", &o.hub.retry_ms},
-                        {"tries", &o.hub.max_tries}};
+    } const number[] = {{"connections", &o.connections}, {"jobs", &o.max_jobs},
+                        {"stall", &o.hub.stall_ms},      {"slow", &o.hub.slow_ms},
+                        {"retry", &o.hub.retry_ms},      {"tries", &o.hub.max_tries}};
     if (!n || memchr(arg, ':', n) || memchr(arg, '/', n)) return false;
     for (size_t i = 0; i < COUNT_OF(number); i++)
         if (!strncmp(arg, number[i].name, n)) *number[i].to = (uint32_t)atoi(value);

@@ -163,6 +163,16 @@ def test_damaged_on_disk_while_it_was_down(hub, tmp_path):
     assert again < 4 * MIB, "only that part is fetched again, and what was missing"
 
 
+def test_a_slow_connection_is_replaced(hub, tmp_path):
+    hub.put("/files/a.gguf", DATA)
+    hub.fault("/files/a.gguf", slow=[8 * MIB, 20000, 8 * MIB, 8 * MIB, 8 * MIB, 8 * MIB, 8 * MIB])
+    began = time.monotonic()
+    p = pull(tmp_path, "connections=2", "slow=400", hub.url + "/files/a.gguf")
+    assert content(p.models["a:latest"]) == DATA
+    assert "slow_connection" in p.log and time.monotonic() - began < MIB / 20000 / 2
+    assert hub.sent("/files/a.gguf") < len(DATA) + MIB, "what the slow one brought was kept"
+
+
 def test_changed_in_between(hub, tmp_path):
     other = noise(4 * MIB, seed=2)
     hub.put("/files/a.gguf", DATA)
@@ -292,6 +302,19 @@ def test_hf_failures_say_why(hub, tmp_path, reference, why):
     hub.hf_repo("org/repo", REPO)
     p = pull(tmp_path, reference, env=env_of(hub), fails=True)
     assert why in p.last()["error"]
+
+
+def test_no_room(hub, tmp_path):
+    hub.hf_repo("org/repo", REPO, lie=10**15)
+    p = pull(tmp_path, "org/repo", env=env_of(hub), fails=True)
+    assert "not enough room" in p.last()["error"] and "1000.0 TB are needed" in p.last()["error"]
+    assert not any(r["sent"] for r in hub.log), "bytes were fetched all the same"
+
+
+def test_other_sizes_than_said(hub, tmp_path):
+    hub.hf_repo("org/repo", REPO, lie=6 * MIB)
+    p = pull(tmp_path, "tries=2", "org/repo", env=env_of(hub), fails=True)
+    assert "are expected" in p.last()["error"]
 
 
 def test_a_new_version_of_a_name(hub, tmp_path):
