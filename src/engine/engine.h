@@ -130,6 +130,7 @@ struct engine_stats {
     uint64_t n_prompt_tokens, n_decode_tokens, n_steps;
     int64_t  last_step_ns; /* age of the last finished step while work is queued, else 0 */
     bool     asleep;       /* weights and KV memory are given back; the next request loads them again */
+    uint32_t failed_steps; /* the last so many steps all failed: the device is gone, or its driver */
 };
 void engine_stats(const struct engine *en, struct engine_stats *out); /* any thread */
 const struct backend_plan *engine_plan(const struct engine *en);

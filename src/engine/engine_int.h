@@ -51,6 +51,7 @@ struct engine {
     int64_t target_ns; /* between tokens; 0: no matter */
     struct engine_metrics metrics;
     bool asleep;
+    uint32_t failed_steps; /* in a row */
     struct saved_blocks {
         uint32_t *id, n;
         uint8_t *data;

@@ -120,6 +120,7 @@ static void publish(struct engine *en)
     en->stats.n_prompt_tokens = m->n_prompt_tokens;
     en->stats.n_decode_tokens = m->n_decode_tokens;
     en->stats.asleep = en->asleep;
+    en->stats.failed_steps = en->failed_steps;
 }
 
 /* Until a signal, or until it is time to sleep, which is then done. The lock is held, but not while falling
@@ -459,6 +460,7 @@ static void run_step(struct engine *en, uint32_t n)
     int64_t now = clock_ns();
     histogram_add(&en->metrics.step_s, (double)(now - start) * 1e-9);
     budget_learn(&en->budget, n_tokens_of(&b), now - start);
+    en->failed_steps = s == OK ? 0 : en->failed_steps + 1;
     if (s != OK) {
         LOG(ERROR, "engine", "step", "%s", e.msg);
         for (uint32_t i = 0; i < n; i++) fail_share(en, en->share[i].seq, &e);

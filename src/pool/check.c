@@ -73,6 +73,7 @@ static void take(struct pool *p, struct question *q, struct worker *w)
         w->suspect = false;
         w->running = (uint32_t)json_integer_value(json_object_get(j, "running"));
         w->queued = (uint32_t)json_integer_value(json_object_get(j, "queued"));
+        w->failed_steps = (uint32_t)json_integer_value(json_object_get(j, "failed_steps"));
         w->step_age_s = json_number_value(json_object_get(j, "last_step_age_s"));
     } else if (q->remote) {
         w->suspect = true;

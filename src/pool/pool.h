@@ -181,7 +181,7 @@ struct pool_view { /* immutable; text in it belongs to it */
     char **own; /* the text */
     size_t n_own;
 };
-/* Models that are in use or were; the store lists all there are. */
+/* Models that were named to pool_add, are in use or were; the store lists all there are. */
 struct pool_view *pool_view_new(struct pool *p);
 void pool_view_free(struct pool_view *v);
 

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "device/device.h"
 #include "place/place.h"
+#include "pool/child.h"
 #include "pool/pool.h"
 #include "store/store.h"
 
@@ -51,28 +52,6 @@ void logfile_close(struct logfile *l);
 /* The last line that says something, for messages; "" if there is none. */
 void logfile_last(const struct logfile *l, char *out, size_t cap);
 
-/* ---- processes --------------------------------------------------------------------------------------- */
-
-struct child {
-    pid_t pid;   /* 0: none */
-    int   pidfd; /* readable once it has ended; -1: the system has none of these */
-    int   out;    /* what it writes to stdout and stderr (`plain`: stdout); not blocking, as the other one */
-    int   report; /* its reports; -1: none */
-};
-struct child_options {
-    const char *program;
-    char *const *argv;
-    char *const *env;  /* NAME=VALUE besides what is inherited; NULL ends the list, as of argv */
-    bool  plain;       /* no worker: only stdout is of interest */
-    uint64_t memory_bytes; /* address space; 0: no limit */
-};
-/* It dies with this thread, and may become no more than it is. */
-status child_spawn(struct child *c, const struct child_options *o, struct error *e);
-bool   child_ended(struct child *c, int *wait_status); /* reaped: pid is 0 then */
-bool   child_gone(const struct child *c);              /* it has ended, from any thread; not reaped */
-void   child_signal(const struct child *c, int number);
-void   child_close(struct child *c); /* what is left of its descriptors */
-
 /* ---- workers ----------------------------------------------------------------------------------------- */
 
 enum phase {
@@ -102,7 +81,7 @@ struct worker {
     bool healthy;
     uint64_t asked;  /* number of the round that asks it now; 0: none */
     int64_t  answered_ns, started_ns, ready_ns;
-    uint32_t running, queued;
+    uint32_t running, queued, failed_steps;
     double   step_age_s;
     uint64_t done, total; /* bytes loaded */
     int64_t  progress_ns;

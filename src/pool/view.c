@@ -95,6 +95,19 @@ static void view_model(struct pool *p, struct pool_view *v, const struct clocks 
     if (!x->n_ready) x->loaded_ms = 0;
 }
 
+/* One that was named and that nobody has asked for yet. */
+static void view_added(struct pool_view *v, const struct spec *s)
+{
+    v->model[v->n_model++] = (struct pool_model_view){.name = keep(v, s->name),
+                                                      .path = keep(v, s->path),
+                                                      .error = "",
+                                                      .options = keep(v, s->options),
+                                                      .state = POOL_COLD,
+                                                      .progress = -1,
+                                                      .version = s->version,
+                                                      .in_store = s->in_store};
+}
+
 static void view_notes(struct pool *p, struct pool_view *v)
 {
     size_t n = MIN(p->n_note, POOL_N_NOTE);
@@ -135,9 +148,11 @@ struct pool_view *pool_view_new(struct pool *p)
         n_model++;
         for (const struct worker *w = m->worker; w; w = w->next) n_worker++;
     }
-    v->model = mem_zalloc(n_model + 1, sizeof *v->model);
+    v->model = mem_zalloc(n_model + p->n_added + 1, sizeof *v->model);
     v->worker = mem_zalloc(n_worker + 1, sizeof *v->worker);
     for (const struct served *m = p->model; m; m = m->next) view_model(p, v, &c, m);
+    for (size_t i = 0; i < p->n_added; i++)
+        if (!served_find(p, p->added[i]->name)) view_added(v, p->added[i]);
     view_notes(p, v);
     view_devices(p, v);
     v->counts = p->counts;

@@ -15,7 +15,8 @@ enum {
     N_LOAD_TRIES = 3,
     N_CRASHES = 6,
     FAILED_S = 5,
-    LACK_BYTES = 64 << 20
+    LACK_BYTES = 64 << 20,
+    N_FAILED_STEPS = 3
 };
 
 struct worker *worker_new(struct pool *p, struct served *m)
@@ -378,6 +379,10 @@ static int64_t watch_ready(struct pool *p, struct worker *w, int64_t now)
         snprintf(why, sizeof why, "its worker was stuck: %s for %.1f s",
                  silent > patience ? "no answer" : "no step of its model",
                  silent > patience ? (double)silent / 1e9 : w->step_age_s);
+        give_up_on(p, w, why, now);
+    }
+    if (w->failed_steps >= N_FAILED_STEPS) {
+        snprintf(why, sizeof why, "its device fails: the last %u steps did", w->failed_steps);
         give_up_on(p, w, why, now);
     }
     return w->answered_ns + patience;

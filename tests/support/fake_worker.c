@@ -1,14 +1,21 @@
-/* Plays `corral worker` and `corral plan` for the tests of the pool. What it does stands in the model's path,
- * a list of words with commas:
+// clang-format off
+/* Plays `corral worker` and `corral plan` for the tests of the pool. What it does stands in the model's path, a
+ * list of words with commas:
  *
- *   ready=MS       ready after so long (default 0), with ten lines of progress before that
- *   crash          ends with status 7 instead of becoming ready          die=MS   kills itself so long after
- * it is ready refuse         reports that the file is no model, as for ERR_FORMAT  stop=MS  stops dead so
- * long after it is ready stuck          says that it made no step for 1000 s                  stubborn
- * ignores SIGTERM once=FILE      all of that only the first time: FILE is made then    lack=FILE  the first
- * time it lacks memory mb=N           takes N MiB, says its plan                            gpu      has a
- * plan for GPUs, too
+ *   ready=MS        ready after so long (default 0), with ten lines of progress before that
+ *   crash           ends with status 7 instead of becoming ready
+ *   refuse          reports that the file is no model
+ *   die=MS, stop=MS kills itself, stops dead so long after it is ready
+ *   stuck, sick     says that it made no step for 1000 s; that its last nine steps failed
+ *   stubborn        ignores SIGTERM
+ *   once=FILE       all of the above only the first time: FILE is made then
+ *   lack=FILE       the first time it lacks memory
+ *   mb=N            its plan says N MiB
+ *   gpu             it has a plan for GPUs, too
+ *   plan=MS         so long does its plan take
+ *   unplanned, bad  it has no plan; looking at the file crashes
  */
+// clang-format on
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -63,8 +70,8 @@ static void health(struct http_exchange *x, void *user)
 {
     char text[256];
     snprintf(text, sizeof text,
-             "{\"status\":\"healthy\",\"running\":1,\"queued\":2,\"last_step_age_s\":%s,\"pid\":%d}",
-             does("stuck") ? "1000" : "0.001", (int)getpid());
+             "{\"status\":\"healthy\",\"running\":1,\"queued\":2,\"failed_steps\":%d,\"last_step_age_s\":%s}",
+             does("sick") ? 9 : 0, does("stuck") ? "1000" : "0.001");
     http_reply(x, 200, "application/json", text, strlen(text));
 }
 

@@ -26,7 +26,7 @@ static inline struct pool_options play_options(struct play *y)
     return (struct pool_options){.home = y->home,
                                  .program = play_program(),
                                  .check_ms = 30,
-                                 .hang_ms = 1200,
+                                 .hang_ms = 2500,
                                  .stall_ms = 2000,
                                  .backoff_ms = 20,
                                  .backoff_max_ms = 400,

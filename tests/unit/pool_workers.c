@@ -1,7 +1,8 @@
 /* Workers' lives: loaded on demand, crashed, stuck, stopped, started anew. They are played by a small
  * program. */
+#include <pthread.h>
 #include <setjmp.h>
-#include <signal.h>
+#include <stdatomic.h>
 #include <stdarg.h>
 #include <stddef.h>
 
@@ -139,7 +140,11 @@ static void comes_back(void **state)
     NEEDS_PLAYER
     static const struct {
         const char *name, *what;
-    } row[] = {{"crashed", "crash"}, {"died", "die=50"}, {"stopped", "stop=30"}, {"stuck", "stuck"}};
+    } row[] = {{"crashed", "crash"},
+               {"died", "die=50"},
+               {"stopped", "stop=30"},
+               {"stuck", "stuck"},
+               {"sick", "sick"}};
     for (size_t i = 0; i < COUNT_OF(row); i++) {
         char script[256];
         struct pool_route r;
@@ -151,7 +156,7 @@ static void comes_back(void **state)
         uint64_t was = r.worker;
         for (int tries = 0; i && r.worker == was && tries < 7;
              tries++) { /* its worker will fail: as the proxy does */
-            for (int k = 0; k < 1000 && play_model(&y, row[i].name).crashes == 0; k++) usleep(2000);
+            for (int k = 0; k < 3000 && play_model(&y, row[i].name).crashes == 0; k++) usleep(2000);
             pool_again(t, &(struct pool_outcome){.failed = POOL_FAILED_CUT});
             assert_int_equal(play_wait(t, 3000, &r, &f), POOL_READY);
         }
@@ -161,7 +166,7 @@ static void comes_back(void **state)
             fail_msg("%s: %d crashes", row[i].name, (int)play_model(&y, row[i].name).crashes);
         play_leave(t);
     }
-    assert_int_equal(play_counts(&y).hangs, 2);
+    assert_int_equal(play_counts(&y).hangs, 3);
 }
 
 static void repeating_ends(void **state)
@@ -328,6 +333,90 @@ static void splits(void **state)
     assert_in_range(n_left, n * 3 / 4 - 30, n * 3 / 4 + 30);
 }
 
+/* ---- servers elsewhere ------------------------------------------------------------------------------- */
+
+static struct http_server *elsewhere;
+static atomic_int n_asked, n_with_key;
+
+static void answer_health(struct http_exchange *x, void *user)
+{
+    const char *key = http_header(x, "Authorization");
+    atomic_fetch_add(&n_asked, 1);
+    if (key && !strcmp(key, "Bearer sesame")) atomic_fetch_add(&n_with_key, 1);
+    http_reply(x, 404, "text/plain", "no such thing\n", 14); /* not every server has it */
+}
+
+static void *serve_elsewhere(void *unused)
+{
+    struct error e;
+    if (http_server_run(elsewhere, &e) != OK) abort();
+    return NULL;
+}
+
+static void start_elsewhere(pthread_t *thread, uint16_t port)
+{
+    static const struct http_route route[] = {
+        {"GET", "/health", answer_health, NULL, HTTP_BODY_NONE, HTTP_ROLE_ANYONE}};
+    const struct http_options o = {.port = port};
+    struct error e;
+    if (http_server_new(&elsewhere, &o, &e) != OK) abort();
+    http_server_add_routes(elsewhere, route, 1);
+    if (http_server_listen(elsewhere, &e) != OK) abort();
+    pthread_create(thread, NULL, serve_elsewhere, NULL);
+}
+
+static void stop_elsewhere(pthread_t thread)
+{
+    http_server_quit(elsewhere);
+    pthread_join(thread, NULL);
+    http_server_free(elsewhere);
+}
+
+static void serves_from_elsewhere(void **state)
+{
+    NEEDS_PLAYER
+    pthread_t thread;
+    char options[128];
+    struct pool_route r;
+    struct pool_fault f = {0};
+    start_elsewhere(&thread, 0);
+    uint16_t port = http_server_port(elsewhere);
+    snprintf(options, sizeof options,
+             "{\"upstreams\": [\"http://127.0.0.1:%u\"], \"upstream_key\": \"sesame\"}", port);
+    play_add(&y, "away", "", options);
+    struct pool_ticket *t = play_enter(&y, "away");
+    assert_int_equal(play_wait(t, 3000, &r, &f), POOL_READY);
+    assert_true(r.remote);
+    assert_null(r.unix_path);
+    assert_non_null(strstr(r.url, "http://127.0.0.1:"));
+    assert_string_equal(r.api_key, "sesame");
+    play_leave(t);
+    for (int i = 0; i < 1000 && atomic_load(&n_asked) < 2; i++) usleep(2000);
+    assert_true(atomic_load(&n_asked) >= 2 && atomic_load(&n_with_key) == atomic_load(&n_asked));
+
+    stop_elsewhere(thread); /* now nobody is there */
+    enum pool_answer a = POOL_READY;
+    for (int i = 0; i < 300 && a == POOL_READY; i++) {
+        t = play_enter(&y, "away");
+        a = play_wait(t, 3000, &r, &f);
+        pool_leave(t, &(struct pool_outcome){.failed = POOL_FAILED_REFUSED});
+        usleep(5000);
+    }
+    assert_int_equal(a, POOL_REFUSED);
+    assert_int_equal(f.code, 503);
+
+    start_elsewhere(&thread, port);
+    for (int i = 0; i < 600 && a != POOL_READY;
+         i++) { /* seen by asking; and by those few that are let through */
+        t = play_enter(&y, "away");
+        a = play_wait(t, 3000, &r, &f);
+        play_leave(t);
+        usleep(5000);
+    }
+    assert_int_equal(a, POOL_READY);
+    stop_elsewhere(thread);
+}
+
 static void stops_in_time(void **state)
 {
     NEEDS_PLAYER
@@ -365,6 +454,7 @@ int main(void)
         cmocka_unit_test(bounds_those_who_wait),
         cmocka_unit_test(falls_back),
         cmocka_unit_test(splits),
+        cmocka_unit_test(serves_from_elsewhere),
         cmocka_unit_test(stops_in_time),
     };
     return cmocka_run_group_tests(tests, begin, end);
