@@ -54,7 +54,9 @@ static void settle(struct place_ledger *l)
             else
                 v->reserved_bytes += less(n, promised(l, c, d));
         }
-        v->keep_bytes = v->kind == PLACE_HOST ? l->limits.host_reserve_bytes : l->limits.gpu_reserve_bytes;
+        const uint64_t keep =
+            v->kind == PLACE_HOST ? l->limits.host_reserve_bytes : l->limits.gpu_reserve_bytes;
+        v->keep_bytes = MIN(keep, v->total_bytes / 8); /* small machines run small models */
         const uint64_t taken = v->external_bytes + v->committed_bytes + v->reserved_bytes;
         v->over_bytes = less(taken, v->total_bytes);
         v->free_bytes = v->lost ? 0 : less(v->total_bytes, taken + v->keep_bytes);

@@ -64,7 +64,7 @@ uint64_t place_plan_total_bytes(const struct place_plan *p, uint32_t rung); /* o
 /* --- the ledger --- */
 
 struct place_ledger;
-struct place_limits { /* bytes of each device that are never given away */
+struct place_limits { /* bytes of each device that are never given away; at most an eighth of it */
     uint64_t gpu_reserve_bytes, host_reserve_bytes;
 };
 struct place_sample { /* one device as the driver sees it now */
