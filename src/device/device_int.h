@@ -30,11 +30,11 @@ uint64_t host_process_bytes(const char *proc_root, int32_t pid);
 bool read_line(char *out, size_t size, const char *fmt, ...) PRINTF_LIKE(3, 4);
 bool read_u64(uint64_t *out, const char *fmt, ...) PRINTF_LIKE(2, 3); /* decimal, or hexadecimal after 0x */
 
-/* An hour of every card (history.c). Guarded by the lock of struct devices. */
+/* An hour of every card (history.c). Guarded by struct devices' history_lock. */
 struct history;
-struct history *history_new(void);
-void history_free(struct history *h);
-void history_add(struct history *h, const struct device_sample *s);
-void history_json(const struct history *h, struct buf *b, int64_t now_ns, uint32_t span_s, uint32_t step_s);
+struct history *samples_new(void);
+void samples_free(struct history *h);
+void samples_add(struct history *h, const struct device_sample *s);
+void samples_json(const struct history *h, struct buf *b, int64_t now_ns, uint32_t span_s, uint32_t step_s);
 
 #endif

@@ -38,6 +38,9 @@ struct devices {
     bool stop, stopped, asked;
     uint64_t begun; /* samples that have begun */
     struct counted *last;
+    /* Under a lock of its own: writing an hour of it takes a while, and nobody who wants a sample waits for
+     * that. */
+    pthread_mutex_t history_lock;
     struct history *history;
 };
 
@@ -157,10 +160,13 @@ static void *sample_on(void *user)
         d->asked = false;
         pthread_mutex_unlock(&d->lock);
         struct counted *c = take_sample(d, number);
+        pthread_mutex_lock(&d->history_lock);
+        history_add(d->history, &c->sample);
+        pthread_mutex_unlock(&d->history_lock);
         pthread_mutex_lock(&d->lock);
         const struct counted *before = d->last;
         d->last = c;
-        history_add(d->history, &c->sample);
+        samples_add(d->history, &c->sample);
         pthread_cond_broadcast(&d->sampled);
         pthread_mutex_unlock(&d->lock);
         device_sample_release(&before->sample);
@@ -190,11 +196,12 @@ static const char *root_of(const char *option, const char *variable, const char 
 static void deinit(struct devices *d)
 {
     nvml_free(d->nvml);
-    history_free(d->history);
+    samples_free(d->history);
     device_sample_release(&d->last->sample);
     pthread_cond_destroy(&d->sampled);
     pthread_cond_destroy(&d->wake);
     pthread_mutex_destroy(&d->lock);
+    pthread_mutex_destroy(&d->history_lock);
     free(d);
 }
 
@@ -211,8 +218,9 @@ status devices_open(struct devices **out, const struct devices_options *options,
     d->on_sample = o->on_sample;
     d->user = o->user;
     d->nvml = nvml_new(o->nvml_path);
-    d->history = history_new();
+    d->history = samples_new();
     pthread_mutex_init(&d->lock, NULL);
+    pthread_mutex_init(&d->history_lock, NULL);
     pthread_condattr_init(&steady);
     pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
     pthread_cond_init(&d->wake, &steady);
@@ -287,7 +295,7 @@ bool devices_refresh(struct devices *d, int64_t timeout_ms)
 void devices_history_json(struct devices *d, struct buf *b, uint32_t span_s, uint32_t step_s)
 {
     pthread_mutex_lock(&d->lock);
-    history_json(d->history, b, clock_ns(), span_s, step_s);
+    samples_json(d->history, b, clock_ns(), span_s, step_s);
     pthread_mutex_unlock(&d->lock);
 }
 

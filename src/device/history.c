@@ -23,7 +23,7 @@ struct history {
     uint32_t n;
 };
 
-void history_free(struct history *h)
+void samples_free(struct history *h)
 {
     for (uint32_t i = 0; h && i < h->n; i++) free(h->track[i].ring);
     free(h);
@@ -40,7 +40,7 @@ static struct track *track_of(struct history *h, const char *uuid)
     return t;
 }
 
-struct history *history_new(void)
+struct history *samples_new(void)
 {
     struct history *h = mem_zalloc(1, sizeof *h);
     (void)track_of(h, "host"); /* the first one */
@@ -60,7 +60,7 @@ static uint8_t byte_of(bool has, float v)
     return has ? (uint8_t)MAX(0.0F, MIN(v, 254.0F)) : UNKNOWN;
 }
 
-void history_add(struct history *h, const struct device_sample *s)
+void samples_add(struct history *h, const struct device_sample *s)
 {
     struct track *t = &h->track[0];
     t->total_bytes = s->host.total_bytes;
@@ -150,7 +150,7 @@ static void track_json(const struct track *t, struct buf *b, int64_t now_ns, uin
     buf_adds(b, "]}");
 }
 
-void history_json(const struct history *h, struct buf *b, int64_t now_ns, uint32_t span_s, uint32_t step_s)
+void samples_json(const struct history *h, struct buf *b, int64_t now_ns, uint32_t span_s, uint32_t step_s)
 {
     span_s = MIN(MAX(span_s, 1u), (uint32_t)DEVICE_HISTORY_S);
     step_s = MIN(MAX(step_s, 1u), span_s);
