@@ -161,12 +161,11 @@ static void *sample_on(void *user)
         pthread_mutex_unlock(&d->lock);
         struct counted *c = take_sample(d, number);
         pthread_mutex_lock(&d->history_lock);
-        history_add(d->history, &c->sample);
+        samples_add(d->history, &c->sample);
         pthread_mutex_unlock(&d->history_lock);
         pthread_mutex_lock(&d->lock);
         const struct counted *before = d->last;
         d->last = c;
-        samples_add(d->history, &c->sample);
         pthread_cond_broadcast(&d->sampled);
         pthread_mutex_unlock(&d->lock);
         device_sample_release(&before->sample);
@@ -294,9 +293,9 @@ bool devices_refresh(struct devices *d, int64_t timeout_ms)
 
 void devices_history_json(struct devices *d, struct buf *b, uint32_t span_s, uint32_t step_s)
 {
-    pthread_mutex_lock(&d->lock);
+    pthread_mutex_lock(&d->history_lock);
     samples_json(d->history, b, clock_ns(), span_s, step_s);
-    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_unlock(&d->history_lock);
 }
 
 /* --- whose memory it is --- */
