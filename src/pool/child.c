@@ -77,7 +77,7 @@ static _Noreturn void become(const struct child_options *o, char **env, const st
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     limit(RLIMIT_CORE, 0);
     limit(RLIMIT_NOFILE, 65536);
-    if (o->memory_bytes) limit(RLIMIT_AS, o->memory_bytes);
+    if (o->memory_bytes) limit(RLIMIT_DATA, o->memory_bytes);
     int report = fcntl(f->report[1], F_DUPFD, 10);
     int out = fcntl(f->out[1], F_DUPFD, 10), null = fcntl(f->null, F_DUPFD, 10);
     dup2(null, STDIN_FILENO);

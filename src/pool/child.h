@@ -18,7 +18,7 @@ struct child_options {
     char *const *argv;
     char *const *env;  /* NAME=VALUE besides what is inherited; NULL ends the list, as of argv */
     bool  plain;       /* no worker: only stdout is of interest */
-    uint64_t memory_bytes; /* address space; 0: no limit */
+    uint64_t memory_bytes; /* of its own, not counting mapped files; 0: no limit */
 };
 /* It dies with this thread, and may become no more than it is. */
 status child_spawn(struct child *c, const struct child_options *o, struct error *e);

@@ -12,7 +12,7 @@
 #include "pool/pool_int.h"
 
 enum { MAX_PLAN_BYTES = 4 << 20, MAX_ARGS = 40 };
-static const uint64_t PLANNER_SPACE = 256ull
+static const uint64_t PLANNER_BYTES = 256ull
                                       << 30; /* files are mapped, which counts; real memory is far less */
 
 static struct plan *find(struct pool *p, const char *key)
@@ -164,7 +164,7 @@ static void spawn(struct pool *p, struct worker *w, const char *const *arg, char
 {
     struct error e = {0};
     const struct child_options o = {
-        .program = p->program, .argv = (char *const *)arg, .plain = true, .memory_bytes = PLANNER_SPACE};
+        .program = p->program, .argv = (char *const *)arg, .plain = true, .memory_bytes = PLANNER_BYTES};
     w->planning = key;
     w->deadline_ns = now + p->o.plan_ms * MS;
     buf_reset(&w->planned);

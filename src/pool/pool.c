@@ -307,11 +307,30 @@ static void *pool_run(void *user)
     return NULL;
 }
 
+/* Those of the store whose options say so. One that cannot be is no reason not to serve the others. */
+static void preload(struct pool *p)
+{
+    struct store_models list = {0};
+    struct store_settings set;
+    struct error e;
+    if (!p->o.store || store_list(p->o.store, &list, &e) != OK) return;
+    for (size_t i = 0; i < list.n; i++) {
+        const struct store_model *m = &list.item[i];
+        if (store_settings_read(&set, m->options, &e) != OK) continue;
+        if (set.preload && pool_load(p, m->name, &e) != OK) LOG(WARN, "pool", "preload", "%s", e.msg);
+        store_settings_deinit(&set);
+    }
+    store_models_deinit(&list);
+}
+
 status pool_start(struct pool *p, struct error *e)
 {
     if (pthread_create(&p->thread, NULL, pool_run, p) != 0) return fail(e, ERR_IO, "no thread for the pool");
     p->started = true;
-    if (pthread_create(&p->checker, NULL, check_run, p) == 0) return OK;
+    if (pthread_create(&p->checker, NULL, check_run, p) == 0) {
+        preload(p);
+        return OK;
+    }
     p->started = false;
     pthread_mutex_lock(&p->lock);
     p->stopping = true;

@@ -38,7 +38,7 @@ struct pool_options {
     uint32_t max_per_key;     /* requests under way with one API key; 0: no limit */
     int64_t  keep_alive_ms;   /* of models that set none: unload when unused for so long; < 0: never; 0: 5 minutes */
     uint64_t gpu_reserve_bytes, host_reserve_bytes; /* never given away; 0: 512 MiB, 1 GiB */
-    uint64_t worker_memory_bytes; /* address space of a worker process; 0: no limit */
+    uint64_t worker_memory_bytes; /* of a worker process, not counting mapped files; 0: no limit */
     /* All in ms; 0: the default that stands there. */
     uint32_t check_ms;    /* 1000: between two questions how a worker is */
     uint32_t hang_ms;     /* 120000: no step while work waits, or no answer: the worker is ended and started anew */
@@ -55,6 +55,7 @@ status pool_new(struct pool **out, const struct pool_options *o, struct error *e
  * store_set_options, NULL: none. The first one is what requests without a name get (see pool_set_default). */
 status pool_add(struct pool *p, const char *name, const char *path, const char *options, struct error *e);
 void   pool_set_default(struct pool *p, const char *name);
+/* Models of the store whose options say preload are loaded from now on. */
 status pool_start(struct pool *p, struct error *e);
 /* No request gets in any more (503); those under way have drain_ms, then every worker is ended. Returns when all are. */
 void   pool_stop(struct pool *p, uint32_t drain_ms);
