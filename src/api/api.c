@@ -7,6 +7,7 @@
 #include <jansson.h>
 
 #include "api/api_int.h"
+#include "api/health.h"
 #include "api/session.h"
 #include "api/recall.h"
 #include "api/workers.h"
@@ -59,6 +60,7 @@ status api_new(struct api **out, const struct api_options *o, struct error *e)
     if (!a->o.max_buffered) a->o.max_buffered = 65536;
     facts_read(&a->facts, o->gguf);
     a->sessions = sessions_new(NULL);
+    a->health = health_new();
     a->created = (int64_t)time(NULL);
     json_object_seed((size_t)rng_seed_from_os()); /* hash tables that a client cannot predict */
     a->responses = recall_new(NULL);
@@ -90,6 +92,7 @@ void api_free(struct api *a)
     for (size_t i = 0; i < a->o.n_alias; i++) free(a->alias[i]);
     free(a->alias);
     sessions_free(a->sessions);
+    health_free(a->health);
     free(a->route);
     free((char *)a->o.model);
     free(a);

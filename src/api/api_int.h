@@ -14,6 +14,7 @@
 #include "api/fields.h"
 
 struct workers;
+struct health_cache;
 
 struct endpoint {
     const char *method, *path;
@@ -38,6 +39,7 @@ struct api {
     int64_t created;
     struct model_facts facts;
     struct workers *workers;
+    struct health_cache *health;
     struct constraints *constraints;
     struct recall *responses; /* for previous_response_id */
     struct sessions *sessions; /* of POST /chat */

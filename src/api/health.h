@@ -4,6 +4,8 @@
 
 #include "api/api_int.h"
 
+struct health_cache *health_new(void);
+void health_free(struct health_cache *c); /* NULL is fine */
 /* NULL: it takes requests. Else why not: "draining", "stalled". */
 const char *health_trouble(const struct api *a, const struct http_exchange *x);
 void health_report(struct http_exchange *x, void *api); /* GET /health: 200 or 503, and all there is to say */
