@@ -47,7 +47,7 @@ static struct {
     /* what it saw */
     struct sample_params params;
     int32_t prompt[4096];
-    uint32_t n_prompt, max_tokens, n_choice;
+    uint32_t n_prompt, max_tokens, n_choice, best_of;
     int64_t keep_alive_ns;
     struct sample_bias bias[8];
 } script;
@@ -124,6 +124,7 @@ status engine_submit(struct engine *en, const struct engine_request *r, uint64_t
     script.n_prompt = r->n_prompt;
     script.max_tokens = r->max_tokens;
     script.n_choice = r->n;
+    script.best_of = r->best_of;
     memcpy(script.prompt, r->prompt, r->n_prompt * sizeof *r->prompt);
     if (r->params.n_bias)
         memcpy(script.bias, r->params.bias, MIN(r->params.n_bias, 8u) * sizeof *script.bias);
@@ -198,9 +199,16 @@ static void add_array(struct buf *b, const char *key, enum gguf_type elem, size_
     build_number(b, n, 8);
 }
 
+/* Control tokens behind those of the bytes; an includer may define more. */
+#ifndef MORE_TOKENS
+#define MORE_TOKENS
+#endif
+static const char *const control_token[] = {"<|im_start|>", "<|im_end|>", MORE_TOKENS};
+
 /* GPT-2's alphabet: printable bytes are themselves, the others letters from U+0100 on. */
 static void build_vocabulary(struct buf *b)
 {
+    enum { N_TOKEN = 256 + COUNT_OF(control_token) };
     unsigned next = 256;
     buf_add(b, "GGUF", 4);
     build_number(b, 3, 4);
@@ -209,7 +217,7 @@ static void build_vocabulary(struct buf *b)
     add_text(b, "general.architecture", "llama");
     add_text(b, "tokenizer.ggml.model", "gpt2");
     add_text(b, "tokenizer.ggml.pre", "gpt-2");
-    add_array(b, "tokenizer.ggml.tokens", GGUF_STR, 258);
+    add_array(b, "tokenizer.ggml.tokens", GGUF_STR, N_TOKEN);
     for (unsigned c = 0; c < 256; c++) {
         bool plain = (c >= 33 && c <= 126) || (c >= 161 && c <= 172) || c >= 174;
         unsigned cp = plain ? c : next++;
@@ -219,10 +227,10 @@ static void build_vocabulary(struct buf *b)
         else
             add_str(b, text, 2);
     }
-    add_str(b, "<|im_start|>", 12);
-    add_str(b, "<|im_end|>", 10);
-    add_array(b, "tokenizer.ggml.token_type", GGUF_I32, 258);
-    for (int i = 0; i < 258; i++) build_number(b, i < 256 ? TOK_NORMAL : TOK_CONTROL, 4);
+    for (size_t i = 0; i < COUNT_OF(control_token); i++)
+        add_str(b, control_token[i], strlen(control_token[i]));
+    add_array(b, "tokenizer.ggml.token_type", GGUF_I32, N_TOKEN);
+    for (int i = 0; i < N_TOKEN; i++) build_number(b, i < 256 ? TOK_NORMAL : TOK_CONTROL, 4);
     add_array(b, "tokenizer.ggml.merges", GGUF_STR, 0);
     add_key(b, "tokenizer.ggml.eos_token_id", GGUF_U32);
     build_number(b, IM_END, 4);
