@@ -238,13 +238,13 @@ static void add_note(struct choice *c, const struct arrival *a, const struct sam
     generation_add_top(c, top, a->n_top);
 }
 
-/* As the text_stream writes it: with a parser behind it, control tokens too. */
+/* As the text_stream writes it. */
 static const char *text_of(const struct choice *c, int32_t token, size_t *n)
 {
     const struct tokenizer *t = c->g->api->o.tok;
     enum tok_attr attr = tokenizer_attr(t, token);
     bool control = attr == TOK_CONTROL || attr == TOK_UNKNOWN;
-    return c->parser && control ? tokenizer_text(t, token, n) : tokenizer_piece(t, token, n);
+    return c->control_text && control ? tokenizer_text(t, token, n) : tokenizer_piece(t, token, n);
 }
 
 static void take_token(struct choice *c, const struct arrival *a, const struct sample_logprob *top)

@@ -71,6 +71,7 @@ struct choice {
 
     struct text_stream *detok;
     struct chat_parser *parser; /* NULL: all text is content */
+    bool control_text;          /* the parser needs control tokens written out */
     struct buf text;            /* between the two */
     bool thinking;              /* the last text was reasoning */
     size_t piece_bytes, text_bytes; /* of the tokens taken in; of the text that is certain */

@@ -141,8 +141,9 @@ bool generation_start_choice(struct choice *c, struct fault *f)
                                         .id_seed = id_seed(c)};
         if (chat_parser_new(&c->parser, g->api->o.chat, &po, &e) != OK)
             return refuse(f, 500, NULL, NULL, "%s", e.msg);
+        c->control_text = chat_format_caps(g->api->o.chat)->control_tokens;
     }
-    if (text_stream_new(&c->detok, g->api->o.tok, (const char *const *)r->stop, r->n_stop, c->parser != NULL,
+    if (text_stream_new(&c->detok, g->api->o.tok, (const char *const *)r->stop, r->n_stop, c->control_text,
                         &e) != OK)
         return refuse(f, 400, "invalid_value", "stop", "'stop': %s", e.msg);
     text_stream_pause_stops(c->detok, r->params.min_tokens > 0);
@@ -235,6 +236,7 @@ static bool submit(struct generation *g, uint32_t first, uint32_t n, struct faul
                                 .on_event = generation_on_event,
                                 .user = s,
                                 .n = n,
+                                .best_of = r->best_of,
                                 .given = c->given.id,
                                 .n_given = (uint32_t)c->given.n,
                                 .learned = c->learned,

@@ -199,7 +199,7 @@ static const struct field text_rows[] = {
     {"echo", FIELD_FLAG, 0, 0, AT(echo), .def = "false", .help = "the prompt is the beginning of the answer"},
     STREAM_ROWS,
     ACCOUNT_ROWS,
-    {"best_of", FIELD_COUNT, .use = FIELD_REFUSED, .def = "1"},
+    {"best_of", FIELD_COUNT, 1, REQUEST_MAX_CHOICES, AT(best_of), .help = "generate so many and answer the n with the likeliest tokens; not with stream"},
 };
 static const struct field_table text_fields = {"CompletionRequest", text_rows, COUNT_OF(text_rows), &sampling_fields};
 // clang-format on
@@ -231,8 +231,23 @@ static bool chat_check(struct request *r, const struct api *api, struct fault *f
     return stream_check(r, f) && openai_chat_check(r, api, f) && request_check(r, api, f);
 }
 
+static bool best_of_check(const struct request *r, struct fault *f)
+{
+    if (r->best_of && r->best_of < r->n)
+        return refuse(f, 400, "invalid_value", "best_of",
+                      "'best_of' is %u, but 'n' of them are asked for: %u", r->best_of, r->n);
+    if (r->best_of > r->n && r->stream)
+        return refuse(f, 400, "invalid_value", "best_of",
+                      "'best_of' cannot be streamed: which are the best is known at the end");
+    if ((uint64_t)r->best_of * r->n_prompt > REQUEST_MAX_CHOICES)
+        return refuse(f, 400, "value_out_of_range", "best_of", "%u of each of %u prompts are more than %d",
+                      r->best_of, r->n_prompt, REQUEST_MAX_CHOICES);
+    return true;
+}
+
 static bool text_check(struct request *r, const struct api *api, struct fault *f)
 {
+    if (!best_of_check(r, f)) return false;
     if (r->echo && r->logprobs)
         return refuse(f, 400, "unsupported_parameter", "echo",
                       "'echo' together with 'logprobs' is not supported");

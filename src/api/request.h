@@ -55,6 +55,7 @@ struct request {
     bool (*encode)(const struct api *api, struct request *r, struct fault *f);
 
     uint32_t n;          /* choices for each prompt */
+    uint32_t best_of;    /* more than n: so many are generated for each, and the best are answered */
     uint32_t max_tokens; /* 0: until the context is full */
     char **stop;
     size_t n_stop;
