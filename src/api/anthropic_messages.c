@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include <jansson.h>
 
@@ -76,6 +77,16 @@ static bool add_call(struct convert *c, const json_t *block)
     return true;
 }
 
+/* OpenAI's messages cannot say that a call failed but in the text of its result. */
+static void mark_error(json_t *parts)
+{
+    json_t *first = json_array_get(parts, 0);
+    const char *text = json_string_value(json_object_get(first, "text"));
+    if (!first) json_array_append_new(parts, json_pack("{s:s, s:s}", "type", "text", "text", "Error"));
+    if (text && strncasecmp(text, "error", 5) != 0)
+        json_object_set_new(first, "text", json_pack("s+", "Error: ", text));
+}
+
 /* The text of a result is a string or a list of text blocks; it may be missing. */
 static bool add_result(struct convert *c, const json_t *block)
 {
@@ -93,6 +104,7 @@ static bool add_result(struct convert *c, const json_t *block)
         return wrong(
             c, "the content of a tool_result must be a string or text blocks; this model takes text only");
     }
+    if (json_is_true(json_object_get(block, "is_error"))) mark_error(parts);
     const char *role = c->role;
     if (json_array_size(c->parts)) { /* text stood before the result */
         close_turn(c);

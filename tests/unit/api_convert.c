@@ -77,6 +77,16 @@ static void conversations(void **state)
          "{'id':'b','type':'function','function':{'name':'g','arguments':'{}'}}]},"
          "{'role':'user','content':'so'},{'role':'tool','tool_call_id':'a','content':''},"
          "{'role':'tool','tool_call_id':'b','content':'ok'}]"},
+        /* results that are errors */
+        {KIND_ANTHROPIC,
+         "[{'role':'user','content':[{'type':'tool_result','tool_use_id':'a','is_error':true,'content':'no "
+         "such city'},"
+         "{'type':'tool_result','tool_use_id':'b','is_error':true},"
+         "{'type':'tool_result','tool_use_id':'c','is_error':true,'content':[{'type':'text','text':'ERROR "
+         "7'}]}]}]",
+         "[{'role':'tool','tool_call_id':'a','content':'Error: no such city'},"
+         "{'role':'tool','tool_call_id':'b','content':'Error'},{'role':'tool','tool_call_id':'c','content':'"
+         "ERROR 7'}]"},
         {KIND_ANTHROPIC_TOOLS,
          "[{'name':'f','description':'d','input_schema':{'type':'object'}},"
          "{'type':'custom','name':'g','input_schema':{},'strict':true,'cache_control':{}}]",
