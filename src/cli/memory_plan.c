@@ -156,8 +156,13 @@ static status climb_down(struct place_plan *p, struct backend *b, const struct m
     uint32_t sequences = p->rung[0].kv_sequences;
     while (sequences > 1) TRY(add_rung(p, &plan, b, m, o, sequences /= 2, e));
     if (ladder->has_kv_fallback && ladder->kv_fallback != o->kv_type) {
+        const enum dtype before = o->kv_type;
         o->kv_type = ladder->kv_fallback;
-        TRY(add_rung(p, &plan, b, m, o, sequences, e));
+        status s = add_rung(p, &plan, b, m, o, sequences, e);
+        if (s == ERR_UNSUPPORTED) /* a model whose heads do not fit it goes without */
+            o->kv_type = before;
+        else if (s != OK)
+            return s;
     }
     for (uint32_t power = asked; o->max_context > least && p->n_rung < PLACE_MAX_RUNGS;) {
         const uint32_t three_quarters = (uint32_t)((uint64_t)power * 3 / 4);

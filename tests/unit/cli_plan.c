@@ -136,6 +136,30 @@ static void test_ladder(void **state)
     place_plan_deinit(&p);
 }
 
+/* What a model cannot use is left out of the ladder. */
+static void test_fallback_that_does_not_fit(void **state)
+{
+    const struct tiny_shape shape = {.arch = "llama",
+                                     .type = DT_F16,
+                                     .n_vocab = 64,
+                                     .n_embd = 64,
+                                     .n_layer = 1,
+                                     .n_head = 4,
+                                     .n_head_kv = 2,
+                                     .head_dim = 16,
+                                     .n_ff = 96};
+    struct tiny_model t;
+    struct place_plan p;
+    tiny_open(&t, &shape, 7);
+    plan_of(&p, (const char *[]){"plan", t.path, "--json", "--backend", "cpu", "--kv-fallback", "q8_0",
+                                 "--parallel", "1", "--ctx", "64", "--min-ctx", "48", NULL});
+    assert_int_equal(p.n_rung, 2); /* heads of 16 numbers are no blocks of 32 */
+    assert_string_equal(p.rung[1].kv_type, "f16");
+    assert_int_equal(p.rung[1].context, 48);
+    place_plan_deinit(&p);
+    tiny_close(&t);
+}
+
 /* A draft model lives in the same process. */
 static void test_draft(void **state)
 {
