@@ -237,9 +237,10 @@ static void test_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layers),   cmocka_unit_test(test_draft),  cmocka_unit_test(test_without_device),
-        cmocka_unit_test(test_mistakes), cmocka_unit_test(test_ladder), cmocka_unit_test(test_like_inspect),
-        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_layers),       cmocka_unit_test(test_fallback_that_does_not_fit),
+        cmocka_unit_test(test_draft),        cmocka_unit_test(test_without_device),
+        cmocka_unit_test(test_mistakes),     cmocka_unit_test(test_ladder),
+        cmocka_unit_test(test_like_inspect), cmocka_unit_test(test_text),
     };
     return cmocka_run_group_tests_name("cli plan", tests, NULL, NULL);
 }
