@@ -73,8 +73,7 @@ static void begin_anew(struct fetch *x)
     fetch_cancel(x);
     LOG(WARN, "hub", "file_changed", "url=\"%s\"", f->item.url);
     if (++f->n_reset > MAX_RESETS) {
-        fail(&e, ERR_IO, "%.120s: the file changes while it is fetched", f->item.name);
-        download_fail(d, &e);
+        download_fail(d, fail(&e, ERR_IO, "%.120s: the file changes while it is fetched", f->item.name), &e);
     }
     pthread_mutex_lock(&d->lock);
     file_reset(f);
@@ -94,8 +93,8 @@ static void try_again(struct fetch *x, int code, const char *retry_after, const 
     f->not_before_us = now + (int64_t)ms * 1000;
     LOG(INFO, "hub", "again", "file=\"%s\" try=%u wait_ms=%u why=\"%s\"", f->item.name, f->tries, ms, why);
     if (f->tries < d->o.session->config->max_tries) return;
-    fail(&e, ERR_IO, "%.80s: given up after %u tries: %.120s", f->item.name, f->tries, why);
-    download_fail(d, &e);
+    download_fail(d, fail(&e, ERR_IO, "%.80s: given up after %u tries: %.120s", f->item.name, f->tries, why),
+                  &e);
 }
 
 static bool is_complete(const struct fetch *x)
@@ -123,7 +122,7 @@ static void settle(struct fetch *x, const struct http_result *r)
     if ((!r->cause && !x->refused) || hub_retry_is_worth(r->cause, r->code, redirected))
         try_again(x, r->code, http_answer_header(&x->answer, "retry-after"), e.msg);
     else if (s != OK)
-        download_fail(x->d, &e);
+        download_fail(x->d, s, &e);
 }
 
 static void on_end(struct http_call *c, void *user, const struct http_result *r)
@@ -177,8 +176,10 @@ static bool learn_size(struct fetch *x, int64_t whole)
     struct error e;
     status s;
     if (whole < 0) {
-        fail(&e, ERR_UNSUPPORTED, "%.120s: the server does not say how large the file is", x->f->item.url);
-        download_fail(d, &e);
+        download_fail(d,
+                      fail(&e, ERR_UNSUPPORTED, "%.120s: the server does not say how large the file is",
+                           x->f->item.url),
+                      &e);
         return false;
     }
     pthread_mutex_lock(&d->lock);
@@ -186,7 +187,7 @@ static bool learn_size(struct fetch *x, int64_t whole)
     if (x->f->n_part) x->f->part[0].busy = true;
     pthread_mutex_unlock(&d->lock);
     s = download_take_room(d, &e);
-    if (s != OK) download_fail(d, &e);
+    if (s != OK) download_fail(d, s, &e);
     return s == OK;
 }
 
@@ -243,8 +244,7 @@ static bool write_at(struct fetch *x, const char *p, size_t n)
         ssize_t w = pwrite(x->f->fd, p, n, (off_t)at);
         if (w < 0 && errno == EINTR) continue;
         if (w <= 0) {
-            fail(&e, ERR_IO, "%s: %s", x->f->item.path, strerror(errno));
-            download_fail(x->d, &e);
+            download_fail(x->d, fail(&e, ERR_IO, "%s: %s", x->f->item.path, strerror(errno)), &e);
             return false;
         }
         p += w;

@@ -18,11 +18,11 @@
 
 enum { BLOCK = 1 << 20, MAX_BAD = 4 };
 
-void download_fail(struct download *d, const struct error *e)
+void download_fail(struct download *d, status s, const struct error *e)
 {
     pthread_mutex_lock(&d->lock);
     if (d->result == OK) {
-        d->result = e->code;
+        d->result = s;
         d->error = *e;
     }
     pthread_mutex_unlock(&d->lock);

@@ -103,6 +103,6 @@ status download_take_room(const struct download *d, struct error *e);
 /* download_check.c: the checking thread */
 void *download_check(void *arg);
 void  download_save(struct download *d);
-void  download_fail(struct download *d, const struct error *e); /* the first counts; takes the lock */
+void  download_fail(struct download *d, status s, const struct error *e); /* the first counts; takes the lock */
 
 #endif

@@ -273,17 +273,12 @@ static void sweep(const char *folder)
 static status make_folder(struct pulls *p, struct error *e)
 {
     struct buf b = {0};
-    buf_addf(&b, "%s/models", store_home(p->store));
-    if (mkdir(b.data, 0755) != 0 && errno != EEXIST) goto failed;
-    buf_adds(&b, "/partial");
-    if (mkdir(b.data, 0755) != 0 && errno != EEXIST) goto failed;
+    buf_addf(&b, "%s/models/partial", store_home(p->store)); /* the store made what is above */
     p->partial = b.data;
+    if (mkdir(p->partial, 0755) != 0 && errno != EEXIST)
+        return fail(e, ERR_IO, "%s: %s", p->partial, strerror(errno));
     sweep(p->partial);
     return OK;
-failed:
-    fail(e, ERR_IO, "%s: %s", b.data, strerror(errno));
-    buf_deinit(&b);
-    return ERR_IO;
 }
 
 static void take_queued(struct pulls *p)

@@ -62,6 +62,17 @@ static bool is_word(const char *s)
     return !strstr(s, "..");
 }
 
+/* A name or address, maybe with a port. */
+static bool is_host(const char *s)
+{
+    size_t n = strcspn(s, ":"), port = s[n] ? strlen(s + n + 1) : 1;
+    char *host = mem_strndup(s, n);
+    bool good = isalnum((unsigned char)*host) && is_word(host) && port >= 1 && port <= 5 &&
+                (!s[n] || strspn(s + n + 1, "0123456789") == port);
+    free(host);
+    return good;
+}
+
 static bool is_two_words(const char *s)
 {
     const char *slash = strchr(s, '/');
@@ -154,9 +165,7 @@ static status parse_ollama(struct hub_ref *r, char *s, struct error *e)
         char *slash = strchr(s, '/');
         r->host = mem_strndup(s, (size_t)(slash - s));
         s = slash + 1;
-        for (const char *p = r->host; *p; p++)
-            if (!isalnum((unsigned char)*p) && !strchr(".:-", *p))
-                return fail(e, ERR_ARG, "the registry's host is malformed");
+        if (!is_host(r->host)) return fail(e, ERR_ARG, "the registry's host is malformed");
         if (!strcasecmp(r->host, "registry.ollama.ai")) {
             free(r->host);
             r->host = NULL;
@@ -228,7 +237,7 @@ static status parse_http(struct hub_ref *r, const char *s, struct error *e)
     size_t n = strcspn(host, "/?#");
     r->kind = HUB_HTTP;
     if (!n || memchr(host, '@', n)) return fail(e, ERR_ARG, "the URL names no host, or a password with it");
-    if (host[n] != '/' || !host[n + 1]) return fail(e, ERR_ARG, "the URL names no file");
+    if (host[n] != '/' || strchr("?#", host[n + 1])) return fail(e, ERR_ARG, "the URL names no file");
     r->repo = mem_strndup(s, strcspn(s, "#"));
     return OK;
 }
@@ -249,6 +258,7 @@ static status parse_local(struct hub_ref *r, const char *s, struct error *e)
     struct buf b = {0};
     r->kind = HUB_LOCAL;
     if (!*s) return fail(e, ERR_ARG, "the path is empty");
+    while (s[0] == '/' && s[1] == '/') s++;
     if (s[0] == '~' && s[1] == '/' && home)
         buf_addf(&b, "%s%s", home, s + 1);
     else

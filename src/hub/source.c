@@ -74,9 +74,10 @@ void hub_call_options(const struct hub_config *c, struct http_call_options *o)
 
 struct get {
     struct http_answer *out;
-    struct http_result result;
     bool ended, redirected;
     const char *url;
+    enum http_cause cause;
+    status s;
     struct error error;
 };
 
@@ -106,9 +107,9 @@ static void get_end(struct http_call *c, void *user, const struct http_result *r
 {
     struct get *g = user;
     g->ended = true;
-    g->result = *r;
+    g->cause = r->cause;
     g->out->code = r->code;
-    http_result_error(r, g->url, &g->error);
+    g->s = http_result_error(r, g->url, &g->error);
 }
 
 /* False: somebody wants the job to end. */
@@ -145,19 +146,19 @@ status hub_get(struct hub_session *s, const char *url, const struct hub_fields *
     }
     for (uint32_t tries = 1;; tries++) {
         struct get g = {.out = out, .url = url};
-        bool asked = ask(s, &g, &o);
-        bool again = asked && hub_retry_is_worth(g.result.cause, g.result.code, g.redirected);
-        if (asked && g.result.cause == HTTP_CAUSE_NONE && !again) return OK;
-        uint32_t wait_ms = hub_retry_wait_ms(s->config, tries, http_answer_header(out, "retry-after"),
-                                             rng_uniform(rng_seed_from_os(), 0, 0, 0));
+        uint32_t wait_ms = 0;
+        bool asked = ask(s, &g, &o), again = asked && hub_retry_is_worth(g.cause, out->code, g.redirected);
+        if (asked && !again && g.s == OK) return OK;
+        if (again)
+            wait_ms = hub_retry_wait_ms(s->config, tries, http_answer_header(out, "retry-after"),
+                                        rng_uniform(rng_seed_from_os(), 0, 0, 0));
+        int code = out->code;
         http_answer_deinit(out);
         *out = (struct http_answer){0};
-        if (asked && again && tries >= s->config->max_tries)
-            return g.result.cause ? fail(e, g.error.code, "%s", g.error.msg)
-                                  : fail(e, ERR_IO, "%.120s: the server answers %d, %u times", url,
-                                         g.result.code, tries);
-        if (asked && !again) return fail(e, g.error.code, "%s", g.error.msg);
-        if (!asked || !wait_for(s, wait_ms)) return fail(e, ERR_CANCELLED, "cancelled");
+        if (again && tries < s->config->max_tries && wait_for(s, wait_ms)) continue;
+        if (hub_cancelled(s)) return fail(e, ERR_CANCELLED, "cancelled");
+        return g.s != OK ? fail(e, g.s, "%s", g.error.msg)
+                         : fail(e, ERR_IO, "%.120s: the server answers %d, %u times", url, code, tries);
     }
 }
 
