@@ -12,8 +12,11 @@
 #include "pool/pool_int.h"
 
 enum { MAX_PLAN_BYTES = 4 << 20, MAX_ARGS = 40 };
-static const uint64_t PLANNER_BYTES = 256ull
-                                      << 30; /* files are mapped, which counts; real memory is far less */
+#if defined(CORRAL_SANITIZED) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+static const uint64_t PLANNER_BYTES = 0; /* the sanitizer's own are beyond any limit */
+#else
+static const uint64_t PLANNER_BYTES = 8ull << 30; /* the file is mapped, which does not count */
+#endif
 
 static struct plan *find(struct pool *p, const char *key)
 {

@@ -127,14 +127,15 @@ struct pool_ticket {
     struct pool *pool;
     struct served *model;
     struct worker *worker; /* READY */
-    struct spec *spec;     /* of that worker */
+    struct spec *spec;     /* its model's, at that time */
+    struct spec *home;     /* of the model that was asked for: its fallbacks count */
     struct http_waker *waker;
     uint64_t key, affinity, session, avoid, draw;
     int64_t entered_ns;
     enum pool_answer state;
     struct pool_fault fault;
     uint32_t tries;
-    size_t   fallback; /* so many were taken */
+    size_t   fallback; /* so many were tried */
     bool     waiting;  /* in the model's list */
     struct pool_ticket *prev, *next;
 };

@@ -96,7 +96,7 @@ static void enqueue(struct pool *p, struct pool_ticket *t, struct spec *s, int64
 
 static bool fall_back(struct pool *p, struct pool_ticket *t, int64_t now)
 {
-    const json_t *list = t->model->spec->set.fallbacks;
+    const json_t *list = t->home->set.fallbacks;
     struct spec *s = NULL;
     while (!s && t->fallback < json_array_size(list)) {
         const char *name = json_string_value(json_array_get(list, t->fallback++));
@@ -225,9 +225,8 @@ struct pool_ticket *pool_enter(struct pool *p, const struct pool_want *w, struct
         refuse(t, 429, RETRY_AFTER_S, "too many requests with this key are under way");
     } else {
         retry_earn(&p->retries, now);
-        struct spec *mine = s;
-        s = NULL;
-        enqueue(p, t, mine, now);
+        t->home = spec_keep(s);
+        enqueue(p, t, spec_keep(s), now);
         if (w->keep_alive_s != POOL_KEEP_UNSET)
             t->model->keep_alive_ms = w->keep_alive_s < 0 ? -1 : (int64_t)w->keep_alive_s * 1000;
     }
@@ -351,6 +350,7 @@ void pool_leave(struct pool_ticket *t, const struct pool_outcome *how)
         tickets_dispatch(p, t->model, now);
     }
     if (t->key) key_leave(p, t->key);
+    spec_drop(t->home);
     pthread_mutex_unlock(&p->lock);
     free(t);
 }

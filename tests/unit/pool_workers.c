@@ -2,6 +2,7 @@
  * program. */
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -308,6 +309,78 @@ static void falls_back(void **state)
     }
 }
 
+/* Two models that lean on each other: nobody goes round and round. */
+static void falls_back_once(void **state)
+{
+    NEEDS_PLAYER
+    struct pool_route r;
+    struct pool_fault f;
+    play_add(&y, "ping", "refuse", "{\"fallbacks\": [\"pong\"]}");
+    play_add(&y, "pong", "refuse", "{\"fallbacks\": [\"ping\"]}");
+    for (int i = 0; i < 4; i++) {
+        struct pool_ticket *t = play_enter(&y, i % 2 ? "ping" : "pong");
+        assert_int_equal(play_wait(t, 3000, &r, &f), POOL_REFUSED);
+        play_leave(t);
+    }
+}
+
+/* Many requests from many threads while workers are killed: each is answered or refused, none is forgotten.
+ */
+enum { N_STORM = 8, N_EACH = 150 };
+static atomic_int n_served, n_refused, n_lost;
+
+static void *storm_thread(void *arg)
+{
+    static const char *const name[] = {"s0", "s1", "s2"};
+    for (int i = 0; i < N_EACH; i++) {
+        struct pool_route r;
+        struct pool_fault f;
+        struct pool_ticket *t = play_enter(&y, name[(i + (int)(intptr_t)arg) % 3]);
+        enum pool_answer a = play_wait(t, 20000, &r, &f);
+        if (a == POOL_READY && i % 7 == 0) {
+            pool_again(t, &(struct pool_outcome){.failed = POOL_FAILED_CUT});
+            a = play_wait(t, 20000, &r, &f);
+        }
+        atomic_fetch_add(a == POOL_READY ? &n_served : a == POOL_REFUSED ? &n_refused : &n_lost, 1);
+        pool_leave(t, &(struct pool_outcome){.status = a == POOL_READY ? 200 : 0, .first_us = 100});
+    }
+    return NULL;
+}
+
+static void kill_one(unsigned at)
+{
+    struct pool_view *v = pool_view_new(y.pool);
+    const struct pool_worker_view *w = v->n_worker ? &v->worker[at % v->n_worker] : NULL;
+    if (w && w->pid && w->model[0] == 's' && strlen(w->model) == 2 && w->state == POOL_RUNNING)
+        kill(w->pid, SIGKILL);
+    pool_view_free(v);
+}
+
+static void storm(void **state)
+{
+    NEEDS_PLAYER
+    pthread_t thread[N_STORM];
+    struct error e;
+    play_add(&y, "s0", "ready=10", "{\"replicas\": 2}");
+    play_add(&y, "s1", "ready=0", "{\"concurrency\": 2}");
+    play_add(&y, "s2", "ready=20", "{\"replicas\": 3, \"concurrency\": 1}");
+    for (int i = 0; i < N_STORM; i++) pthread_create(&thread[i], NULL, storm_thread, (void *)(intptr_t)i);
+    for (unsigned i = 0; i < 60 && atomic_load(&n_served) + atomic_load(&n_refused) < N_STORM * N_EACH; i++) {
+        kill_one(i * 7919);
+        if (i % 20 == 10) assert_int_equal(pool_reload(y.pool, "s0", &e), OK);
+        usleep(20000);
+    }
+    for (int i = 0; i < N_STORM; i++) pthread_join(thread[i], NULL);
+    assert_int_equal(atomic_load(&n_lost), 0);
+    assert_int_equal(atomic_load(&n_served) + atomic_load(&n_refused), N_STORM * N_EACH);
+    assert_true(atomic_load(&n_served) > N_STORM * N_EACH / 2);
+    for (int i = 0; i < 3; i++) {
+        char name[3] = {'s', (char)('0' + i), 0};
+        struct pool_model_view m = play_model(&y, name);
+        assert_int_equal(m.n_running + m.n_waiting, 0);
+    }
+}
+
 static void splits(void **state)
 {
     NEEDS_PLAYER
@@ -453,6 +526,8 @@ int main(void)
         cmocka_unit_test(waits_for_its_turn),
         cmocka_unit_test(bounds_those_who_wait),
         cmocka_unit_test(falls_back),
+        cmocka_unit_test(falls_back_once),
+        cmocka_unit_test(storm),
         cmocka_unit_test(splits),
         cmocka_unit_test(serves_from_elsewhere),
         cmocka_unit_test(stops_in_time),
