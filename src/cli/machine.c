@@ -11,6 +11,8 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "device/device.h"
+
 /* The rest of the first line of a file that begins with prefix, or the first line when prefix is "". */
 static bool line_of(const char *path, const char *prefix, char *out, size_t max)
 {
@@ -133,14 +135,6 @@ static bool group_file(const char *folder, const char *name, char *out, size_t m
     return line_of(path, "", out, max);
 }
 
-static void limit_memory(struct machine *m, const char *text)
-{
-    char *end;
-    uint64_t n = strtoull(text, &end, 10);
-    if (end == text || n == 0 || n > UINT64_MAX / 4) return; /* "max", or version 1's way to say no limit */
-    if (!m->group_bytes || n < m->group_bytes) m->group_bytes = n;
-}
-
 static void limit_cpu(struct machine *m, double quota, double period)
 {
     if (quota <= 0 || period <= 0) return;
@@ -151,15 +145,8 @@ static void look_v2(const char *folder, struct machine *m)
 {
     char text[128];
     double quota, period;
-    if (group_file(folder, "memory.max", text, sizeof text)) limit_memory(m, text);
     if (group_file(folder, "cpu.max", text, sizeof text) && sscanf(text, "%lf %lf", &quota, &period) == 2)
         limit_cpu(m, quota, period);
-}
-
-static void look_v1_memory(const char *folder, struct machine *m)
-{
-    char text[128];
-    if (group_file(folder, "memory.limit_in_bytes", text, sizeof text)) limit_memory(m, text);
 }
 
 static void look_v1_cpu(const char *folder, struct machine *m)
@@ -181,9 +168,12 @@ static uint64_t meminfo(const char *key)
 
 static void look_at_memory(struct machine *m)
 {
+    struct device_host host;
     char text[128] = "";
     m->memory_bytes = meminfo("MemTotal:");
-    m->available_bytes = meminfo("MemAvailable:");
+    device_host_look(&host);
+    m->available_bytes = host.available_bytes;
+    m->group_bytes = host.limit_bytes;
     m->swap_bytes = meminfo("SwapTotal:");
     line_of("/sys/kernel/mm/transparent_hugepage/enabled", "", text, sizeof text);
     char *open = strchr(text, '['), *close = open ? strchr(open, ']') : NULL;
@@ -260,7 +250,6 @@ void machine_look(struct machine *m)
     look_at_cpu(m);
     look_at_memory(m);
     walk_groups("/sys/fs/cgroup", "", look_v2, m);
-    walk_groups("/sys/fs/cgroup/memory", "memory", look_v1_memory, m);
     walk_groups("/sys/fs/cgroup/cpu", "cpu", look_v1_cpu, m);
     m->open_files = limit_of(RLIMIT_NOFILE);
     m->locked_bytes = limit_of(RLIMIT_MEMLOCK);

@@ -44,6 +44,8 @@ struct device_host { /* total and available are the least of the machine's and i
     bool     crowded;
 };
 
+void device_host_look(struct device_host *out); /* now, without a sampling thread */
+
 struct device_sample {
     uint64_t number;      /* 1, 2, ... */
     int64_t  sampled_ns;

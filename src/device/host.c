@@ -102,6 +102,11 @@ void host_sample(const char *proc, const char *sysfs, struct device_host *out)
     out->available_bytes = MIN(out->available_bytes, out->total_bytes);
 }
 
+void device_host_look(struct device_host *out)
+{
+    host_sample("/proc", "/sys", out);
+}
+
 uint64_t host_process_bytes(const char *proc, int32_t pid)
 {
     char path[1100];
