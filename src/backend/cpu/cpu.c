@@ -1,6 +1,6 @@
-/* The CPU backend: weights are used where they lie in the mapped file, a step runs on a pool of threads.
+/* The CPU backend: weights are used where they lie in the mapped file, a step runs on a crew of threads.
  *
- * The thread that calls `wait` is one of the pool's, so the work of a step is done inside wait: `step` only
+ * The thread that calls `wait` is one of the crew, so the work of a step is done inside wait: `step` only
  * checks and remembers the batch. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,7 +33,7 @@ static void cpu_model_name(char *out, size_t n)
 
 static status cpu_info(int device, struct backend_device *out, struct error *e)
 {
-    *out = (struct backend_device){.n_core = pool_usable_cores()};
+    *out = (struct backend_device){.n_core = crew_usable_cores()};
     cpu_model_name(out->name, sizeof out->name);
     snprintf(out->detail, sizeof out->detail, "%s kernels", cpu_kernels()->name);
     out->memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
@@ -43,18 +43,18 @@ static status cpu_info(int device, struct backend_device *out, struct error *e)
 
 static status cpu_open(struct backend **out, const struct backend_options *o, struct error *e)
 {
-    struct pool *pool;
+    struct crew *crew;
     *out = NULL;
-    TRY(pool_new(&pool, o->n_thread ? o->n_thread : pool_usable_cores(), e));
+    TRY(crew_new(&crew, o->n_thread ? o->n_thread : crew_usable_cores(), e));
     *out = mem_zalloc(1, sizeof **out);
-    **out = (struct backend){.k = cpu_kernels(), .pool = pool};
+    **out = (struct backend){.k = cpu_kernels(), .crew = crew};
     return OK;
 }
 
 static void cpu_close(struct backend *b)
 {
     if (!b) return;
-    pool_free(b->pool);
+    crew_free(b->crew);
     free(b);
 }
 
@@ -78,7 +78,7 @@ static status cpu_plan(struct backend *b, const struct model_desc *m, const stru
     struct scratch s;
     TRY(kv_layout_init(&kv, &m->cfg, l->kv_type, e));
     TRY(check_weights(b, m, e));
-    scratch_layout(&s, NULL, m, l, pool_n_thread(b->pool));
+    scratch_layout(&s, NULL, m, l, crew_n_thread(b->crew));
     *out = (struct backend_plan){.kv_block_bytes = kv.block_bytes, .scratch_bytes = s.total_bytes};
     for (uint32_t i = 1; i < m->n_weight; i++) out->mapped_bytes += m->weight[i].n_bytes;
     return OK;
@@ -116,11 +116,11 @@ static status cpu_load(struct backend_model **out, struct backend *b, const stru
     TRY(kv_layout_init(&kv, &m->cfg, l->kv_type, e));
     TRY(check_weights(b, m, e));
     TRY(read_ahead(m, progress, user, e));
-    scratch_layout(&s, NULL, m, l, pool_n_thread(b->pool));
+    scratch_layout(&s, NULL, m, l, crew_n_thread(b->crew));
     void *mem = NULL;
     if (posix_memalign(&mem, 64, s.total_bytes) != 0)
         return fail(e, ERR_MEMORY, "no memory for %.1f MiB of scratch space", (double)s.total_bytes / 0x1p20);
-    scratch_layout(&s, mem, m, l, pool_n_thread(b->pool));
+    scratch_layout(&s, mem, m, l, crew_n_thread(b->crew));
     *out = mem_zalloc(1, sizeof **out);
     **out = (struct backend_model){.b = b, .m = m, .lim = *l, .kv = kv, .mem = mem, .s = s};
     for (uint32_t i = 0; i < m->n_op; i++)

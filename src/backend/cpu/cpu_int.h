@@ -4,12 +4,12 @@
 
 #include "backend/backend.h"
 #include "backend/cpu/kernels.h"
-#include "backend/cpu/pool.h"
+#include "backend/cpu/crew.h"
 #include "backend/kv_layout.h"
 
 struct backend {
     const struct cpu_kernels *k;
-    struct pool *pool;
+    struct crew *crew;
 };
 
 /* Rows of activations in all forms; see struct act_row. n_group: groups of ACT_GROUP in a row. */

@@ -146,5 +146,5 @@ void matmul_run(struct backend_model *bm, struct mm *mm, uint32_t n)
         mm[i].task0 = n_task;
         n_task += n_group(&mm[i]);
     }
-    pool_run(bm->b->pool, n_task, matmul_task, &st);
+    crew_run(bm->b->crew, n_task, matmul_task, &st);
 }

@@ -123,7 +123,7 @@ static void shared_expert(struct moe_work *w)
                        matmul_form(bm, op->sh_down));
     mm[0] = whole(bm, op->sh_down, &s->u, s->down, bm->m->cfg.n_embd);
     matmul_run(bm, mm, 1);
-    pool_run(bm->b->pool, bm->n_tok, shared_add_task, w);
+    crew_run(bm->b->crew, bm->n_tok, shared_add_task, w);
 }
 
 void step_moe(struct backend_model *bm, const struct op_moe *op)
@@ -140,7 +140,7 @@ void step_moe(struct backend_model *bm, const struct op_moe *op)
     step_normalise(bm, &op->norm, forms);
     s->mm[0] = whole(bm, op->router, &s->h, s->route_logits, bm->m->cfg.n_expert);
     matmul_run(bm, s->mm, 1);
-    pool_run(bm->b->pool, bm->n_tok, route_task, &w);
+    crew_run(bm->b->crew, bm->n_tok, route_task, &w);
     group_by_expert(bm, op->n_used);
 
     n = add_products(bm, s->mm, gate, &s->h, s->slot_token, s->gate, s->u.ldf);
@@ -150,7 +150,7 @@ void step_moe(struct backend_model *bm, const struct op_moe *op)
                        matmul_form(bm, op->down));
     n = add_products(bm, s->mm, down, &s->u, s->slot_row, s->down, bm->m->cfg.n_embd);
     matmul_run(bm, s->mm, n);
-    pool_run(bm->b->pool, bm->n_tok, combine_task, &w);
+    crew_run(bm->b->crew, bm->n_tok, combine_task, &w);
     if (op->sh_gate) shared_expert(&w);
     step_add_residual(bm, s->y, &op->post_norm);
 }

@@ -1,5 +1,5 @@
 /* One step: the batch's tokens, all sequences one after the other, walk through the program; each operation
- * is a few stages, and each stage is shared out over the pool. Everything but attention works on tokens,
+ * is a few stages, and each stage is shared out over the crew. Everything but attention works on tokens,
  * whatever their sequence. */
 #include <math.h>
 #include <string.h>
@@ -34,9 +34,9 @@ struct work {
     bool gated;
 };
 
-static void run(struct work *w, uint32_t n_task, pool_task fn)
+static void run(struct work *w, uint32_t n_task, crew_task fn)
 {
-    pool_run(w->bm->b->pool, n_task, fn, w);
+    crew_run(w->bm->b->crew, n_task, fn, w);
 }
 
 static void norm_row(const struct backend_model *bm, float *y, const float *x, size_t n,

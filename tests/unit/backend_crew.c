@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "backend/cpu/pool.h"
+#include "backend/cpu/crew.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,23 +30,23 @@ static void every_task_once(void **state)
 {
     static const uint32_t threads[] = {1, 2, 3, 7};
     for (size_t t = 0; t < COUNT_OF(threads); t++) {
-        struct pool *p;
+        struct crew *p;
         struct error e = {0};
-        assert_int_equal(pool_new(&p, threads[t], &e), OK);
-        assert_int_equal(pool_n_thread(p), threads[t]);
+        assert_int_equal(crew_new(&p, threads[t], &e), OK);
+        assert_int_equal(crew_n_thread(p), threads[t]);
         for (uint32_t n = 0; n < 5000; n++) {
             struct job j = {.number = n}; /* on this stack frame: a late thread must not touch it */
             uint32_t n_task = n * 7 % (MAX_TASK + 1);
-            pool_run(p, n_task, task, &j);
+            crew_run(p, n_task, task, &j);
             for (uint32_t i = 0; i < MAX_TASK; i++)
                 if (atomic_load(&j.ran[i]) != (i < n_task))
                     fail_msg("%u threads, job %u: task %u ran %d times", threads[t], n, i,
                              atomic_load(&j.ran[i]));
             if (n % 1000 == 0) usleep(2000); /* long enough for idle threads to sleep */
         }
-        pool_free(p);
+        crew_free(p);
     }
-    pool_free(NULL);
+    crew_free(NULL);
 }
 
 int main(void)

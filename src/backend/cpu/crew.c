@@ -1,4 +1,4 @@
-#include "backend/cpu/pool.h"
+#include "backend/cpu/crew.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -22,11 +22,11 @@ static uint64_t range_of(uint32_t begin, uint32_t end)
     return (uint64_t)end << 32 | begin;
 }
 
-struct pool {
+struct crew {
     uint32_t n_thread;
     _Alignas(64) _Atomic uint32_t job; /* counts up when one begins */
     _Alignas(64) _Atomic uint32_t n_done;
-    _Alignas(64) _Atomic(pool_task) fn;
+    _Alignas(64) _Atomic(crew_task) fn;
     _Atomic(void *) ctx;
     _Atomic uint32_t n_sleeping;
     atomic_bool stop;
@@ -36,7 +36,7 @@ struct pool {
         _Alignas(64) task_range range;
     } * share; /* n_thread */
     struct worker {
-        struct pool *pool;
+        struct crew *crew;
         pthread_t thread;
         uint32_t index;
     } * worker; /* n_thread - 1 */
@@ -65,13 +65,13 @@ static bool take(task_range *range, bool front, uint32_t *task)
 }
 
 /* Take and run tasks of the current job until none is left. */
-static void work(struct pool *p, uint32_t thread)
+static void work(struct crew *p, uint32_t thread)
 {
     for (uint32_t i = 0, task; i < p->n_thread; i++) {
         task_range *range = &p->share[(thread + i) % p->n_thread].range;
         while (take(range, i == 0, &task)) {
             /* The job cannot end before this task is done, so its description stands still. */
-            pool_task fn = atomic_load_explicit(&p->fn, memory_order_relaxed);
+            crew_task fn = atomic_load_explicit(&p->fn, memory_order_relaxed);
             void *ctx = atomic_load_explicit(&p->ctx, memory_order_relaxed);
             fn(ctx, task, thread);
             atomic_fetch_add(&p->n_done, 1);
@@ -82,7 +82,7 @@ static void work(struct pool *p, uint32_t thread)
 static void *worker_main(void *arg)
 {
     struct worker *w = arg;
-    struct pool *p = w->pool;
+    struct crew *p = w->crew;
     uint32_t seen = 0;
     while (!atomic_load(&p->stop)) {
         uint32_t spins = 0;
@@ -101,10 +101,10 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
-status pool_new(struct pool **out, uint32_t n_thread, struct error *e)
+status crew_new(struct crew **out, uint32_t n_thread, struct error *e)
 {
-    struct pool *p = mem_aligned(64, sizeof *p);
-    *p = (struct pool){.n_thread = n_thread};
+    struct crew *p = mem_aligned(64, sizeof *p);
+    *p = (struct crew){.n_thread = n_thread};
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
     p->worker = mem_zalloc(n_thread, sizeof *p->worker);
@@ -113,9 +113,9 @@ status pool_new(struct pool **out, uint32_t n_thread, struct error *e)
     *out = p;
     for (uint32_t i = 1; i < n_thread; i++) {
         struct worker *w = &p->worker[p->n_worker];
-        *w = (struct worker){.pool = p, .index = i};
+        *w = (struct worker){.crew = p, .index = i};
         if (pthread_create(&w->thread, NULL, worker_main, w) != 0) {
-            pool_free(p);
+            crew_free(p);
             *out = NULL;
             return fail(e, ERR_IO, "cannot start thread %u of %u", i + 1, n_thread);
         }
@@ -124,7 +124,7 @@ status pool_new(struct pool **out, uint32_t n_thread, struct error *e)
     return OK;
 }
 
-void pool_free(struct pool *p)
+void crew_free(struct crew *p)
 {
     if (!p) return;
     pthread_mutex_lock(&p->lock);
@@ -139,12 +139,12 @@ void pool_free(struct pool *p)
     free(p);
 }
 
-uint32_t pool_n_thread(const struct pool *p)
+uint32_t crew_n_thread(const struct crew *p)
 {
     return p->n_thread;
 }
 
-void pool_run(struct pool *p, uint32_t n_task, pool_task fn, void *ctx)
+void crew_run(struct crew *p, uint32_t n_task, crew_task fn, void *ctx)
 {
     if (n_task == 0) return;
     if (p->n_thread == 1 || n_task == 1) {
@@ -177,7 +177,7 @@ void pool_run(struct pool *p, uint32_t n_task, pool_task fn, void *ctx)
     }
 }
 
-uint32_t pool_usable_cores(void)
+uint32_t crew_usable_cores(void)
 {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
