@@ -49,7 +49,6 @@ static size_t pids_on(const struct pool *p, const char *uuid, int32_t pid[MAX_PI
 
 static void observe(struct pool *p, int64_t now)
 {
-    if (p->observed_ns && now - p->observed_ns < OBSERVE_MS * MS) return;
     p->observed_ns = now;
     struct place_sample out[DEVICE_MAX_GPUS + 1];
     int32_t pid[MAX_PIDS];
@@ -124,17 +123,48 @@ static bool waited_long(const struct pool *p, const struct worker *w, int64_t no
     return now - since >= p->o.turn_ms * MS;
 }
 
-/* For w: its model's target falls with each worker that is sent away, or it would come back at once. */
-static void send_away(struct pool *p, struct worker *victim, const struct worker *w, int64_t now)
+/* Its model's target falls with each worker that is sent away, or it would come back at once. */
+static void send_away(struct pool *p, struct worker *victim, const char *why, int64_t now)
 {
     if (victim->phase >= W_DRAINING) return;
-    bool mine = victim->model == w->model;
     worker_drain(p, victim, now);
-    if (mine) return;
     if (victim->model->target) victim->model->target--;
     p->counts.evictions++;
-    pool_note(p, "evict", victim->spec->name, "worker=%llu for %s", (unsigned long long)victim->id,
-              w->spec->name);
+    pool_note(p, "evict", victim->spec->name, "worker=%llu %s", (unsigned long long)victim->id, why);
+}
+
+static void make_way(struct pool *p, struct worker *victim, const struct worker *w, int64_t now)
+{
+    char why[STORE_NAME_MAX + 8];
+    snprintf(why, sizeof why, "for %s", w->spec->name);
+    if (victim->model == w->model)
+        worker_drain(p, victim, now); /* an older generation */
+    else
+        send_away(p, victim, why, now);
+}
+
+/* Others have taken what was counted on: the model there that was unused for longest gives its memory back,
+ * one at a time. */
+static void relieve(struct pool *p, const struct place_device *d, int64_t now)
+{
+    struct worker *victim = NULL;
+    for (struct served *m = p->model; m; m = m->next)
+        for (struct worker *w = m->worker; w; w = w->next) {
+            if (!w->claim || !is_on(p, w, d->uuid)) continue;
+            if (w->phase == W_DRAINING || w->phase == W_STOPPING) return;
+            if (w->phase != W_READY || has_work(w) || m->spec->set.pinned) continue;
+            if (now - m->used_ns < p->o.turn_ms * MS) continue;
+            if (!victim || m->used_ns < victim->model->used_ns) victim = w;
+        }
+    if (victim) send_away(p, victim, "because others need the memory", now);
+}
+
+static void relieve_all(struct pool *p, int64_t now)
+{
+    for (uint32_t i = 0; i < place_n_device(p->ledger); i++) {
+        const struct place_device *d = place_device_at(p->ledger, i);
+        if (d->over_bytes && !d->lost) relieve(p, d, now);
+    }
 }
 
 /* ---- a place ----------------------------------------------------------------------------------------- */
@@ -207,7 +237,7 @@ static bool take_place(struct pool *p, struct worker *w, const struct place_deci
     snprintf(w->backend, sizeof w->backend, "%s", d->plan->backend);
     w->phase = W_RESERVED;
     w->phase_ns = now;
-    for (uint32_t i = 0; i < d->n_evict; i++) send_away(p, r->worker[d->evict[i]], w, now);
+    for (uint32_t i = 0; i < d->n_evict; i++) make_way(p, r->worker[d->evict[i]], w, now);
     pool_changed(p);
     return true;
 }
@@ -284,7 +314,7 @@ static bool within_limit(struct pool *p, struct worker *w, int64_t now)
     if (n < p->o.max_models) return true;
     if (!victim) return false;
     for (struct worker *x = victim->worker; x; x = x->next)
-        if (x->phase == W_READY && !x->url) send_away(p, x, w, now);
+        if (x->phase == W_READY && !x->url) make_way(p, x, w, now);
     victim->target = 0;
     return n - 1 < p->o.max_models;
 }
@@ -308,7 +338,10 @@ int64_t room_advance(struct pool *p, int64_t now)
 {
     int64_t next = INT64_MAX, at = INT64_MIN;
     uint64_t id = 0;
-    observe(p, now);
+    if (!p->observed_ns || now - p->observed_ns >= OBSERVE_MS * MS) {
+        observe(p, now);
+        relieve_all(p, now);
+    }
     for (struct worker *w; (w = next_waiting(p, at, id));) { /* who came first looks first */
         at = w->phase_ns;
         id = w->id;

@@ -232,6 +232,25 @@ static void a_lack_is_planned_again(void **state)
     end();
 }
 
+static void others_need_the_memory(void **state)
+{
+    NEEDS_PLAYER
+    begin(false, 0);
+    play_add(&y, "old", "mb=200", NULL);
+    play_add(&y, "used", "mb=200", NULL);
+    play_add(&y, "pinned", "mb=200", "{\"pinned\": true}");
+    play_leave(load("pinned"));
+    play_leave(load("old"));
+    struct pool_ticket *t = load("used");
+    write_file("proc/meminfo", "MemTotal: 1024000 kB\nMemAvailable: 512000 kB\n");
+    assert_true(play_until(&y, "old", POOL_COLD, 4000));
+    assert_true(noted("evict", "others need the memory"));
+    assert_int_equal(play_model(&y, "used").state, POOL_RUNNING);
+    assert_int_equal(play_model(&y, "pinned").state, POOL_RUNNING);
+    play_leave(t);
+    end();
+}
+
 static void so_many_at_once(void **state)
 {
     NEEDS_PLAYER
@@ -272,10 +291,15 @@ static void reloads_in_place(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_idle_one_goes),    cmocka_unit_test(a_busy_one_has_its_turn),
-        cmocka_unit_test(requests_go_together), cmocka_unit_test(what_cannot_be),
-        cmocka_unit_test(gpus_first),           cmocka_unit_test(a_lack_is_planned_again),
-        cmocka_unit_test(so_many_at_once),      cmocka_unit_test(reloads_in_place),
+        cmocka_unit_test(the_idle_one_goes),
+        cmocka_unit_test(a_busy_one_has_its_turn),
+        cmocka_unit_test(requests_go_together),
+        cmocka_unit_test(what_cannot_be),
+        cmocka_unit_test(gpus_first),
+        cmocka_unit_test(a_lack_is_planned_again),
+        cmocka_unit_test(others_need_the_memory),
+        cmocka_unit_test(so_many_at_once),
+        cmocka_unit_test(reloads_in_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
