@@ -113,10 +113,11 @@ static void take_answer(struct plan *x, const struct buf *text, int wait_status)
     if (why) {
         x->code = code_named(json_string_value(json_object_get(error, "code")));
         snprintf(x->error, sizeof x->error, "%s", why);
-    } else if (WIFSIGNALED(wait_status)) {
+    } else if (WIFSIGNALED(wait_status) || !text->n) {
+        bool killed = WIFSIGNALED(wait_status);
         x->code = ERR_FORMAT;
-        snprintf(x->error, sizeof x->error, "looking at the file ended with signal %d",
-                 WTERMSIG(wait_status));
+        snprintf(x->error, sizeof x->error, "looking at the file ended with %s %d",
+                 killed ? "signal" : "status", killed ? WTERMSIG(wait_status) : WEXITSTATUS(wait_status));
     } else {
         x->code = place_plan_read(&x->plan, text->data ? text->data : "", text->n, &e);
         snprintf(x->error, sizeof x->error, "%s", e.msg);

@@ -137,7 +137,7 @@ static int plan(const char *backend)
 {
     bool gpu = !strcmp(backend, "cuda");
     wait_ms(number("plan", 0));
-    if (word("bad")) raise(SIGSEGV);
+    if (word("bad")) raise(SIGKILL);
     if (word("unplanned") || (gpu && !word("gpu"))) {
         puts("{\"error\":{\"code\":\"format error\",\"message\":\"no plan for that\"}}");
         return 1;

@@ -168,7 +168,7 @@ static void what_cannot_be(void **state)
         const char *says;
     } row[] = {{"huge", "mb=2000", 503, "no room for 'huge'"},
                {"other", "mb=600", 503, "no room for 'other'"}, /* the pinned one stays */
-               {"bad", "bad", 500, "signal 11"},
+               {"bad", "bad", 500, "signal 9"},
                {"unplanned", "unplanned", 500, "no plan for that"}};
     play_add(&y, "pinned", "mb=600", "{\"pinned\": true}");
     play_leave(load("pinned"));
