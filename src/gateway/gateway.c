@@ -2,9 +2,11 @@
 
 #include <stdlib.h>
 
-#include "gateway/gateway_int.h"
+#include "gateway/errand.h"
+#include "gateway/models.h"
 
-const struct gateway_routes *const gateway_tables[] = {&proxy_routes, NULL};
+const struct gateway_routes *const gateway_tables[] = {&proxy_routes, &models_routes, &ollama_routes,
+                                                       &jobs_routes,  &state_routes,  NULL};
 
 static void make_routes(struct gateway *g)
 {
@@ -27,14 +29,23 @@ status gateway_new(struct gateway **out, const struct gateway_options *o, struct
     if (!g->o.keepalive_ms) g->o.keepalive_ms = 1000;
     if (!g->o.drain_ms) g->o.drain_ms = 30 * 1000;
     g->started = time(NULL);
+    g->errands = errands_new();
+    g->facts = facts_cache_new();
     make_routes(g);
     *out = g;
     return OK;
 }
 
+void gateway_stop(struct gateway *g)
+{
+    if (g) errands_stop(g->errands);
+}
+
 void gateway_free(struct gateway *g)
 {
     if (!g) return;
+    errands_free(g->errands);
+    facts_cache_free(g->facts);
     free(g->route);
     free(g);
 }

@@ -23,11 +23,14 @@ struct gateway_options { /* all of it borrowed */
     const char     *model; /* for requests that name none; NULL: they are refused */
     uint32_t        wait_ms; /* for a model to be loaded; 0: 10 minutes */
     uint32_t        keepalive_ms; /* between comments on a stream that waits for its model; 0: 1 s */
+    uint32_t        max_models; /* as of the pool, for reports */
+    const char     *strategy;   /* of placement, for reports; NULL: the default */
     uint32_t        drain_ms; /* for the answers of a model that is unloaded by request; 0: 30 s */
 };
 
 status gateway_new(struct gateway **out, const struct gateway_options *o, struct error *e);
-void   gateway_free(struct gateway *g); /* when the server has returned; NULL is fine */
+void   gateway_stop(struct gateway *g); /* when the servers have returned: ends its own threads; NULL is fine */
+void   gateway_free(struct gateway *g); /* after the servers were freed; NULL is fine */
 /* Routes of the proxy and of the management. */
 size_t gateway_routes(struct gateway *g, const struct http_route **out);
 

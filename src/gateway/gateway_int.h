@@ -7,8 +7,12 @@
 
 #include "gateway/gateway.h"
 
+struct errands;
+struct facts_cache;
 struct gateway {
     struct gateway_options o;
+    struct errands *errands;
+    struct facts_cache *facts;
     struct http_route *route; /* user: this gateway */
     size_t n_route;
     time_t started;
@@ -17,7 +21,7 @@ struct gateway {
 };
 
 struct gateway_routes { const struct http_route *row; size_t n; };
-extern const struct gateway_routes proxy_routes, ws_routes;
+extern const struct gateway_routes proxy_routes, ws_routes, models_routes, ollama_routes, jobs_routes, state_routes;
 /* NULL ends the list. */
 extern const struct gateway_routes *const gateway_tables[];
 

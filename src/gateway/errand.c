@@ -1,0 +1,327 @@
+#include "gateway/errand.h"
+
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { N_THREAD = 3 };
+
+struct errand_state {
+    struct errand r;
+    errand_fn fn;
+    struct http_waker *waker; /* of the exchange; NULL: it has gone */
+    struct errands *all;
+    struct errand_state *next;
+    atomic_bool abandoned;
+    bool done; /* guarded by all->lock, as is whether the exchange has gone */
+    char value[1024];
+};
+
+struct errands {
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    pthread_t thread[N_THREAD];
+    int n_thread, n_idle;
+    struct errand_state *first, **last;
+    bool stop;
+};
+
+/* ---- threads ----------------------------------------------------------------------------------------- */
+
+static void state_free(struct errand_state *s)
+{
+    free(s->r.param);
+    free(s->r.query);
+    json_decref(s->r.body);
+    buf_deinit(&s->r.out);
+    free(s);
+}
+
+/* The lock is held. The exchange has gone or hears of it, so one of the two frees it. */
+static void finish(struct errand_state *s)
+{
+    s->done = true;
+    if (s->abandoned)
+        state_free(s);
+    else
+        http_waker_fire(s->waker);
+}
+
+static void *errand_main(void *arg)
+{
+    struct errands *all = arg;
+    pthread_mutex_lock(&all->lock);
+    for (;;) {
+        struct errand_state *s = all->first;
+        if (all->stop) break;
+        if (!s) {
+            all->n_idle++;
+            pthread_cond_wait(&all->wake, &all->lock);
+            all->n_idle--;
+            continue;
+        }
+        all->first = s->next;
+        if (!all->first) all->last = &all->first;
+        pthread_mutex_unlock(&all->lock);
+        if (!s->abandoned || s->r.user) s->fn(&s->r);
+        pthread_mutex_lock(&all->lock);
+        finish(s);
+    }
+    pthread_mutex_unlock(&all->lock);
+    return NULL;
+}
+
+struct errands *errands_new(void)
+{
+    struct errands *all = mem_zalloc(1, sizeof *all);
+    pthread_mutex_init(&all->lock, NULL);
+    pthread_cond_init(&all->wake, NULL);
+    all->last = &all->first;
+    return all;
+}
+
+void errands_stop(struct errands *all)
+{
+    pthread_mutex_lock(&all->lock);
+    all->stop = true;
+    pthread_cond_broadcast(&all->wake);
+    int n = all->n_thread;
+    all->n_thread = 0;
+    pthread_mutex_unlock(&all->lock);
+    for (int i = 0; i < n; i++) pthread_join(all->thread[i], NULL);
+    pthread_mutex_lock(&all->lock);
+    for (struct errand_state *s; (s = all->first);) {
+        all->first = s->next;
+        if (s->r.user) s->fn(&s->r);
+        errand_fail(&s->r, 503, "the server is shutting down");
+        finish(s);
+    }
+    all->last = &all->first;
+    pthread_mutex_unlock(&all->lock);
+}
+
+void errands_free(struct errands *all)
+{
+    if (!all) return;
+    errands_stop(all);
+    pthread_mutex_destroy(&all->lock);
+    pthread_cond_destroy(&all->wake);
+    free(all);
+}
+
+/* False: it will not be run. */
+static bool enqueue(struct errands *all, struct errand_state *s)
+{
+    pthread_mutex_lock(&all->lock);
+    bool taken = !all->stop;
+    if (taken && !all->n_idle && all->n_thread < N_THREAD &&
+        pthread_create(&all->thread[all->n_thread], NULL, errand_main, all) == 0)
+        all->n_thread++;
+    taken = taken && all->n_thread;
+    if (taken) {
+        *all->last = s;
+        all->last = &s->next;
+        pthread_cond_signal(&all->wake);
+    }
+    pthread_mutex_unlock(&all->lock);
+    return taken;
+}
+
+/* ---- exchanges --------------------------------------------------------------------------------------- */
+
+static void reply(struct http_exchange *x, const struct errand *r)
+{
+    http_reply(x, r->code ? r->code : 200, r->type ? r->type : "application/json",
+               r->out.data ? r->out.data : "", r->out.n);
+}
+
+void errand_answer(struct errand *r, struct http_exchange *x)
+{
+    struct errand_state *s = r->state;
+    pthread_mutex_lock(&s->all->lock);
+    bool done = s->done;
+    pthread_mutex_unlock(&s->all->lock);
+    if (done) reply(x, r);
+}
+
+void errand_leave(struct errand *r)
+{
+    struct errand_state *s = r->state;
+    struct errands *all = s->all;
+    pthread_mutex_lock(&all->lock);
+    http_waker_free(s->waker);
+    s->waker = NULL;
+    s->abandoned = true;
+    if (s->done) state_free(s);
+    pthread_mutex_unlock(&all->lock);
+}
+
+static void on_wake(struct http_exchange *x, void *user)
+{
+    errand_answer(user, x);
+}
+static void on_end(struct http_exchange *x, void *user, bool complete)
+{
+    errand_leave(user);
+}
+static const struct http_responder responder = {.wake = on_wake, .end = on_end};
+
+static char *param_of(const struct http_exchange *x)
+{
+    static const char *const name[] = {"name", "id", "digest", "model"};
+    for (size_t i = 0; i < COUNT_OF(name); i++) {
+        const char *p = http_param(x, name[i]);
+        if (p) return mem_strdup(p);
+    }
+    return mem_strdup("");
+}
+
+static json_t *read_body(struct http_exchange *x, struct errand *r)
+{
+    struct http_str s = http_request_body(x);
+    json_error_t e;
+    if (!s.n) return json_object();
+    json_t *v = json_loadb(s.p, s.n, JSON_REJECT_DUPLICATES, &e);
+    if (json_is_object(v)) return v;
+    if (v)
+        errand_fail(r, 400, "the body is not a JSON object");
+    else
+        errand_fail(r, 400, "the body is not JSON: line %d, column %d: %s", e.line, e.column, e.text);
+    json_decref(v);
+    return NULL;
+}
+
+static struct errand_state *state_new(struct http_exchange *x, struct gateway *g, errand_fn fn)
+{
+    struct errand_state *s = mem_zalloc(1, sizeof *s);
+    s->r = (struct errand){.g = g,
+                           .family = family_of_path(http_path(x)),
+                           .param = param_of(x),
+                           .query = mem_strdup(http_query(x)),
+                           .state = s};
+    s->fn = fn;
+    s->all = g->errands;
+    return s;
+}
+
+/* x has a responder. */
+static void begin(struct errand_state *s, struct http_exchange *x)
+{
+    s->waker = http_waker_new(x);
+    if (enqueue(s->all, s)) return;
+    if (s->r.user) s->fn(&s->r);
+    errand_fail(&s->r, 503, "the server is shutting down");
+    s->done = true;
+    reply(x, &s->r);
+}
+
+struct errand *errand_start(struct http_exchange *x, struct gateway *g, errand_fn fn, void *user)
+{
+    struct errand_state *s = state_new(x, g, fn);
+    s->r.user = user;
+    begin(s, x);
+    return &s->r;
+}
+
+void errand_run(struct http_exchange *x, struct gateway *g, errand_fn fn)
+{
+    struct errand_state *s = state_new(x, g, fn);
+    s->r.body = read_body(x, &s->r);
+    if (s->r.body) {
+        http_attach(x, &responder, &s->r);
+        begin(s, x);
+        return;
+    }
+    reply(x, &s->r);
+    state_free(s);
+}
+
+bool errand_cancelled(const struct errand *r)
+{
+    return r->state && r->state->abandoned;
+}
+
+/* ---- for the functions ------------------------------------------------------------------------------- */
+
+void errand_json(struct errand *r, int code, json_t *v)
+{
+    char *text = v ? json_dumps(v, JSON_COMPACT) : NULL;
+    json_decref(v);
+    buf_reset(&r->out);
+    r->code = text ? code : 500;
+    buf_adds(&r->out, text ? text : "{\"error\":\"out of memory\"}");
+    free(text);
+}
+
+void errand_fail(struct errand *r, int code, const char *fmt, ...)
+{
+    struct fault f;
+    char msg[384];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(msg, sizeof msg, fmt, args);
+    va_end(args);
+    refuse(&f, code, code == 404 ? "model_not_found" : NULL, NULL, "%s", msg);
+    buf_reset(&r->out);
+    r->code = code;
+    fault_write(&f, r->family, &r->out);
+}
+
+int errand_code(status s)
+{
+    switch (s) {
+    case OK: return 200;
+    case ERR_ARG:
+    case ERR_FORMAT:
+    case ERR_LIMIT: return 400;
+    case ERR_NOT_FOUND: return 404;
+    case ERR_BUSY: return 409;
+    case ERR_UNSUPPORTED: return 501;
+    case ERR_CANCELLED: return 499;
+    default: return 500;
+    }
+}
+
+void errand_error(struct errand *r, const struct error *e)
+{
+    errand_fail(r, errand_code(e->code), "%s", e->msg);
+}
+
+static int hex(char c)
+{
+    const char *digits = "0123456789abcdef", *at = c ? strchr(digits, c | 0x20) : NULL;
+    return at ? (int)(at - digits) : -1;
+}
+
+bool query_value(const char *query, const char *name, char *out, size_t cap)
+{
+    size_t n = strlen(name), k = 0;
+    for (const char *p = query; *p; p += strcspn(p, "&"), p += *p == '&') {
+        if (strncmp(p, name, n) != 0 || p[n] != '=') continue;
+        for (p += n + 1; *p && *p != '&' && k + 1 < cap; k++) {
+            int hi = *p == '%' ? hex(p[1]) : -1, lo = hi >= 0 ? hex(p[2]) : -1;
+            out[k] = lo >= 0 ? (char)(hi * 16 + lo) : *p == '+' ? ' ' : *p;
+            p += lo >= 0 ? 3 : 1;
+        }
+        out[k] = 0;
+        return true;
+    }
+    return false;
+}
+
+const char *errand_text(struct errand *r, const char *name)
+{
+    const char *v = json_string_value(json_object_get(r->body, name));
+    if (v) return v;
+    return query_value(r->query, name, r->state->value, sizeof r->state->value) ? r->state->value : NULL;
+}
+
+bool errand_need(struct errand *r, const char *name, const char **out)
+{
+    *out = errand_text(r, name);
+    if (*out && **out) return true;
+    errand_fail(r, 400, "\"%s\" is missing: a text is wanted", name);
+    return false;
+}

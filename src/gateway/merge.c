@@ -1,0 +1,126 @@
+#include "gateway/merge.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct family {
+    char *name;
+    struct buf head, samples; /* lines of HELP and TYPE; of values */
+};
+struct merge {
+    struct family *item;
+    size_t n;
+};
+
+struct merge *merge_new(void)
+{
+    return mem_zalloc(1, sizeof(struct merge));
+}
+
+void merge_free(struct merge *m)
+{
+    if (!m) return;
+    for (size_t i = 0; i < m->n; i++) {
+        free(m->item[i].name);
+        buf_deinit(&m->item[i].head);
+        buf_deinit(&m->item[i].samples);
+    }
+    free(m->item);
+    free(m);
+}
+
+static struct family *family_of(struct merge *m, const char *name, size_t n, bool *fresh)
+{
+    *fresh = false;
+    for (size_t i = 0; i < m->n; i++)
+        if (strlen(m->item[i].name) == n && !memcmp(m->item[i].name, name, n)) return &m->item[i];
+    if ((m->n & (m->n + 1)) == 0) m->item = mem_realloc(m->item, 2 * m->n + 2, sizeof *m->item);
+    m->item[m->n] = (struct family){.name = mem_strndup(name, n)};
+    *fresh = true;
+    return &m->item[m->n++];
+}
+
+/* Those of `labels` whose names are not among the sample's own, with commas between. */
+static void add_missing(struct buf *out, const char *labels, const char *own, size_t n_own)
+{
+    struct buf mine = {0};
+    bool any = n_own > 0;
+    buf_adds(&mine, ",");
+    buf_add(&mine, own, n_own);
+    for (const char *p = labels; *p;) {
+        const char *eq = strchr(p, '='), *end = eq && eq[1] == '"' ? eq + 2 : NULL;
+        while (end && *end && *end != '"') end += *end == '\\' && end[1] ? 2 : 1;
+        if (!end || !*end) break;
+        end++;
+        struct buf name = {0};
+        buf_addf(&name, ",%.*s", (int)(eq + 1 - p), p);
+        if (!strstr(mine.data, name.data)) {
+            buf_addf(out, "%s%.*s", any ? "," : "", (int)(end - p), p);
+            any = true;
+        }
+        buf_deinit(&name);
+        p = end + (*end == ',');
+    }
+    buf_deinit(&mine);
+}
+
+static void add_sample(struct family *f, const char *line, size_t n, const char *labels)
+{
+    const char *brace = memchr(line, '{', n), *blank = memchr(line, ' ', n), *close = NULL;
+    if (!blank) return;
+    if (brace && brace < blank) {
+        close = brace + 1;
+        for (bool quoted = false; close < line + n && (quoted || *close != '}'); close++) {
+            if (*close == '\\' && quoted)
+                close++;
+            else if (*close == '"')
+                quoted = !quoted;
+        }
+        if (close >= line + n) return;
+        buf_add(&f->samples, line, (size_t)(close - line));
+        add_missing(&f->samples, labels, brace + 1, (size_t)(close - brace - 1));
+    } else {
+        close = blank;
+        buf_add(&f->samples, line, (size_t)(blank - line));
+        if (*labels) {
+            buf_addc(&f->samples, '{');
+            add_missing(&f->samples, labels, "", 0);
+            buf_addc(&f->samples, '}');
+        }
+    }
+    buf_add(&f->samples, close, (size_t)(line + n - close));
+    buf_addc(&f->samples, '\n');
+}
+
+void merge_add(struct merge *m, const char *text, size_t n, const char *labels)
+{
+    struct family *f = NULL;
+    bool fresh = false;
+    for (const char *p = text, *end = text + n; p < end;) {
+        const char *eol = memchr(p, '\n', (size_t)(end - p));
+        size_t len = (size_t)((eol ? eol : end) - p);
+        if (len > 7 && (!memcmp(p, "# HELP ", 7) || !memcmp(p, "# TYPE ", 7))) {
+            const char *name = p + 7, *after = memchr(name, ' ', len - 7);
+            bool made = false;
+            if (after) {
+                f = family_of(m, name, (size_t)(after - name), &made);
+                fresh = made || (fresh && !f->samples.n);
+            }
+            if (after && fresh) {
+                buf_add(&f->head, p, len);
+                buf_addc(&f->head, '\n');
+            }
+        } else if (len && *p != '#' && f) {
+            add_sample(f, p, len, labels);
+        }
+        p += len + 1;
+    }
+}
+
+void merge_write(const struct merge *m, struct buf *out)
+{
+    for (size_t i = 0; i < m->n; i++) {
+        buf_add(out, m->item[i].head.data, m->item[i].head.n);
+        if (m->item[i].samples.n) buf_add(out, m->item[i].samples.data, m->item[i].samples.n);
+    }
+}
