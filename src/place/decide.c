@@ -11,6 +11,7 @@ struct search {
     const struct place_want *w;
     const struct place_strategy *strategy;
     const struct place_resident *resident;
+    const struct claim **claim; /* of each resident; NULL: it has none */
     uint32_t n_resident;
     struct place_decision *d;
     uint32_t device[PLACE_MAX_DEVICES];
@@ -178,15 +179,14 @@ static bool try_ladder(struct search *s)
 static bool may_leave(const struct search *s, uint32_t i, bool busy_too)
 {
     const struct place_resident *r = &s->resident[i];
-    const struct claim *c = place_claim(s->l, r->claim);
-    return c && !c->leaves_for && !r->pinned && (busy_too || !r->busy);
+    return s->claim[i] && !s->claim[i]->leaves_for && !r->pinned && (busy_too || !r->busy);
 }
 
 static void leave(struct search *s, const struct item *item, uint32_t n)
 {
     for (uint32_t k = 0; k < n; k++) {
         const struct place_resident *r = &s->resident[item[k].resident];
-        const struct claim *c = place_claim(s->l, r->claim);
+        const struct claim *c = s->claim[item[k].resident];
         s->d->evict[s->d->n_evict++] = item[k].resident;
         for (uint32_t i = 0; i < c->n; i++) {
             for (uint32_t v = 0; v < s->n_device; v++)
@@ -203,9 +203,9 @@ static uint32_t items_on(const struct search *s, uint32_t device, bool busy_too,
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < s->n_resident && n < PLACE_MAX_EVICT; i++) {
-        const uint64_t gives = place_claim_bytes(s->l, s->resident[i].claim, device);
+        const uint64_t gives = claim_bytes(s->claim[i], device);
         if (gives && may_leave(s, i, busy_too))
-            out[n++] = (struct item){i, gives, evict_cost(s->l, &s->resident[i])};
+            out[n++] = (struct item){i, gives, evict_cost(s->claim[i], &s->resident[i])};
     }
     return n;
 }
@@ -250,7 +250,7 @@ static void room_without(struct search *s, const struct item *item, const bool *
         const struct place_device *dev = &s->l->device[s->device[v]];
         uint64_t back = 0, taken = dev->external_bytes + dev->committed_bytes + dev->reserved_bytes;
         for (uint32_t k = 0; k < n; k++)
-            if (gone[k]) back += place_claim_bytes(s->l, s->resident[item[k].resident].claim, s->device[v]);
+            if (gone[k]) back += claim_bytes(s->claim[item[k].resident], s->device[v]);
         taken += dev->keep_bytes;
         s->room[v] = dev->total_bytes + back > taken ? dev->total_bytes + back - taken : 0;
     }
@@ -273,7 +273,7 @@ static bool evict_set(struct search *s, uint32_t rung, bool busy_too)
     if (s->plan->max_devices < 2) return false;
     for (uint32_t i = 0; i < s->n_resident && n < PLACE_MAX_EVICT; i++) {
         if (!may_leave(s, i, busy_too)) continue;
-        struct item it = {i, 0, evict_cost(s->l, &s->resident[i])};
+        struct item it = {i, 0, evict_cost(s->claim[i], &s->resident[i])};
         uint32_t at = n++;
         for (; at > 0 && item[at - 1].cost > it.cost; at--) item[at] = item[at - 1];
         item[at] = it;
@@ -295,7 +295,8 @@ static bool evict_set(struct search *s, uint32_t rung, bool busy_too)
             gone[high] = false;
             gone[high] = !set_without(s, rung, item, gone, n);
         }
-        does = set_without(s, rung, item, gone, n);
+        room_without(s, item, gone, n);
+        does = try_set(s, rung);
     }
     for (uint32_t k = 0; k < n; k++)
         if (gone[k]) item[n_kept++] = item[k];
@@ -357,7 +358,7 @@ static uint32_t count_there(const struct search *s)
     uint32_t n = 0;
     for (uint32_t i = 0; i < s->n_resident; i++)
         for (uint32_t v = 0; v < s->n_device; v++)
-            if (place_claim_bytes(s->l, s->resident[i].claim, s->device[v])) {
+            if (claim_bytes(s->claim[i], s->device[v])) {
                 n++;
                 break;
             }
@@ -460,11 +461,14 @@ void place_decide(struct place_decision *out, const struct place_ledger *l, cons
                        .resident = resident,
                        .n_resident = (uint32_t)MIN(n_resident, (size_t)MAX_RESIDENTS),
                        .d = out};
+    s.claim = mem_zalloc(MAX(s.n_resident, 1u), sizeof *s.claim);
+    for (uint32_t i = 0; i < s.n_resident; i++) s.claim[i] = place_claim(l, resident[i].claim);
     out->way = PLACE_REFUSED;
     out->plan = NULL;
     out->rung = out->n_share = out->n_evict = out->n_reason = 0;
     out->kv_bytes = out->needed_bytes = 0;
     if (!on_gpus(&s) && !on_cpu(&s)) out->way = PLACE_REFUSED, out->n_share = out->n_evict = 0;
     free(s.sums);
+    free(s.claim);
     out->elapsed_ns = w->clock_ns ? w->clock_ns() - began : 0;
 }

@@ -4,9 +4,8 @@
 
 enum { EXACT_ITEMS = 10 }; /* up to here every subset is looked at */
 
-double evict_cost(const struct place_ledger *l, const struct place_resident *r)
+double evict_cost(const struct claim *c, const struct place_resident *r)
 {
-    const struct claim *c = place_claim(l, r->claim);
     const double least_s = 1e-3;
     double bytes = 0;
     for (uint32_t i = 0; c && i < c->n; i++) bytes += (double)c->part[i].bytes;

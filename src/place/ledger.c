@@ -22,10 +22,10 @@ const struct claim *place_claim(const struct place_ledger *l, uint64_t id)
     return NULL;
 }
 
-static uint64_t bytes_on(const struct claim *c, uint32_t device)
+uint64_t claim_bytes(const struct claim *c, uint32_t device)
 {
     uint64_t n = 0;
-    for (uint32_t i = 0; i < c->n; i++) n += c->part[i].device == device ? c->part[i].bytes : 0;
+    for (uint32_t i = 0; c && i < c->n; i++) n += c->part[i].device == device ? c->part[i].bytes : 0;
     return n;
 }
 
@@ -34,7 +34,7 @@ static uint64_t promised(const struct place_ledger *l, const struct claim *to, u
 {
     uint64_t n = 0;
     for (uint32_t i = 0; i < l->n_claim; i++)
-        if (l->claim[i].leaves_for == to->id) n += bytes_on(&l->claim[i], device);
+        if (l->claim[i].leaves_for == to->id) n += claim_bytes(&l->claim[i], device);
     return n;
 }
 
@@ -46,7 +46,7 @@ static void settle(struct place_ledger *l)
         v->committed_bytes = v->reserved_bytes = v->n_claim = 0;
         for (uint32_t i = 0; i < l->n_claim; i++) {
             const struct claim *c = &l->claim[i];
-            const uint64_t n = bytes_on(c, d);
+            const uint64_t n = claim_bytes(c, d);
             if (!n) continue;
             v->n_claim++;
             if (c->committed)
@@ -104,7 +104,7 @@ static uint64_t external_bytes(const struct place_ledger *l, uint32_t device, co
 {
     uint64_t loading = 0, loaded = 0;
     for (uint32_t i = 0; i < l->n_claim; i++)
-        *(l->claim[i].committed ? &loaded : &loading) += bytes_on(&l->claim[i], device);
+        *(l->claim[i].committed ? &loaded : &loading) += claim_bytes(&l->claim[i], device);
     const uint64_t used = MIN(s->used_bytes, s->total_bytes);
     if (s->own_known) return less(used, MIN(s->own_bytes, loaded + loading));
     const uint64_t before = MIN(l->device[device].external_bytes, used);
@@ -177,7 +177,7 @@ status place_reserve(struct place_ledger *l, const struct place_decision *d,
         if (s->device >= l->n_device) return fail(e, ERR_ARG, "no device %u", s->device);
         for (uint32_t k = 0; k < d->n_evict; k++) {
             const struct claim *c = place_claim(l, resident[d->evict[k]].claim);
-            gives += c ? bytes_on(c, s->device) : 0;
+            gives += claim_bytes(c, s->device);
         }
         const struct place_device *v = &l->device[s->device];
         if (v->lost) return fail(e, ERR_BUSY, "%s is gone", v->name);
@@ -225,8 +225,7 @@ void place_release(struct place_ledger *l, uint64_t claim)
 
 uint64_t place_claim_bytes(const struct place_ledger *l, uint64_t claim, uint32_t device)
 {
-    const struct claim *c = place_claim(l, claim);
-    return c ? bytes_on(c, device) : 0;
+    return claim_bytes(place_claim(l, claim), device);
 }
 
 uint32_t place_n_claim(const struct place_ledger *l)

@@ -21,6 +21,7 @@ struct place_ledger {
     uint64_t last_id;
 };
 const struct claim *place_claim(const struct place_ledger *l, uint64_t id); /* NULL: none */
+uint64_t claim_bytes(const struct claim *c, uint32_t device);              /* 0 when c is NULL */
 
 /* --- one plan at one rung: what any range of its layers takes (fit.c) --- */
 
@@ -40,7 +41,7 @@ uint64_t fit_bytes(const struct fit *f, uint32_t from, uint32_t to);
 uint32_t fit_layers(const struct fit *f, uint32_t from, uint64_t room);
 void fit_share(const struct fit *f, struct place_share *out, uint32_t device, uint32_t from, uint32_t to);
 
-/* The fewest of n devices (at most plan->max_devices) that hold all layers, balanced; returns how many, 0: none do. Exact up
+/* The fewest of n devices (at most plan->max_devices) that hold all layers, balanced; returns how many, 0: none do. out NULL: only whether. Exact up
  * to SET_EXACT devices (set.c). */
 enum { SET_EXACT = 8 };
 uint32_t set_find(const struct fit *f, const uint32_t *device, const uint64_t *room, uint32_t n, struct place_share *out);
@@ -48,7 +49,7 @@ uint32_t set_find(const struct fit *f, const uint32_t *device, const uint64_t *r
 /* --- who leaves (evict.c) --- */
 
 struct item { uint32_t resident; uint64_t gives; double cost; };
-double evict_cost(const struct place_ledger *l, const struct place_resident *r);
+double evict_cost(const struct claim *c, const struct place_resident *r); /* c may be NULL */
 /* The cheapest of n items that give at least need together, moved to the front; returns how many and their cost.
  * UINT32_MAX: all together do not. */
 uint32_t evict_choose(struct item *item, uint32_t n, uint64_t need, double *cost);

@@ -92,6 +92,7 @@ uint32_t set_find(const struct fit *f, const uint32_t *device, const uint64_t *r
         if (sorted[k - 1] <= f->fixed_bytes) return 0;
         if (!checked_add(together, sorted[k - 1] - f->fixed_bytes, &together)) together = UINT64_MAX;
         if (together < once || !holds(f, sorted, k, order, end)) continue;
+        if (!out) return k;
         balance(f, sorted, order, k, end);
         for (uint32_t i = 0; i < k; i++)
             fit_share(f, &out[i], device[by_room[order[i]]], i ? end[i - 1] : 0, end[i]);

@@ -286,6 +286,70 @@ static void test_random_loads(void **state)
     delete_world(w);
 }
 
+/* The issue's figure: 16 GPUs with 50 models on them, and every kind of question: what fits, what has to be
+ * split, what somebody leaves for, what is refused after all has been tried. */
+static void test_decision_time(void **state)
+{
+    enum { N = 2000 };
+    static struct place_decision d;
+    static struct place_resident r[MOST_MODELS];
+    struct toy_device gpu[N_GPU] = {{0}};
+    struct place_ledger *l;
+    struct error e;
+    int64_t *took = mem_zalloc(N, sizeof *took);
+    uint32_t count[5] = {0}, n_evict = 0;
+    assert_int_equal(place_ledger_new(&l, NULL, &e), OK);
+    for (uint32_t i = 0; i < N_GPU; i++) gpu[i].total = 80000 + 500 * i;
+    toy_observe(l, gpu, N_GPU, 64000, 1000);
+    for (uint32_t i = 0; i < MOST_MODELS; i++) {
+        struct place_decision there = {.way = PLACE_ONE, .n_share = 1};
+        there.share[0] = (struct place_share){.device = 1 + i % N_GPU, .bytes = (17000 + pick(2500)) * MIB};
+        r[i] = (struct place_resident){.name = "r",
+                                       .idle_ns = (1 + pick(1000)) * 1000000000ll,
+                                       .reload_ns = 5000000000,
+                                       .busy = pick(4) == 0};
+        if (place_reserve(l, &there, NULL, &r[i].claim, &e) != OK) fail_msg("%s", e.msg);
+        place_commit(l, r[i].claim, NULL, 0);
+    }
+    for (int i = 0; i < N; i++) {
+        struct place_plan p;
+        const struct toy model = {.layers = 80,
+                                  .weight = 10 + 10 * pick(300),
+                                  .kv = 4,
+                                  .first = 500,
+                                  .last = 500,
+                                  .scratch = 500,
+                                  .overhead = 600,
+                                  .max_devices = pick(2) ? N_GPU : 1,
+                                  .parallel = 16,
+                                  .context = 16384};
+        toy_plan(&p, &model);
+        const struct place_want want = {.model = "new",
+                                        .gpu = &p,
+                                        .allow_evict = true,
+                                        .allow_drain = pick(2),
+                                        .strategy = place_strategy_at(pick(3))};
+        const int64_t began = cpu_ns();
+        place_decide(&d, l, &want, r, MOST_MODELS);
+        took[i] = cpu_ns() - began;
+        count[d.way]++;
+        n_evict += d.n_evict;
+        place_plan_deinit(&p);
+    }
+    qsort(took, N, sizeof *took, by_size);
+    print_message(
+        "%u on one device, %u split, %u refused, %u evicted; CPU time p50 %.1f, p99 %.1f, most %.1f us\n",
+        count[PLACE_ONE], count[PLACE_SET], count[PLACE_REFUSED], n_evict, (double)took[N / 2] * 1e-3,
+        (double)took[N / 100 * 99] * 1e-3, (double)took[N - 1] * 1e-3);
+    assert_true(count[PLACE_ONE] > 100 && count[PLACE_SET] > 100 && count[PLACE_REFUSED] > 100 &&
+                n_evict > 100);
+#if defined(__OPTIMIZE__) && !defined(CORRAL_SANITIZED)
+    assert_true(took[N / 100 * 99] < 1000000);
+#endif
+    free(took);
+    place_ledger_free(l);
+}
+
 /* Two loads decide on the same sample: only one gets the memory. */
 static void test_race(void **state)
 {
@@ -427,9 +491,9 @@ static void test_too_many_devices(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random_loads),     cmocka_unit_test(test_race),
-        cmocka_unit_test(test_promise),          cmocka_unit_test(test_external),
-        cmocka_unit_test(test_too_many_devices),
+        cmocka_unit_test(test_random_loads), cmocka_unit_test(test_decision_time),
+        cmocka_unit_test(test_race),         cmocka_unit_test(test_promise),
+        cmocka_unit_test(test_external),     cmocka_unit_test(test_too_many_devices),
     };
     return cmocka_run_group_tests_name("placement: ledger", tests, NULL, NULL);
 }
