@@ -6,6 +6,7 @@
  * and the digest is wrong all the same, what came was wrong: parts are fetched a second time, in order, until
  * one differs from what came first, and then the digest is tried again. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,14 +123,18 @@ static void doubt_all(struct file *f)
     for (uint32_t i = 0; i < f->n_part; i++) f->part[i].doubtful = true;
 }
 
-/* All parts are in the digest. With the lock; may fail the download. */
-static status finish(struct file *f, struct error *e)
+/* All parts are in the digest, and nothing changes them any more. With the lock, which is given up for the
+ * disk. */
+static status finish(struct download *d, struct file *f, struct error *e)
 {
     char sha[72], git[72];
     finish_digest(f, sha, git);
     const char *is = is_git(f) ? git : sha;
     if (!*f->item.digest || !strcmp(is, f->item.digest)) {
-        if (fdatasync(f->fd) != 0) return fail(e, ERR_IO, "%s: %s", f->item.path, strerror(errno));
+        pthread_mutex_unlock(&d->lock);
+        status s = fdatasync(f->fd) == 0 ? OK : fail(e, ERR_IO, "%s: %s", f->item.path, strerror(errno));
+        pthread_mutex_lock(&d->lock);
+        TRY(s);
         memcpy(f->digest, sha, sizeof sha);
         f->done = true;
         return OK;
@@ -149,7 +154,7 @@ static status finish(struct file *f, struct error *e)
 static status check_next(struct download *d, struct file *f, struct error *e)
 {
     if (f->check_at == 0) begin(f);
-    if (f->check_at == f->n_part) return finish(f, e);
+    if (f->check_at == f->n_part) return finish(d, f, e);
     EVP_MD_CTX *sha = EVP_MD_CTX_new(), *git = EVP_MD_CTX_new();
     uint32_t i = f->check_at, crc, epoch = f->epoch;
     uint64_t at = part_start(f, i), n = part_size(f, i);
@@ -158,6 +163,8 @@ static status check_next(struct download *d, struct file *f, struct error *e)
     EVP_MD_CTX_copy_ex(git, f->git);
     pthread_mutex_unlock(&d->lock);
     bool read = read_part(f, at, n, sha, git, &crc);
+    sync_file_range(f->fd, (off_t)at, (off_t)n,
+                    SYNC_FILE_RANGE_WRITE); /* so that little is left for the end */
     pthread_mutex_lock(&d->lock);
     if (epoch != f->epoch) {
         f->check_at = 0;
