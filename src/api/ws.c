@@ -38,6 +38,7 @@ struct connection {
     struct http_ws *ws;
     struct running item[MAX_RUNNING];
     uint32_t n;
+    bool draining;
 };
 
 /* ---- to the client ----------------------------------------------------------------------------------- */
@@ -165,6 +166,8 @@ static void advance_all(struct connection *c)
             drop(c, &c->item[i]);
         else
             i++;
+    if (c->draining && c->n == 0 && http_ws_pending(c->ws) == 0)
+        http_ws_close(c->ws, 1001, "the server is shutting down");
 }
 
 /* ---- from the client --------------------------------------------------------------------------------- */
@@ -216,6 +219,8 @@ static void on_request(struct connection *c, const char *id, const json_t *m)
         refuse(&f, 400, "invalid_type", "body", "'body' must be an object, the request");
     else if (find(c, id))
         refuse(&f, 400, "invalid_value", "id", "'id' is that of a request which is still running");
+    else if (c->draining)
+        refuse(&f, 503, "shutting_down", NULL, "the server is shutting down");
     else if (c->n == MAX_RUNNING)
         refuse(&f, 429, "too_many_requests", NULL, "more than %d requests at once on this connection",
                MAX_RUNNING);
@@ -252,6 +257,14 @@ static void on_wake(struct http_ws *w, void *user)
     advance_all(user);
 }
 
+/* What runs is answered; nothing else begins. */
+static void on_drain(struct http_ws *w, void *user)
+{
+    struct connection *c = user;
+    c->draining = true;
+    advance_all(c);
+}
+
 static void on_end(struct http_ws *w, void *user, int code)
 {
     struct connection *c = user;
@@ -262,7 +275,7 @@ static void on_end(struct http_ws *w, void *user, int code)
 void ws_connect(struct http_exchange *x, void *api)
 {
     static const struct http_ws_ops ops = {
-        .message = on_message, .wake = on_wake, .room = on_wake, .end = on_end};
+        .message = on_message, .wake = on_wake, .room = on_wake, .drain = on_drain, .end = on_end};
     struct connection *c = mem_zalloc(1, sizeof *c);
     c->api = api;
     c->ws = http_ws_accept(x, NULL, &ops, c);

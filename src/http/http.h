@@ -191,6 +191,8 @@ struct http_ws_ops { /* on the loop's thread; every member but end may be NULL *
     void (*message)(struct http_ws *w, void *user, bool text, const char *p, size_t n);
     void (*wake)(struct http_ws *w, void *user); /* after http_waker_fire */
     void (*room)(struct http_ws *w, void *user); /* all that was sent has left: time for more */
+    /* The server drains: send what is under way and call http_ws_close then. NULL: it is closed at once, 1001. */
+    void (*drain)(struct http_ws *w, void *user);
     /* Exactly once; w is gone afterwards. The client's close code, 1005: it gave none, 1006: it just went. */
     void (*end)(struct http_ws *w, void *user, int code);
 };
@@ -200,7 +202,7 @@ struct http_ws *http_ws_accept(struct http_exchange *x, const char *protocol, co
 /* Queue a message, copied. False: it cannot be sent any more, or text is no UTF-8. */
 bool   http_ws_send(struct http_ws *w, bool text, const void *p, size_t n);
 size_t http_ws_pending(const struct http_ws *w); /* bytes queued: whoever sends on and on waits for room */
-void   http_ws_close(struct http_ws *w, int code, const char *reason);
+void   http_ws_close(struct http_ws *w, int code, const char *reason); /* overtakes what is pending */
 struct http_exchange *http_ws_exchange(struct http_ws *w); /* for a waker, headers, ... */
 
 /* ---- server-sent events, lines of JSON ----------------------------------------------------------------- */

@@ -93,7 +93,10 @@ static void ws_input(struct http_exchange *x, const char *p, size_t n)
 static void ws_stop(struct http_exchange *x)
 {
     struct http_ws *w = x->user;
-    http_ws_close(w, 1001, "the server is shutting down");
+    if (w->ops->drain)
+        w->ops->drain(w, w->user);
+    else
+        http_ws_close(w, 1001, "the server is shutting down");
 }
 
 static const struct tunnel tunnel = {.room = ws_room, .input = ws_input, .stop = ws_stop};

@@ -6,12 +6,17 @@ from server import Server
 
 try:
     import pytest
+    from websockets.exceptions import ConnectionClosed
     from websockets.sync.client import connect
 except ImportError:
     wire.run(__file__, "websockets")
 
 CHAT = {"messages": [{"role": "user", "content": "What is Corral?"}], "temperature": 0, "max_tokens": 30}
 LONG = {"prompt": "Once upon a time", "n_predict": 900, "ignore_eos": True}
+
+
+class Worker(Server):
+    command = ("worker",)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +131,7 @@ def test_what_has_no_effect_is_named(ws):
 
 
 def test_an_id_that_is_in_use(ws):
-    ask(ws, "x", "/completion", {**LONG, "n_predict": 300})
+    ask(ws, "x", "/completion", {**LONG, "n_predict": 100})
     ask(ws, "x", "/completion", {"prompt": "y", "n_predict": 1})
     refused = next(m for m in iter(lambda: json.loads(ws.recv(timeout=60)), None) if "error" in m)
     assert refused["status"] == 400 and "still running" in json.dumps(refused["error"])
@@ -138,6 +143,26 @@ def test_too_many(ws):
     got = hear(ws, *map(str, range(40)))
     assert sum(m[-1].get("status") == 429 for m in got.values()) >= 1
     assert sum(bool(m[-1].get("done")) for m in got.values()) >= 32
+
+
+def test_what_runs_is_answered_before_the_server_stops():
+    with Worker("--parallel", "4", "--quiet") as s, connect(s.url.replace("http", "ws") + "/v1/ws") as w, \
+            connect(s.url.replace("http", "ws") + "/v1/ws") as idle:
+        ask(w, "a", "/completion", {**LONG, "n_predict": 100})
+        got = [json.loads(w.recv(timeout=60))]
+        s.proc.terminate()
+        with pytest.raises(ConnectionClosed) as e:
+            idle.recv(timeout=60)
+        assert e.value.rcvd.code == 1001
+        ask(w, "b", "/completion", LONG)
+        while not any(m["id"] == "a" and m.get("done") for m in got):
+            got.append(json.loads(w.recv(timeout=60)))
+        assert [m["status"] for m in got if m["id"] == "b"] in ([503], [])  # the answer may have been faster
+        assert sum(len(m["data"]["tokens"]) for m in got if m["id"] == "a" and "data" in m) == 100
+        with pytest.raises(ConnectionClosed) as e:
+            while True:
+                w.recv(timeout=60)
+        assert e.value.rcvd.code == 1001
 
 
 if __name__ == "__main__":
