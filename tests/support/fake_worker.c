@@ -8,6 +8,7 @@
  *   die=MS, stop=MS kills itself, stops dead so long after it is ready
  *   stuck, sick     says that it made no step for 1000 s; that its last nine steps failed
  *   stubborn        ignores SIGTERM
+ *   chatty          writes five MiB to stderr
  *   once=FILE       all of the above only the first time: FILE is made then
  *   lack=FILE       the first time it lacks memory
  *   mb=N            its plan says N MiB
@@ -106,6 +107,7 @@ static int work(const char *path)
         fprintf(report, "{\"event\":\"progress\",\"done\":%d,\"total\":10}\n", i);
         wait_ms(number("ready", 0) / 10);
     }
+    for (int i = 0; does("chatty") && i < 5 << 14; i++) fprintf(stderr, "%063d\n", i);
     if (does("refuse")) return fail_load(report, "format error", "that is no model");
     if (first_time("lack")) return fail_load(report, "out of memory", "no memory on the device");
     if (does("crash")) {

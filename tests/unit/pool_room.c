@@ -62,7 +62,7 @@ static struct pool_ticket *load(const char *name)
     struct pool_route r;
     struct pool_fault f = {0};
     struct pool_ticket *t = play_enter(&y, name);
-    if (play_wait(t, 5000, &r, &f) != POOL_READY) fail_msg("%s: %d %s", name, f.code, f.msg);
+    if (play_wait(t, 20000, &r, &f) != POOL_READY) fail_msg("%s: %d %s", name, f.code, f.msg);
     return t;
 }
 
@@ -121,14 +121,14 @@ static void a_busy_one_has_its_turn(void **state)
     late = play_enter(&y, "a");
     assert_int_equal(pool_poll(late, &r, &f), POOL_READY); /* it is still a's turn */
     play_leave(late);
-    assert_true(play_until(&y, "a", POOL_DRAINING, 2000)); /* now it is b's */
+    assert_true(play_until(&y, "a", POOL_DRAINING, 20000)); /* now it is b's */
     late = play_enter(&y, "a");
     assert_int_equal(pool_poll(late, &r, &f), POOL_WAIT);
     play_leave(a);
-    assert_int_equal(play_wait(b, 3000, &r, &f), POOL_READY);
+    assert_int_equal(play_wait(b, 20000, &r, &f), POOL_READY);
     assert_int_equal(pool_poll(late, &r, &f), POOL_WAIT);
     play_leave(b);
-    assert_int_equal(play_wait(late, 3000, &r, &f), POOL_READY);
+    assert_int_equal(play_wait(late, 20000, &r, &f), POOL_READY);
     play_leave(late);
     end();
 }
@@ -177,7 +177,7 @@ static void what_cannot_be(void **state)
         struct pool_fault f = {0};
         play_add(&y, row[i].name, row[i].script, NULL);
         struct pool_ticket *t = play_enter(&y, row[i].name);
-        if (play_wait(t, 3000, &r, &f) != POOL_REFUSED || f.code != row[i].code ||
+        if (play_wait(t, 20000, &r, &f) != POOL_REFUSED || f.code != row[i].code ||
             !strstr(f.msg, row[i].says))
             fail_msg("%s: %d '%s'", row[i].name, f.code, f.msg);
         assert_true(f.retry_after_s > 0);
@@ -243,7 +243,7 @@ static void others_need_the_memory(void **state)
     play_leave(load("old"));
     struct pool_ticket *t = load("used");
     write_file("proc/meminfo", "MemTotal: 1024000 kB\nMemAvailable: 512000 kB\n");
-    assert_true(play_until(&y, "old", POOL_COLD, 4000));
+    assert_true(play_until(&y, "old", POOL_COLD, 20000));
     assert_true(noted("evict", "others need the memory"));
     assert_int_equal(play_model(&y, "used").state, POOL_RUNNING);
     assert_int_equal(play_model(&y, "pinned").state, POOL_RUNNING);
@@ -262,7 +262,7 @@ static void so_many_at_once(void **state)
     play_leave(load("b"));
     play_leave(load("a")); /* b is the older one now */
     play_leave(load("c"));
-    assert_true(play_until(&y, "b", POOL_COLD, 2000));
+    assert_true(play_until(&y, "b", POOL_COLD, 20000));
     assert_int_equal(play_model(&y, "a").state, POOL_RUNNING);
     assert_int_equal(play_model(&y, "c").state, POOL_RUNNING);
     end();
@@ -280,7 +280,7 @@ static void reloads_in_place(void **state)
     assert_int_equal(pool_reload(y.pool, "m", &e), OK);
     for (int i = 0; i < 1000 && play_model(&y, "m").loads < 2; i++) usleep(3000);
     struct pool_ticket *t = play_enter(&y, "m");
-    assert_int_equal(play_wait(t, 3000, &r, &f), POOL_READY);
+    assert_int_equal(play_wait(t, 20000, &r, &f), POOL_READY);
     assert_int_equal(r.generation, 2);
     play_leave(t);
     assert_int_equal(play_model(&y, "m").loads, 2);
