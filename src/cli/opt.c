@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
+
 static bool is_heading(const struct opt *o)
 {
     return !o->name[0];
@@ -307,6 +309,50 @@ void opt_show(const struct opt *opts, FILE *to)
             break;
         }
         fputc('\n', to);
+    }
+}
+
+static void add_flag(struct opt_list *out, const char *name, const char *value)
+{
+    struct buf b = {0};
+    buf_addf(&b, "--%s=%s", name, value);
+    out->item = mem_realloc(out->item, out->n + 1, sizeof *out->item);
+    out->item[out->n++] = b.data;
+}
+
+void opt_flags(const struct opt *opts, struct opt_list *out)
+{
+    for (const struct opt *o = opts; o->name; o++) {
+        const struct opt_list *list = o->at;
+        char number[40] = "";
+        int64_t i = 0;
+        double d = 0;
+        bool b = false;
+        if (is_heading(o)) continue;
+        switch (o->type) {
+        case OPT_BOOL:
+            if (o->def) parse_bool(o->def, &b);
+            if (*(bool *)o->at != b) add_flag(out, o->name, b ? "false" : "true");
+            break;
+        case OPT_INT:
+            if (o->def) parse_int(o->def, &i);
+            snprintf(number, sizeof number, "%lld", (long long)*(int64_t *)o->at);
+            if (*(int64_t *)o->at != i) add_flag(out, o->name, number);
+            break;
+        case OPT_FLOAT:
+            if (o->def) parse_float(o->def, &d);
+            snprintf(number, sizeof number, "%.17g", *(double *)o->at);
+            if (*(double *)o->at != d) add_flag(out, o->name, number);
+            break;
+        case OPT_STR: {
+            const char *text = *(const char **)o->at;
+            if (text && (!o->def || strcmp(text, o->def) != 0)) add_flag(out, o->name, text);
+            break;
+        }
+        case OPT_LIST:
+            for (size_t k = 0; k < list->n; k++) add_flag(out, o->name, list->item[k]);
+            break;
+        }
     }
 }
 

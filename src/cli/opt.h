@@ -43,6 +43,8 @@ void opt_help(const struct opt *opts, FILE *to);
 /* Change one option by name later on (value stays the caller's and is kept for text), and list all values. */
 status opt_set(const struct opt *opts, const char *name, const char *value, struct error *e);
 void opt_show(const struct opt *opts, FILE *to);
+/* Flags for another command with these rows, where values are not the defaults: "--ctx=4096". For the program's life. */
+void opt_flags(const struct opt *opts, struct opt_list *out);
 /* Whether --help or -h stands among the flags (not as the value of one, not after `--`). */
 bool opt_wants_help(const struct opt *opts, int argc, char **argv);
 /* The environment variable of an option: "CORRAL_MAX_TOKENS". */

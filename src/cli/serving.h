@@ -7,7 +7,8 @@
 struct serving_options {
     int64_t parallel, queue, kv_bytes, step_tokens, draft_max;
     double target_itl, age, queue_timeout, first_timeout, total_timeout, keep_alive;
-    bool prefix_cache;
+    double comment;
+    bool prefix_cache, strict;
     const char *draft;
 };
 
@@ -37,9 +38,18 @@ struct serving_options {
     {.name = "first-token-timeout", .type = OPT_FLOAT, .at = &(o).first_timeout, .min = 0, .max = 86400, .def = "120", \
      .unit = "s", .help = "until it has its first token; 0: no limit"},                                        \
     {.name = "total-timeout", .type = OPT_FLOAT, .at = &(o).total_timeout, .min = 0, .max = 86400, .def = "0", \
-     .unit = "s", .help = "until it ends; 0: no limit"},                                                       \
+     .unit = "s", .help = "until it ends; 0: no limit"}
+
+#define SLEEP_OPTS(o)                                                                                          \
     {.name = "keep-alive", .type = OPT_FLOAT, .at = &(o).keep_alive, .min = 0, .max = 1e8, .def = "0", .unit = "s", \
      .help = "without work, then memory is given back until the next request; 0: never"}
+
+/* What a request may say and how a stream is kept alive. */
+#define ANSWER_OPTS(o)                                                                                         \
+    {.name = "strict", .type = OPT_BOOL, .at = &(o).strict,                                                    \
+     .help = "refuse fields of requests that would have no effect (default: name them in X-Corral-Ignored)"},  \
+    {.name = "keepalive", .type = OPT_FLOAT, .at = &(o).comment, .min = 0.05, .max = 86400, .def = "15",       \
+     .unit = "s", .help = "between comments on a stream that has nothing to say"}
 
 /* Over what session_engine_options has filled in. draft, zeroed, is opened if there is to be a draft model for s; close
  * it after the engine, also after a failure. */
