@@ -70,6 +70,12 @@ static void collect(void *user, const struct engine_event *ev)
 {
     struct best_of *b = user;
     struct candidate *c = &b->c[ev->choice];
+    if (ev->kind == EV_PROMPT) {
+        struct engine_event of_all = *ev;
+        of_all.id = b->id;
+        b->on_event(b->user, &of_all);
+        return;
+    }
     if (ev->kind == EV_TOKEN) {
         keep_token(c, ev->token);
         return;

@@ -50,11 +50,11 @@ struct engine_timing { /* ns */
     uint32_t n_predicted, n_predicted_right; /* the same of those that were the request's prediction */
     uint32_t n_preempted;        /* how often its blocks were taken away */
 };
-enum engine_event_kind { EV_TOKEN, EV_VECTOR, EV_END };
+enum engine_event_kind { EV_TOKEN, EV_VECTOR, EV_END, EV_PROMPT };
 struct engine_event {
     enum engine_event_kind kind;
     uint64_t id;
-    const struct sample_result *token;  /* EV_TOKEN; valid during the call. End-of-generation tokens are not sent */
+    const struct sample_result *token;  /* EV_TOKEN, EV_PROMPT; valid during the call. End-of-generation tokens are not sent */
     const float *vector;                /* EV_VECTOR: n_row vectors of n_vector numbers; valid during the call */
     uint32_t n_vector, n_row;
     uint32_t row_at;                    /* with POOLING_NONE: the first row's token; all come in order, in several events */
@@ -100,6 +100,8 @@ struct engine_request {
                                  behind it as if it had been drawn here, without events for it; n is 1 */
     uint32_t       n_given;
     double         learned;   /* sample_result.learned of the last of them */
+    bool           score_prompt; /* an EV_PROMPT for each token of the prompt but the first, before the answer: what the model
+                                 says of it (params.n_logprobs), for all choices. The prefix cache is not used */
     int32_t        priority;  /* -8 .. 7, lower is more urgent; 0 is normal */
     uint64_t       tenant;    /* who shares fairly with whom */
     uint64_t       cache_salt; /* prefixes are shared among equal salts only */

@@ -303,6 +303,15 @@ static void begin_kids(struct engine *en, struct seq *parent, const float *logit
     }
 }
 
+/* Each token of the share has a row. Returns that of the last, from which the answer goes on. */
+static const float *take_scores(struct engine *en, struct seq *s, const struct sched_share *sh,
+                                const float *logits)
+{
+    seq_send_scores(s, logits, en->m->cfg.n_vocab, sh->n_token);
+    s->q.score = s->q.n_computed + sh->n_token < s->q.n_prompt;
+    return logits + (size_t)(sh->n_token - 1) * en->m->cfg.n_vocab;
+}
+
 /* The share's tokens are computed; logits are its rows, if it wanted any. Guesses are compared with what is
  * drawn: up to and including the first that differs, the drawn tokens are what they would have been without
  * guessing. mask: of the first row, if it has one. */
@@ -314,6 +323,7 @@ static void take_result(struct engine *en, const struct sched_share *sh, const f
     enum finish_reason why;
     struct error e;
     bool ended = false, right = true;
+    if (s->q.score) logits = take_scores(en, s, sh, logits);
     if (!sh->closes) {
         sched_computed(&en->sched, &s->q, sh->n_token);
         return;
@@ -389,13 +399,12 @@ static void fill_batch(struct engine *en, struct batch *b, uint32_t n)
     for (uint32_t i = 0; i < n; i++) {
         const struct sched_share *sh = &en->share[i];
         const struct seq *s = (const struct seq *)sh->seq;
-        bool logits = sh->closes && s->task == ENGINE_GENERATE;
         en->part[i] = (struct batch_seq){.token = s->token + s->q.n_computed,
                                          .n_token = sh->n_token,
                                          .pos = s->q.n_computed,
                                          .block = s->q.table.block,
                                          .n_block = s->q.table.n_block,
-                                         .n_logits = logits ? sh->n_draft + 1 : 0,
+                                         .n_logits = s->task == ENGINE_GENERATE ? sched_rows(sh) : 0,
                                          .n_hidden = embed_rows_wanted(s, sh)};
     }
     *b = (struct batch){.seq = en->part, .n_seq = n};

@@ -145,9 +145,10 @@ static void admit(struct sched *s, int64_t now)
 static void give(struct sched *s, struct step *st, struct sched_seq *q, uint32_t n, uint32_t n_draft)
 {
     bool closes = n == sched_gap(q);
-    st->share[st->n++] = (struct sched_share){q, n + n_draft, n_draft, closes};
+    struct sched_share *sh = &st->share[st->n++];
+    *sh = (struct sched_share){q, n + n_draft, n_draft, closes};
     st->budget -= n + n_draft;
-    if (closes) st->rows -= 1 + n_draft;
+    st->rows -= sched_rows(sh);
     q->mark = s->step;
 }
 
@@ -211,6 +212,14 @@ static uint32_t on_grid(const struct sched *s, const struct sched_seq *q, uint32
     return end > q->n_computed ? end - q->n_computed : n;
 }
 
+/* As many of n tokens as there are rows for, when each wants one: a row is left for every sequence without a
+ * share. */
+static uint32_t within_rows(const struct sched *s, const struct step *st, const struct sched_seq *q,
+                            uint32_t n)
+{
+    return !q->score ? n : MIN(n, st->rows - (s->n_running - st->n - 1));
+}
+
 static struct sched_seq *shortest_prefill(const struct sched *s, const struct sched_seq *but)
 {
     struct sched_seq *best = NULL;
@@ -232,8 +241,8 @@ static void share_prefills(struct sched *s, struct step *st)
     if (!first || !st->budget) return;
     uint32_t half = MIN(sched_gap(first), (st->budget + 1) / 2);
     for (struct sched_seq *q; st->budget > half && (q = shortest_prefill(s, first));)
-        give(s, st, q, on_grid(s, q, st->budget - half), 0);
-    give(s, st, first, on_grid(s, first, st->budget), 0);
+        give(s, st, q, within_rows(s, st, q, on_grid(s, q, st->budget - half)), 0);
+    give(s, st, first, within_rows(s, st, first, on_grid(s, first, st->budget)), 0);
 }
 
 uint32_t sched_plan(struct sched *s, int64_t now_ns, struct sched_share *share)

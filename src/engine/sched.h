@@ -31,6 +31,7 @@ struct sched_seq {
     uint32_t n_known, n_prompt, max_known;
     uint32_t n_draft;      /* guesses that stand behind the known tokens, if the step has room to try them */
     uint8_t  level;
+    bool     score;        /* its prompt is not computed yet, and each token of it wants a row of logits */
     bool     no_cache;     /* neither use nor feed the prefixes of others */
     uint64_t tenant;
     int64_t  arrival_ns, queue_by_ns, first_by_ns, total_by_ns; /* the latter three: 0 is never */
@@ -91,6 +92,11 @@ void     sched_fork(struct sched *s, const struct sched_seq *parent, struct sche
 /* One whose time is over, or NULL. The caller removes it and asks again. */
 struct sched_seq *sched_late(struct sched *s, int64_t now_ns, enum sched_late *why);
 
+/* How many of a share's tokens, the last ones, want logits. */
+static inline uint32_t sched_rows(const struct sched_share *sh)
+{
+    return sh->seq->score ? sh->n_token : sh->closes ? 1 + sh->n_draft : 0;
+}
 static inline uint32_t sched_gap(const struct sched_seq *q) { return q->n_known - q->n_computed; }
 
 /* Between sched.c and plan.c. */

@@ -54,7 +54,8 @@ static void set_schedule(struct seq *s, const struct engine_request *r, uint32_t
                               .n_prompt = r->n_prompt,
                               .max_known = r->n_prompt + (r->max_tokens ? MIN(r->max_tokens, room) : room),
                               .level = (uint8_t)(SCHED_NORMAL + r->priority),
-                              .no_cache = r->no_cache,
+                              .no_cache = r->no_cache || r->score_prompt,
+                              .score = r->score_prompt && r->task == ENGINE_GENERATE,
                               .tenant = r->tenant,
                               .arrival_ns = now,
                               .queue_by_ns = deadline(now, r->queue_timeout_ns),
@@ -164,6 +165,19 @@ void seq_send_token(const struct seq *s, const struct sample_result *r)
 {
     struct engine_event ev = {.kind = EV_TOKEN, .id = s->q.id, .token = r, .choice = s->choice};
     s->on_event(s->user, &ev);
+}
+
+void seq_send_scores(struct seq *s, const float *logits, uint32_t n_vocab, uint32_t n)
+{
+    struct sample_result r;
+    struct engine_event ev = {.kind = EV_PROMPT, .id = s->q.id, .token = &r, .choice = s->choice};
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t at = s->q.n_computed + i + 1; /* what the row speaks of */
+        if (at <= s->n_scored || at >= s->q.n_prompt) continue;
+        sampler_score(s->sampler, logits + (size_t)i * n_vocab, s->token[at], &r);
+        s->on_event(s->user, &ev);
+        s->n_scored = at;
+    }
 }
 
 void seq_send_end(const struct seq *s, enum finish_reason why, const struct error *error, int64_t now)

@@ -10,6 +10,7 @@ struct seq {
     struct sched_seq q;   /* first: the scheduler's pointer is ours */
     int32_t        *token; /* q.n_known, room for cap */
     uint32_t        cap, choice, n_given;
+    uint32_t        n_scored; /* of the prompt, whose scores were sent */
     struct sampler *sampler;
     int32_t        *eog;
     uint32_t        n_eog;
@@ -40,6 +41,8 @@ void   seq_append(struct seq *s, int32_t token);
 int32_t *seq_reserve(struct seq *s, uint32_t n);
 bool   seq_is_eog(const struct seq *s, int32_t token);
 void   seq_send_token(const struct seq *s, const struct sample_result *r);
+/* The scores of prompt tokens that logits, a row for each of the n tokens from n_computed on, are of. */
+void   seq_send_scores(struct seq *s, const float *logits, uint32_t n_vocab, uint32_t n);
 void   seq_send_end(const struct seq *s, enum finish_reason why, const struct error *error, int64_t now_ns);
 
 /* A first-in first-out list through seq.next. */

@@ -71,6 +71,8 @@ void   sampler_accept(struct sampler *s, int32_t token, bool from_prompt);
 /* Tokens were accepted that another sampler had drawn: go on with what that one learned, the last sample_result's. */
 void   sampler_resume(struct sampler *s, double learned);
 bool   sampler_learns(const struct sample_params *p); /* is there anything to learn? */
+/* What the model says of a token: its log-probability and the best ones. Nothing is chosen. */
+void   sampler_score(struct sampler *s, const float *logits, int32_t token, struct sample_result *out);
 /* Choose a token for absolute position `position` of the sequence. logits: n_vocab values, not modified.
  * mask: NULL, or one bit per token, 0 = forbidden (grammar). Does not accept the token.
  * ERR_ARG when nothing is left to choose (every token forbidden or not a number). */

@@ -260,6 +260,12 @@ static void report_raw(struct sampler *s, const float *logits, struct sample_res
     out->n_top = best_rows(s, log_total);
 }
 
+void sampler_score(struct sampler *s, const float *logits, int32_t token, struct sample_result *out)
+{
+    *out = (struct sample_result){.token = token, .top = s->top};
+    report_raw(s, logits, out);
+}
+
 status sampler_draw(struct sampler *s, const float *logits, const uint32_t *mask, uint64_t position,
                     struct sample_result *out, struct error *e)
 {

@@ -16,6 +16,9 @@ struct answer {
     uint64_t print[MAX_OUT]; /* 0 without log-probabilities */
     double learned[MAX_OUT];
     uint32_t n, n_end;
+    int32_t scored[MAX_OUT]; /* tokens of the prompt */
+    uint64_t score[MAX_OUT];
+    uint32_t n_scored;
     enum finish_reason why;
     struct engine_timing timing;
     char error[248];
@@ -44,7 +47,12 @@ static inline void answer_on_event(void *user, const struct engine_event *ev)
 {
     struct answer *a = (struct answer *)user;
     pthread_mutex_lock(&a->lock);
-    if (ev->kind == EV_TOKEN) {
+    if (ev->kind == EV_PROMPT) {
+        if (a->n_scored < MAX_OUT) {
+            a->scored[a->n_scored] = ev->token->token;
+            a->score[a->n_scored++] = fingerprint(ev->token);
+        }
+    } else if (ev->kind == EV_TOKEN) {
         if (a->n < MAX_OUT) {
             a->token[a->n] = ev->token->token;
             a->print[a->n] = fingerprint(ev->token);

@@ -253,6 +253,46 @@ static void what_cannot_be_given(const struct model_desc *m)
     engine_free(en);
 }
 
+/* Prompts that end with the true answers: the model says the same of their tokens as when it drew them. */
+static void run_scored(const struct model_desc *m, const struct scene *s)
+{
+    static struct answer a[N_REQ];
+    struct engine *en = start(m, s);
+    close_gate(en);
+    for (uint32_t i = 0; i < N_REQ; i++) {
+        int32_t prompt[CONTEXT + N_OUT];
+        struct error e = {0};
+        uint64_t id;
+        answer_init(&a[i]);
+        struct engine_request r = request(i, m->cfg.n_vocab, prompt, &a[i]);
+        memcpy(prompt + r.n_prompt, truth[i].token, truth[i].n * sizeof *prompt);
+        r.n_prompt += truth[i].n;
+        r.max_tokens = 2;
+        r.score_prompt = i % 5 != 4; /* others beside them */
+        if (engine_submit(en, &r, &id, &e) != OK) fail_msg("%s", e.msg);
+    }
+    sem_post(&gate);
+    for (uint32_t i = 0; i < N_REQ; i++) {
+        int32_t prompt[CONTEXT];
+        struct engine_request r = request(i, m->cfg.n_vocab, prompt, NULL);
+        wait_end(&a[i]);
+        assert_true(a[i].n > 0 || a[i].why == FINISH_STOP);
+        assert_int_equal(a[i].n_scored, i % 5 != 4 ? r.n_prompt + truth[i].n - 1 : 0);
+        for (uint32_t k = 0; k < a[i].n_scored; k++) {
+            uint32_t at = k + 1; /* of the prompt */
+            if (at < r.n_prompt) {
+                assert_int_equal(a[i].scored[k], prompt[at]);
+                assert_true(a[i].score[k] != 0);
+            } else if (a[i].scored[k] != truth[i].token[at - r.n_prompt] ||
+                       a[i].score[k] != truth[i].print[at - r.n_prompt]) {
+                fail_msg("%s, request %u: another score of token %u of its answer", s->name, i,
+                         at - r.n_prompt);
+            }
+        }
+    }
+    engine_free(en);
+}
+
 static void run_choices(const struct model_desc *m)
 {
     enum { N = 5 };
@@ -362,6 +402,9 @@ static void all_scenes(const struct model_desc *m)
     run_given(m, &(struct scene){"given", 16, 64, 0, 0, 1, true, false, false});
     run_given(m, &(struct scene){"given, with guesses", 5, 48, 0, 8, 1, false, false, false});
     what_cannot_be_given(m);
+    run_scored(m, &(struct scene){"scored", 1, 256, 0, 0, 1, false, false, false});
+    run_scored(m, &(struct scene){"scored, among sixteen", 16, 64, 0, 0, 1, false, false, false});
+    run_scored(m, &(struct scene){"scored, preempted, with guesses", 16, 40, 16, 4, 1, false, false, false});
     run_choices(m);
     run_constrained(m);
 }
