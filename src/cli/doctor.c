@@ -3,14 +3,19 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "backend/backend.h"
 #include "base/buf.h"
+#include "base/clock.h"
 #include "cli/cli.h"
 #include "cli/human.h"
 #include "cli/machine.h"
 #include "cli/model_file.h"
+#include "device/device.h"
+#include "pool/aws.h"
 
 static struct {
     bool json;
@@ -41,6 +46,8 @@ struct doctor {
     size_t n_backend;
     char models[4200]; /* the folder of models; "" when there is no place for it */
     uint64_t disk_free, disk_total;
+    const struct device_sample *gpus; /* NULL: not looked for */
+    struct aws_facts aws;
     struct warning warning[MAX_WARNINGS];
     size_t n_warning;
 };
@@ -66,6 +73,30 @@ static void look_at_backends(struct doctor *d)
         b->usable = api->count(&b->why_not) > 0 && api->info(0, &b->device, &b->why_not) == OK;
         if (!b->usable && strcmp(b->name, "sim") == 0) d->n_backend--; /* for tests; nobody misses it */
     }
+}
+
+/* What the drivers say of the GPUs that the bus has. */
+static void look_at_gpus(struct doctor *d)
+{
+    struct devices *devices;
+    struct error e;
+    const bool nvidia = d->machine.gpus.n_nvidia || getenv("CORRAL_NVML");
+    const struct devices_options options = {.nvml_path = nvidia ? NULL : "none"};
+    if (devices_open(&devices, &options, &e) != OK) return;
+    d->gpus = devices_sample(devices);
+    devices_close(devices);
+}
+
+/* Off AWS this takes no time; there the answer comes in milliseconds. */
+static void look_at_aws(struct doctor *d)
+{
+    struct aws *aws;
+    struct error e;
+    if (aws_open(&aws, NULL, &e) != OK) return;
+    const int64_t until = clock_ns() + 3000000000;
+    for (aws_facts(aws, &d->aws); !d->aws.known && clock_ns() < until; aws_facts(aws, &d->aws))
+        nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+    aws_close(aws);
 }
 
 static void look_at_models(struct doctor *d)
@@ -176,9 +207,30 @@ static void print_machine(const struct machine *m)
     row("GPUs", "%u NVIDIA, %u AMD, %u Intel", m->gpus.n_nvidia, m->gpus.n_amd, m->gpus.n_intel);
 }
 
+static void print_gpus(const struct device_sample *s)
+{
+    for (uint32_t i = 0; s && i < s->n_gpu; i++) {
+        const struct device_gpu *g = &s->gpu[i];
+        char name[16];
+        snprintf(name, sizeof name, "GPU %u", g->id);
+        row(name, "%s (%s), %s of %s free, %s", g->name, g->compute[0] ? g->compute : "unknown capability",
+            human_bytes(g->free_bytes).s, human_bytes(g->total_bytes).s, g->uuid);
+    }
+}
+
+static void print_aws(const struct aws_facts *a)
+{
+    if (!a->on_aws) return;
+    row("AWS", "%s%s%s, %s", a->type[0] ? a->type : "instance of unknown type", a->zone[0] ? " in " : "",
+        a->zone, a->accelerator ? a->accelerator : "no accelerator");
+    if (a->advice[0]) row("", "%s", a->advice);
+}
+
 static void print_text(const struct doctor *d)
 {
     print_machine(&d->machine);
+    print_gpus(d->gpus);
+    print_aws(&d->aws);
     printf("\nBackends\n");
     for (size_t i = 0; i < d->n_backend; i++) {
         const struct backend_state *b = &d->backend[i];
@@ -264,6 +316,30 @@ static void json_backends(struct buf *b, const struct doctor *d)
     buf_adds(b, "]");
 }
 
+static void json_gpus(struct buf *b, const struct device_sample *s)
+{
+    buf_adds(b, "[");
+    for (uint32_t i = 0; s && i < s->n_gpu; i++) {
+        if (i) buf_adds(b, ",");
+        device_gpu_json(b, &s->gpu[i], NULL, clock_ns());
+    }
+    buf_adds(b, "]");
+}
+
+static void json_aws(struct buf *b, const struct aws_facts *a)
+{
+    if (!a->on_aws) {
+        buf_adds(b, "null");
+        return;
+    }
+    buf_adds(b, "{");
+    member(b, "type", a->type);
+    member(b, "zone", a->zone);
+    member(b, "accelerator", a->accelerator ? a->accelerator : "");
+    member(b, "advice", a->advice);
+    buf_addf(b, "\"backend\":\"%s\"}", a->backend);
+}
+
 static void print_json(const struct doctor *d)
 {
     struct buf b = {0};
@@ -271,6 +347,10 @@ static void print_json(const struct doctor *d)
     json_machine(&b, &d->machine);
     buf_adds(&b, ",\"backends\":");
     json_backends(&b, d);
+    buf_adds(&b, ",\"gpus\":");
+    json_gpus(&b, d->gpus);
+    buf_adds(&b, ",\"aws\":");
+    json_aws(&b, &d->aws);
     buf_adds(&b, ",\"models\":{");
     member(&b, "folder", d->models);
     number(&b, "disk_free_bytes", d->disk_free);
@@ -295,6 +375,8 @@ static int run(int argc, char **argv)
     if (opt_parse(opts, argc, argv, NULL, &n_word, 0, &e) != OK) return cli_usage_error(&cmd_doctor, &e);
     d = (struct doctor){0};
     machine_look(&d.machine);
+    look_at_gpus(&d);
+    look_at_aws(&d);
     look_at_backends(&d);
     look_at_models(&d);
     judge_machine(&d);
@@ -303,6 +385,7 @@ static int run(int argc, char **argv)
         print_json(&d);
     else
         print_text(&d);
+    device_sample_release(d.gpus);
     return any_usable(&d) ? EXIT_OK : EXIT_FAILED;
 }
 

@@ -167,6 +167,10 @@ static void test_doctor(void **state)
         assert_true(yes == json_is_null(json_object_get(row, "why_not"))); /* a reason for each that is not */
     }
     assert_true(usable >= 1);
+    assert_true(json_is_array(json_object_get(doc, "gpus")));
+    json_array_foreach(json_object_get(doc, "gpus"), i, row)
+        assert_true(json_is_string(json_object_get(row, "uuid")));
+    assert_non_null(json_object_get(doc, "aws")); /* null off AWS */
     json_array_foreach(json_object_get(doc, "warnings"), i, row)
         assert_true(json_string_length(json_object_get(row, "fix")) > 0);
     json_decref(doc);
