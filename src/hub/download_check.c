@@ -17,7 +17,7 @@
 #include "base/log.h"
 #include "hub/download_int.h"
 
-enum { BLOCK = 1 << 20, MAX_BAD = 4 };
+enum { BLOCK = 1 << 20 };
 
 void download_fail(struct download *d, status s, const struct error *e)
 {
@@ -171,8 +171,9 @@ static status check_next(struct download *d, struct file *f, struct error *e)
     } else if (!read || crc != f->part[i].crc) {
         LOG(WARN, "hub", "part_damaged", "file=\"%s\" part=%u", f->item.name, i);
         file_drop_part(f, i);
-        if (++f->n_bad > MAX_BAD)
+        if (f->part[i].damaged)
             s = fail(e, ERR_IO, "%s: what is written there comes back different", f->item.path);
+        f->part[i].damaged = true;
     } else {
         EVP_MD_CTX_copy_ex(f->sha, sha);
         EVP_MD_CTX_copy_ex(f->git, git);

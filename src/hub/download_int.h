@@ -18,6 +18,7 @@ struct part {
     bool     doubtful;  /* the digest was wrong, and this part was not fetched a second time yet */
     bool     second;    /* that is being done */
     bool     moved;     /* it was slow, and began again on another connection */
+    bool     damaged;   /* it came back different from the disk once */
 };
 
 struct file {
@@ -43,7 +44,6 @@ struct file {
     uint32_t epoch;    /* changes when what was read so far does not count */
     uint32_t check_at; /* parts before this one are in the digests */
     EVP_MD_CTX *sha, *git;
-    uint32_t n_bad;
     bool     second;  /* the digest was wrong: parts are fetched a second time, and compared */
     uint32_t n_doubt; /* doubtful ones */
     bool     changed; /* one came out different */
@@ -88,6 +88,10 @@ static inline uint64_t part_size(const struct file *f, uint32_t i)
 {
     return MIN(f->part_bytes, f->bytes - i * f->part_bytes);
 }
+
+/* download_fetch.c */
+void fetch_start(struct download *d, struct file *f, uint32_t part); /* what is missing of it; of all where it must be all */
+void fetch_cancel(struct fetch *x); /* x is gone */
 
 /* download_file.c: a file and PATH.parts. With the lock held, but for open and close. */
 status file_open(struct file *f, const struct download_item *item, uint64_t part_bytes, struct error *e);

@@ -49,7 +49,8 @@ struct hub_config { /* strings are borrowed */
     uint32_t    slow_ms;     /* much slower than others for so long, and nothing else is to do: another connection; 0: 10 s */
     uint32_t    max_tries;   /* in a row without a byte; 0: 8 */
     uint32_t    retry_ms;    /* before the second try, then doubled up to 60 times that; 0: 500 ms */
-    /* Where users choose URLs: http_address_is_public. See http/client.h. NULL: anywhere. */
+    /* May hosts that users choose (URLs, registries) have this address? http_address_is_public; see http/client.h. The
+     * hosts named above may be anywhere. NULL: all may. */
     bool (*may_connect)(void *user, const struct sockaddr *a);
     void  *may_connect_user;
     bool   no_local; /* references to files of this machine are refused */

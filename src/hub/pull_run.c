@@ -121,6 +121,19 @@ static void set_download(struct pulls *p, struct job *j, struct download *d)
     pthread_mutex_unlock(&p->lock);
 }
 
+/* A page that says something, saved as a model, would be found out only when it is loaded. */
+static status check_magic(const struct hub_file *f, const char *path, struct error *e)
+{
+    char magic[4] = {0};
+    int fd = *f->digest || !hub_is_gguf(f->path) ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+    bool good =
+        fd < 0 || (read(fd, magic, sizeof magic) == sizeof magic && !memcmp(magic, "GGUF", sizeof magic));
+    if (fd >= 0) close(fd);
+    if (good) return OK;
+    download_discard(path);
+    return fail(e, ERR_FORMAT, "%.120s: what came is no GGUF file", f->url);
+}
+
 static status store_files(struct pulls *p, struct job *j, const struct hub_plan *plan,
                           const struct download *d, const struct download_item *item, struct error *e)
 {
@@ -129,6 +142,7 @@ static status store_files(struct pulls *p, struct job *j, const struct hub_plan 
         if (k == SIZE_MAX) continue;
         const char *digest = download_digest(d, k);
         struct download_state state;
+        TRY(check_magic(&plan->file[i], item[k].path, e));
         download_file_state(d, k, &state);
         if (!is_stored(p, digest, state.total)) TRY(store_blob_add(p->store, item[k].path, digest, false, e));
         download_discard(item[k].path);
@@ -273,10 +287,13 @@ static status run(struct pulls *p, struct job *j, struct hub_session *session, c
 
 status pull_run(struct pulls *p, struct job *j, struct error *e)
 {
-    struct hub_session session = {.config = &p->hub, .cancel = &j->stop};
+    struct hub_config hub = p->hub; /* strings stay the pulls' */
+    struct hub_session session = {.config = &hub, .cancel = &j->stop};
     struct hub_ref ref = {0};
     struct hub_plan plan = {0};
     status s = hub_ref_parse(&ref, j->reference, e);
+    if (s == OK && ref.kind != HUB_HTTP && !ref.host)
+        hub.may_connect = NULL; /* the operator chose that host */
     if (s == OK) s = http_client_new(&session.client, e);
     if (s == OK) s = run(p, j, &session, &ref, &plan, e);
     pthread_mutex_lock(&p->lock);

@@ -21,7 +21,9 @@ static char *url_of(const struct hub_session *s, const struct hub_ref *ref, cons
 {
     struct buf b = {0};
     if (ref->host) {
-        bool here = !strncasecmp(ref->host, "localhost", 9) || !strncmp(ref->host, "127.", 4);
+        size_t n = strcspn(ref->host, ":");
+        bool here = (n == 9 && !strncasecmp(ref->host, "localhost", n)) ||
+                    (n == 9 && !strncmp(ref->host, "127.0.0.1", n));
         buf_addf(&b, "%s://%s", here ? "http" : "https", ref->host);
     } else {
         buf_adds(&b, s->config->registry);

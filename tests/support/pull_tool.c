@@ -15,7 +15,7 @@
 #include "http/client.h"
 #include "hub/pulls.h"
 
-static struct pulls_options o = {.part_bytes = 1 << 20, .hub = {.stall_ms = 2000, .retry_ms = 20}};
+static struct pulls_options o = {.part_bytes = 1 << 20, .hub = {.stall_ms = 20000, .retry_ms = 20}};
 static const char *name;
 static bool copy;
 static unsigned long long cancel_at;

@@ -107,7 +107,7 @@ static int begin(void **state)
     assert_non_null(mkdtemp(folder));
     snprintf(home, sizeof home, "%s/home", folder);
     bytes = mem_alloc(SIZE);
-    for (size_t i = 0; i < SIZE; i++) bytes[i] = (char)(i * 2654435761u >> 13);
+    for (size_t i = 0; i < SIZE; i++) bytes[i] = i < 4 ? "GGUF"[i] : (char)(i * 2654435761u >> 13);
     for (char c = 'a'; c <= 'd'; c++) {
         snprintf(path, sizeof path, "%s/%c.gguf", folder, c);
         FILE *f = fopen(path, "w");
