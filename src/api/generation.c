@@ -1,5 +1,6 @@
 #include "api/generation_int.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,7 @@
 /* One event of the engine as it waits in the queue. */
 struct arrival {
     uint32_t choice;
-    bool end;
+    bool end, prompt; /* prompt: the score of one of its tokens */
     enum finish_reason finish;
     int32_t token;
     float logprob;
@@ -77,7 +78,7 @@ struct generation *generation_new(const struct api *api, const struct renderer *
     snprintf(g->id, sizeof g->id, "%016llx%08llx", (unsigned long long)rng_seed_from_os(),
              (unsigned long long)g->created & 0xffffffff);
     if (g->req.replay) resume_identity(g);
-    g->req.journal = g->req.journal && g->req.stream;
+    g->req.journal = g->req.journal && g->req.stream && !g->req.score_prompt;
     localtime_r(&(time_t){g->created}, &g->req.now);
     g->req.chat.now = &g->req.now;
     g->n_choice = g->n_open = g->req.n * g->req.n_prompt;
@@ -127,7 +128,8 @@ void generation_on_event(void *user, const struct engine_event *ev)
     struct submission *s = user;
     struct generation *g = s->g;
     struct arrival a = {.choice = s->first + ev->choice};
-    if (ev->kind == EV_TOKEN) {
+    if (ev->kind != EV_END) {
+        a.prompt = ev->kind == EV_PROMPT;
         a.token = ev->token->token;
         a.logprob = ev->token->logprob;
         a.learned = ev->token->learned;
@@ -142,7 +144,9 @@ void generation_on_event(void *user, const struct engine_event *ev)
         c->timing = ev->timing;
         if (ev->error) c->error = *ev->error;
     }
-    if (a.end || g->inbox.n < g->api->o.max_buffered)
+    if (a.prompt) /* of all choices; there are no more of them than the prompt has tokens */
+        for (uint32_t i = 0; i < g->req.n; i++, a.choice++) add_arrival(&g->inbox, &a, ev->token->top);
+    else if (a.end || g->inbox.n < g->api->o.max_buffered)
         add_arrival(&g->inbox, &a, a.end ? NULL : ev->token->top);
     else
         g->inbox.overflow = true;
@@ -247,9 +251,25 @@ static const char *text_of(const struct choice *c, int32_t token, size_t *n)
     return c->control_text && control ? tokenizer_text(t, token, n) : tokenizer_piece(t, token, n);
 }
 
+/* Of the prompt, which the echo has as text. */
+static void take_score(struct choice *c, const struct arrival *a, const struct sample_logprob *top)
+{
+    size_t n;
+    const char *piece = text_of(c, a->token, &n);
+    add_note(c, a, top);
+    c->piece_bytes = MIN(c->piece_bytes + n, c->text_bytes ? c->text_bytes - 1 : 0);
+    c->piece_chars += count_chars(piece, n);
+}
+
 static void take_token(struct choice *c, const struct arrival *a, const struct sample_logprob *top)
 {
     size_t n;
+    const struct buf *echo = &c->g->req.prompt[c->prompt].echo;
+    if (c->g->req.prompt_only) return;
+    if (c->g->req.score_prompt && !c->n_tokens) {
+        c->piece_bytes = echo->n;
+        c->piece_chars = count_chars(echo->data, echo->n);
+    }
     const char *piece = text_of(c, a->token, &n);
     if (c->g->req.logprobs) add_note(c, a, top);
     if (c->g->req.keep_ids) tok_ids_add(&c->ids, a->token);
@@ -274,6 +294,7 @@ static void take_end(struct choice *c, const struct arrival *a)
     if (c->parser) chat_parser_finish(c->parser, on_chat_event, c);
     c->ended = true;
     c->finish = c->stopped ? FINISH_STOP : a->finish;
+    if (c->g->req.prompt_only && c->finish == FINISH_STOP) c->finish = FINISH_LENGTH;
     c->g->n_open--;
     if (c->finish == FINISH_CANCELLED || c->finish == FINISH_ERROR ||
         (c->finish == FINISH_TIMEOUT && !c->g->begun))
@@ -295,7 +316,11 @@ void generation_take_echo(struct generation *g)
 {
     for (uint32_t i = 0; i < g->n_choice; i++) {
         const struct buf *echo = &g->req.prompt[g->choice[i].prompt].echo;
-        generation_add_text(&g->choice[i], PIECE_CONTENT, 0, &g->choice[i].content, echo->data, echo->n);
+        struct choice *c = &g->choice[i];
+        generation_add_text(c, PIECE_CONTENT, 0, &c->content, echo->data, echo->n);
+        if (!g->req.score_prompt) continue;
+        c->text_bytes = echo->n;
+        take_score(c, &(struct arrival){.token = g->req.prompt[c->prompt].ids.id[0], .logprob = NAN}, NULL);
     }
 }
 
@@ -316,6 +341,8 @@ static bool take_arrivals(struct generation *g)
         struct choice *c = &g->choice[a->choice];
         if (a->end)
             take_end(c, a);
+        else if (a->prompt)
+            take_score(c, a, top);
         else if (!c->stopped)
             take_token(c, a, top);
         if (g->req.journal && !g->failed) generation_render(g, &g->frames);

@@ -236,6 +236,7 @@ static bool submit(struct generation *g, uint32_t first, uint32_t n, struct faul
                                 .on_event = generation_on_event,
                                 .user = s,
                                 .n = n,
+                                .score_prompt = r->score_prompt,
                                 .best_of = r->best_of,
                                 .given = c->given.id,
                                 .n_given = (uint32_t)c->given.n,

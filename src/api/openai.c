@@ -115,6 +115,15 @@ static bool set_prediction(struct parse *p, const char *name, const json_t *v)
     return true;
 }
 
+/* 0, with echo: only the prompt is wanted. */
+static bool set_text_max_tokens(struct parse *p, const char *name, const json_t *v)
+{
+    if (!json_is_integer(v) || json_integer_value(v) != 0) return set_max_tokens(p, name, v);
+    p->r->max_tokens = 1;
+    p->r->prompt_only = true;
+    return true;
+}
+
 static bool set_text_logprobs(struct parse *p, const char *name, const json_t *v)
 {
     p->r->logprobs = true;
@@ -193,7 +202,7 @@ static const struct field text_rows[] = {
     {"suffix", FIELD_TEXT, 0, 0, AT(suffix), .help = "fill in the middle: what follows the answer"},
     {"prompt", FIELD_ANY, 0, 0, 0, set_prompt, .schema = "\"type\":[\"string\",\"array\"]", .required = true,
      .help = "a string, token ids, or an array of those"},
-    {"max_tokens", FIELD_ANY, 0, 0, 0, set_max_tokens, .schema = "\"type\":\"integer\"", .def = "16"},
+    {"max_tokens", FIELD_ANY, 0, 0, 0, set_text_max_tokens, .schema = "\"type\":\"integer\"", .def = "16", .help = "0 with echo: the prompt alone"},
     {"n_predict", FIELD_ANY, 0, 0, 0, set_max_tokens, .schema = "\"type\":\"integer\""},
     {"logprobs", FIELD_COUNT, 0, REQUEST_MAX_TOP, AT(params.n_logprobs), set_text_logprobs, .help = "of each token, and of so many others"},
     {"echo", FIELD_FLAG, 0, 0, AT(echo), .def = "false", .help = "the prompt is the beginning of the answer"},
@@ -248,9 +257,9 @@ static bool best_of_check(const struct request *r, struct fault *f)
 static bool text_check(struct request *r, const struct api *api, struct fault *f)
 {
     if (!best_of_check(r, f)) return false;
-    if (r->echo && r->logprobs)
-        return refuse(f, 400, "unsupported_parameter", "echo",
-                      "'echo' together with 'logprobs' is not supported");
+    r->score_prompt = r->echo && r->logprobs;
+    if (r->prompt_only && !r->echo)
+        return refuse(f, 400, "value_out_of_range", "max_tokens", "'max_tokens' may be 0 with 'echo' only");
     if (r->suffix && *r->suffix) {
         if (!fim_supported(api, f)) { /* clients of OpenAI would try a 501 again */
             f->code = 400;

@@ -1,4 +1,5 @@
 /* OpenAI's response shapes: chat.completion, chat.completion.chunk, text_completion, error. */
+#include <math.h>
 #include <string.h>
 
 #include "api/openai.h"
@@ -124,11 +125,19 @@ static void add_legacy_logprobs(struct buf *out, const struct generation *g, str
     buf_adds(out, "],\"token_logprobs\":[");
     for (size_t i = from; i < end; i++) {
         if (i > from) buf_addc(out, ',');
-        add_logprob(out, c->note[i].logprob);
+        if (isnan(c->note[i].logprob))
+            buf_adds(out, "null"); /* a prompt's first token */
+        else
+            add_logprob(out, c->note[i].logprob);
     }
     buf_adds(out, "],\"top_logprobs\":[");
     for (size_t i = from; i < end; i++) {
-        buf_adds(out, i > from ? ",{" : "{");
+        if (i > from) buf_addc(out, ',');
+        if (isnan(c->note[i].logprob)) {
+            buf_adds(out, "null");
+            continue;
+        }
+        buf_addc(out, '{');
         for (uint32_t k = 0; k < c->note[i].n_top; k++) {
             const struct sample_logprob *top = &c->top[c->note[i].top_at + k];
             if (k) buf_addc(out, ',');

@@ -36,6 +36,8 @@ struct request {
     json_t *body, *kept; /* owned */
     size_t body_bytes;
     bool stream, include_usage, echo;
+    bool score_prompt;         /* the prompt's tokens have log-probabilities, too */
+    bool prompt_only;          /* nothing is answered: the one token that must be drawn is not shown */
     bool journal;              /* resume.h: the stream has a journal */
     json_t *replay;            /* owned: that of the answer this one goes on with; or NULL */
     const json_t *remembered;  /* messages from this process's memory; or NULL */

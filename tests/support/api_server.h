@@ -80,6 +80,12 @@ static void *run_job(void *arg)
     enum finish_reason why = FINISH_STOP;
     uint32_t n = 0;
     pause_ms(j->id, script.prefill_ms);
+    for (uint32_t i = 1; j->r.score_prompt && j->choice == 0 && i < j->r.n_prompt; i++) {
+        struct sample_logprob top[1] = {{script.prompt[i], -0.25f}};
+        struct sample_result r = {
+            .token = script.prompt[i], .logprob = -0.25f, .top = top, .n_top = MIN(j->r.params.n_logprobs, 1u)};
+        j->r.on_event(j->r.user, &(struct engine_event){.kind = EV_PROMPT, .id = j->id, .token = &r});
+    }
     for (; j->reply[n]; n++) {
         struct sample_logprob top[2] = {{(uint8_t)j->reply[n], -0.5f}, {'x', -INFINITY}};
         struct sample_result r = {.token = (uint8_t)j->reply[n],
