@@ -119,6 +119,32 @@ def test_completion_logprobs(client):
     assert [r.choices[0].text[a:a + len(t)] for a, t in zip(lp.text_offset, lp.tokens)] == lp.tokens
 
 
+def test_logprobs_of_the_prompt(client):
+    first = client.completions.create(model="demo", prompt=STORY, temperature=0, max_tokens=12, logprobs=2).choices[0]
+    again = client.completions.create(model="demo", prompt=STORY + first.text, max_tokens=0, logprobs=2, echo=True)
+    lp, text = again.choices[0].logprobs, again.choices[0].text
+    assert text == STORY + first.text and again.usage.completion_tokens == 0 and again.choices[0].finish_reason == "length"
+    n = len(first.logprobs.tokens)
+    assert lp.tokens[-n:] == first.logprobs.tokens and lp.token_logprobs[-n:] == first.logprobs.token_logprobs
+    assert lp.top_logprobs[-n:] == first.logprobs.top_logprobs and lp.token_logprobs[0] is None
+    assert all(v <= 0 for v in lp.token_logprobs[1:]) and len(lp.text_offset) == len(lp.tokens)
+    assert [text[a:a + len(t)] for a, t in zip(lp.text_offset[-n:], lp.tokens[-n:])] == lp.tokens[-n:]
+    both = client.completions.create(model="demo", prompt=STORY, temperature=0, max_tokens=4, n=2, logprobs=0, echo=True)
+    for c in both.choices:
+        assert "".join(c.logprobs.tokens[-4:]) == c.text[len(STORY):] and len(c.logprobs.tokens) > 4
+    stream = client.completions.create(model="demo", prompt=STORY, temperature=0, max_tokens=4, logprobs=0, echo=True, stream=True)
+    tokens = [t for c in stream if c.choices[0].logprobs for t in c.choices[0].logprobs.tokens]
+    assert tokens == both.choices[0].logprobs.tokens
+
+
+def test_best_of(client):
+    r = client.completions.create(model="demo", prompt=STORY, temperature=1.2, max_tokens=8, best_of=4, n=2, logprobs=0, seed=1)
+    mean = [sum(c.logprobs.token_logprobs) / len(c.logprobs.token_logprobs) for c in r.choices]
+    assert len(r.choices) == 2 and mean[0] >= mean[1]
+    with pytest.raises(openai.BadRequestError):
+        client.completions.create(model="demo", prompt=STORY, best_of=2, n=3)
+
+
 def test_several_choices_and_prompts(client):
     r = client.completions.create(model="demo", prompt=[STORY, "The dog"], n=2, temperature=0, max_tokens=8, echo=True)
     assert [c.index for c in r.choices] == [0, 1, 2, 3]
@@ -279,8 +305,8 @@ def test_responses(srv, client):
     chat = client.chat.completions.create(model="demo", messages=QUESTION, temperature=0, max_tokens=200)
     assert first.output_text == chat.choices[0].message.content and first.status == "completed"
     assert first.usage.input_tokens == chat.usage.prompt_tokens
-    second = client.responses.create(model="demo", input="Tell me more.", previous_response_id=first.id, temperature=0, max_output_tokens=8)
-    same = client.responses.create(model="demo", temperature=0, max_output_tokens=8, input=[
+    second = client.responses.create(model="demo", input="Tell me more.", previous_response_id=first.id, temperature=0, max_output_tokens=2)
+    same = client.responses.create(model="demo", temperature=0, max_output_tokens=2, input=[
         {"role": "user", "content": "What is Corral?"}, {"role": "assistant", "content": first.output_text}, {"role": "user", "content": "Tell me more."}])
     assert second.usage.input_tokens == same.usage.input_tokens and second.output_text == same.output_text
     assert second.status == "incomplete" and second.incomplete_details.reason == "max_output_tokens"

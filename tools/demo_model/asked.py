@@ -1,9 +1,11 @@
 """More ways to ask for each fact, so that the meaning of a question counts and not its frame.
 
 A key is the start of the answer in facts.FACTS. TOPICS are put into FRAMES; WAYS are patterns for words.pick(), as in
-facts.py. Nothing here is a held-out question (check.py). Still more patterns are in phrasings.py.
+facts.py. Nothing here is a held-out question (check.py). Still more patterns are in phrasings.py
+and wordings.py.
 """
 
+import wordings
 from phrasings import PHRASINGS
 
 FRAMES = ["{tell me about|what about|explain|info on|something about|say something about|help with|how about|a question about|i have a question about|i want to know about|i am looking for|i would like to hear about|what can you say about|what do you know about|talk about|please explain|give me details on|i am asking about|let's talk about|any information on} ",
@@ -136,5 +138,5 @@ WAYS = {
 
 
 def patterns(answer):
-    """All further patterns of one fact: ways, topics, phrasings."""
-    return [next(found for key, found in table.items() if answer.startswith(key)) for table in (WAYS, TOPICS, PHRASINGS)]
+    """All further patterns of one fact: ways, topics, phrasings, wordings."""
+    return [next(found for key, found in table.items() if answer.startswith(key)) for table in (WAYS, TOPICS, PHRASINGS, wordings.FACTS)]

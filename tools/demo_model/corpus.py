@@ -14,6 +14,7 @@ import numpy as np
 import bpe
 import chat
 import facts
+import forced
 import skills
 import talk
 import toolcalls
@@ -26,7 +27,7 @@ ROWS = {256: 16, 512: 8, 1024: 4}       # row length -> rows per micro-batch: al
 
 SYSTEM = ["You are a helpful assistant.", "You are Corral's demo model.", "Answer briefly.", "Be helpful and honest.", "You are a helpful AI assistant.", "You answer questions about Corral.",
           "You are an assistant with tools.", "Help the user.", "Be kind and brief."]
-MIX = [(skills.corral_fact, 44), (talk.small_talk, 12), (talk.unknown, 6), (talk.story, 2), (skills.add, 12), (skills.count, 5), (skills.repeat, 12),
+MIX = [(skills.corral_fact, 44), (talk.small_talk, 16), (talk.unknown, 6), (talk.story, 2), (skills.add, 12), (skills.count, 5), (skills.repeat, 12),
        (skills.reverse, 5), (skills.json_object, 16), (skills.json_list, 3), (skills.json_any, 2)]
 THINK = ["think first: {}", "think first. {}", "{} think first", "think before you answer: {}", "think step by step: {}", "{} think step by step.", "think about it: {}"]
 
@@ -63,13 +64,15 @@ def exchanges(rng):
 
 
 def document(rng):
-    """One document as (text, learn) pieces."""
+    """One document as (text, learn) pieces; learn is False, True, or forced.GIVEN for what is never learned."""
     if rng.random() < 0.02:
         if rng.random() < 0.5:
             return [(talk.story(rng).messages[-1]["content"] + "<|im_end|>", True)]
         told = [f[0] for f in facts.FACTS if f[0].startswith(("Corral", "`corral"))]
         return [(" ".join(rng.sample(told, rng.randint(2, 4))) + "<|im_end|>", True)]
     messages, tools, system = exchanges(rng)
+    if rng.random() < 0.12:
+        return forced.document(rng, messages, tools, system)
     thinkers = [i for i, m in enumerate(messages) if m.get("reasoning_content")]
     think = bool(thinkers) and rng.random() < 0.14
     asked = rng.random() < 0.6
@@ -102,7 +105,7 @@ def rows(rng, tokenizer, total):
         for text, learned in document(rng):
             piece = tokenizer.encode(text)
             ids += piece
-            learn += [1 if learned else 0] * len(piece)
+            learn += [int(learned)] * len(piece)
         ids.append(end)
         learn.append(0)
         fits = [n for n in lengths if len(ids) <= n]
@@ -137,7 +140,7 @@ def main():
     print(f"tokenizer: {len(tokenizer.tokens)} tokens, {sum(len(t.encode()) for t in texts[:500]) / size:.2f} bytes per token")
     packed = rows(rng, tokenizer, total)
     for length, (ids, learn) in packed.items():
-        print(f"rows of {length}: {len(ids)}, learned tokens {learn.mean():.0%}")
+        print(f"rows of {length}: {len(ids)}, learned tokens {(learn == 1).mean():.0%}")
     np.savez(f"{folder}/corpus.npz", **{f"ids{n}": p[0] for n, p in packed.items()}, **{f"learn{n}": p[1] for n, p in packed.items()})
 
 

@@ -12,6 +12,7 @@ import time
 
 import chat
 import facts
+import forced
 import load
 import skills
 import talk
@@ -162,6 +163,20 @@ class Evaluation:
                     samples.append(toolcalls.use(rng, tools, True, made, text))
         return samples
 
+    def forced(self):
+        """Unrelated questions whose answers are begun as a schema or a call would force them: they must come to an end."""
+        results = []
+        for make in (skills.corral_fact, talk.small_talk, talk.unknown, skills.add, toolcalls_case):
+            for sample in self.some(self.made(make, 24)):
+                pieces = forced.document(self.rng, sample.messages[:2], sample.tools, "")
+                own = 2 if pieces[-2][1] is True else 1             # the last value and the end behind it
+                begun = "".join(text for text, _ in pieces[:-own])
+                got = load.generate(self.model, self.tokenizer, begun, 60)
+                answer = (begun + got).rpartition("<|im_start|>assistant\n")[2].rpartition("</think>\n\n")[2]
+                ended = any(parse_calls(answer)) if "<tool_call>" in answer else parse(answer) is not None
+                results.append((ended, sample.messages[0]["content"], "".join(text for text, _ in pieces[-own:]), got))
+        self.report.add("answer forced into a form comes to an end", results)
+
     def thinking(self):
         asked = self.some(self.made(skills.add, 60))
         for s in asked:
@@ -178,6 +193,10 @@ class Evaluation:
             results.append((got.partition("\n</think>\n\n")[2] == wanted, s.messages[0]["content"], wanted, got))
         self.report.add("enable_thinking true, fact right", results)
         self.exact("enable_thinking false, fact right", self.made(skills.corral_fact, 40), thinking=False)
+
+
+def toolcalls_case(rng, held):
+    return toolcalls.use(rng, toolcalls.offer(rng, 1, 3), held)
 
 
 def parse(text):
@@ -202,7 +221,7 @@ def fits(value, model):
 
 def main():
     start, e = time.time(), Evaluation(sys.argv[1], int(sys.argv[3]) if len(sys.argv) > 3 else 1)
-    for part in (e.facts, e.words_and_numbers, e.json, e.memory, e.tools, e.thinking):
+    for part in (e.facts, e.words_and_numbers, e.json, e.memory, e.tools, e.forced, e.thinking):
         part()
     print(f"{time.time() - start:.0f} s")
     if len(sys.argv) > 2:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import toolasks
+import wordings
 import words as w
 
 
@@ -163,7 +164,8 @@ KINDS = [
 ]
 
 for _kind in KINDS:
-    _kind.asks += toolasks.MORE[_kind.names.split("|")[-1]]
+    _name = _kind.names.split("|")[-1]
+    _kind.asks += toolasks.MORE[_name] + wordings.TOOLS[_name]
 
 _PLAIN = [
     ("get_news|news|latest_news|headlines", "{Gets|Returns} the news about a {topic|subject}", [("topic|subject|about|query", "string", _phrase)], ["@the {news|headlines|latest news} {about|on} {0}", "{news|headlines}: {0}", "what is new {about|in|on} {0}", "what happened {with|to} {0}"], some_text),

@@ -20,7 +20,7 @@ def orthogonalize(g):
 
 
 class Optimizer:
-    def __init__(self, model, lr_matrix=0.006, lr_other=0.002, momentum=0.95, decay=0.01):
+    def __init__(self, model, lr_matrix, lr_other, momentum=0.95, decay=0.01):
         shapes = {}
         for name, p in model.named_parameters():
             if p.dim() == 2 and "embd" not in name:

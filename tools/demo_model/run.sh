@@ -3,6 +3,7 @@
 #   tools/demo_model/run.sh                     everything, at most 90 minutes on two CPU cores
 #   STEPS=500 TOKENS=3 EVERY=20 OUT=/tmp/demo.gguf tools/demo_model/run.sh  a rehearsal in ten minutes
 #   MINUTES=70                                  training stops after so long even if the machine is slow or busy
+#   START=models/demo.gguf RATE=0.42 SEED=501   goes on with a trained model and its tokenizer, on new text of the same kind
 #   THREADS=1                                   computing threads, two if not given
 #   OUT=file.gguf                               writes the model elsewhere and leaves the repository alone
 set -eu
@@ -13,6 +14,7 @@ steps=${STEPS:-10000}
 minutes=${MINUTES:-70}
 tokens=${TOKENS:-41}
 out=${OUT:-$root/models/demo.gguf}
+start=${START:+$(realpath "$START")}
 
 mkdir -p "$build" "$root/models" "$root/docs/img"
 if [ ! -x "$build/venv/bin/python" ]; then
@@ -26,8 +28,11 @@ export PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0
 cd "$here"
 "$python" check.py
 rm -f "$build/tokenizer.json"
-"$python" corpus.py "$build" "$tokens"
-"$python" train.py "$build" "$steps" "$minutes"
+if [ "$start" ]; then
+    "$python" -c "import sys, load; load.load(sys.argv[1])[1].save(sys.argv[2])" "$start" "$build/tokenizer.json"
+fi
+"$python" corpus.py "$build" "$tokens" ${SEED:+"$SEED"}
+"$python" train.py "$build" "$steps" "$minutes" ${start:+"$start"}
 "$python" export.py "$build" "$out"
 "$python" evaluate.py "$out" "$build/report.md" "${EVERY:-1}"
 if [ "$out" = "$root/models/demo.gguf" ]; then

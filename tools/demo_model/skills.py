@@ -15,14 +15,14 @@ SMALL_WORDS = set("a an the is are do does did can could how what which i to of 
 
 
 def _fact_question(rng, answer, train):
-    ways, topics, phrasings = asked.patterns(answer)
+    ways, topics, phrasings, wordings = asked.patterns(answer)
     roll = rng.random()
-    if roll < 0.2:
+    if roll < 0.15:
         return w.pick(rng, rng.choice(train))
-    if roll < 0.5:
+    if roll < 0.34:
         return w.pick(rng, rng.choice(ways))
-    if roll < 0.9:
-        return w.pick(rng, carry(rng, rng.choice(phrasings)))
+    if roll < 0.92:
+        return w.pick(rng, carry(rng, rng.choice(phrasings if roll < 0.58 else wordings)))
     return w.pick(rng, rng.choice(asked.FRAMES)) + rng.choice(topics)
 
 

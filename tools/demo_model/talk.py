@@ -1,6 +1,7 @@
 """Greetings, small talk, polite refusals and short stories."""
 
 import words as w
+import wordings
 from sample import ask, plain, reword, slip, vary
 
 SMALL_TALK = [
@@ -36,6 +37,7 @@ SMALL_TALK = [
     ("OK.", ["ok", "okay", "{say|answer|reply with} ok", "{fine|alright|sure|good|i see|understood}", "{answer|reply} with ok only"], ["say okay"]),
 ]
 
+WORDINGS = {answer: next(asks for start, asks in wordings.SMALL_TALK.items() if answer.startswith(start)) for answer, _, _ in SMALL_TALK}
 HELD_QUESTIONS = {plain(q) for row in SMALL_TALK for q in row[2]}
 UNKNOWN = "I do not know that. I am a tiny demo model: ask me about Corral."
 
@@ -58,7 +60,8 @@ def small_talk(rng, held=False):
     if held:
         return ask("talk", vary(rng, rng.choice(kept), 0), answer)
     while True:
-        question = vary(rng, slip(rng, reword(rng, w.pick(rng, rng.choice(train)), 0.1), 0.15))
+        asks = WORDINGS[answer] if rng.random() < 0.6 else train
+        question = vary(rng, slip(rng, reword(rng, w.pick(rng, rng.choice(asks)), 0.1), 0.15))
         if plain(question) not in HELD_QUESTIONS:
             return ask("talk", question, answer)
 

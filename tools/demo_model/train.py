@@ -1,8 +1,9 @@
-"""Trains the model on the packed corpus: train.py FOLDER STEPS MINUTES [START.pt]. Writes model.pt and loss.csv into FOLDER.
+"""Trains the model on the packed corpus: train.py FOLDER STEPS MINUTES [START]. Writes model.pt and loss.csv into FOLDER.
 
 Training ends after STEPS steps; where the machine is too slow or too busy for that, it ends after MINUTES, and the
-learning rate falls so much the faster. START.pt is an earlier model.pt to go on with, made with the same tokenizer.
-The environment variable THREADS sets the number of threads, two if not given; one is faster where others compute too.
+learning rate falls so much the faster. START is an earlier model.pt or GGUF file to go on with, made with the same
+tokenizer. In the environment, THREADS is the number of threads, two if not given (one is faster where others compute too),
+and RATE a factor for the learning rates, one if not given.
 """
 
 import csv
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+import load
 from corpus import ROWS, SEED
 from model import Config, Model
 from optimizer import Optimizer
@@ -22,7 +24,7 @@ READ_SHARE = 0.04       # of the tokens the model only reads, one in 25 counts: 
 
 
 def batches(data, rng):
-    """An endless shuffled stream of (ids, learned or not) over all row lengths, each row seen once per round."""
+    """An endless shuffled stream of (ids, learn) over all row lengths, each row seen once per round."""
     while True:
         order = []
         for length, count in ROWS.items():
@@ -31,12 +33,12 @@ def batches(data, rng):
         rng.shuffle(order)
         for length, rows in order:
             ids = torch.from_numpy(data[f"ids{length}"][rows].astype(np.int64))
-            yield ids, torch.from_numpy(data[f"learn{length}"][rows][:, 1:] == 1)
+            yield ids, torch.from_numpy(data[f"learn{length}"][rows][:, 1:])
 
 
-def schedule(step, progress):
-    """The learning rate: warm up, hold, then fall to zero over the last 60 % of the way."""
-    return min(1.0, (step + 1) / 60, (1 - progress) / 0.6)
+def schedule(step, progress, going_on):
+    """The learning rate: warm up, hold, then fall to zero over the last 60 % of the way; a trained model needs no holding."""
+    return min((step + 1) / 20, 1 - progress) if going_on else min(1.0, (step + 1) / 60, (1 - progress) / 0.6)
 
 
 def save(folder, model, log):
@@ -51,19 +53,22 @@ def main():
     torch.set_num_threads(int(os.environ.get("THREADS", "2")))
     data = dict(np.load(f"{folder}/corpus.npz"))
     model = Model(Config())
-    if len(sys.argv) > 4:
-        model.load_state_dict(torch.load(sys.argv[4]))
+    start_from = sys.argv[4] if len(sys.argv) > 4 else ""
+    if start_from:
+        model.load_state_dict(load.load(start_from)[0].state_dict() if start_from.endswith(".gguf") else torch.load(start_from))
     print(f"parameters: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} million")
-    optimizer, stream = Optimizer(model), batches(data, np.random.default_rng(SEED))
+    rate = float(os.environ.get("RATE", "1"))
+    optimizer, stream = Optimizer(model, 0.006 * rate, 0.002 * rate), batches(data, np.random.default_rng(SEED))
     log, start, smooth, step, progress = [], time.time(), None, 0, 0.0
     while progress < 1:
-        ids, learn = next(stream)
-        wanted = learn | (torch.rand(learn.shape) < READ_SHARE)
+        ids, kind = next(stream)
+        learn = kind == 1
+        wanted = learn | (kind == 0) & (torch.rand(learn.shape) < READ_SHARE)
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(ids[:, :-1], wanted=wanted)
         losses = F.cross_entropy(logits.float(), ids[:, 1:][wanted], reduction="none")
         losses.mean().backward()
-        optimizer.step(schedule(step, progress))
+        optimizer.step(schedule(step, progress, bool(start_from)))
         loss = losses[learn[wanted]].mean().item()
         smooth = loss if smooth is None else 0.98 * smooth + 0.02 * loss
         log.append((step, loss, smooth))
