@@ -1,6 +1,6 @@
 // clang-format off
-/* Plays `corral worker` and `corral plan` for the tests of the pool. What it does stands in the model's path, a
- * list of words with commas:
+/* Plays `corral worker` and `corral plan` for the tests of the pool. What it does stands in the model's path, or in
+ * the file of that path: a list of words with commas.
  *
  *   ready=MS        ready after so long (default 0), with ten lines of progress before that
  *   crash           ends with status 7 instead of becoming ready
@@ -154,11 +154,18 @@ static int plan(const char *backend)
     return 0;
 }
 
+static void read_script(const char *path)
+{
+    FILE *f = fopen(path, "r");
+    if (!f || !fgets(script, sizeof script, f)) snprintf(script, sizeof script, "%s", path);
+    if (f) fclose(f);
+}
+
 int main(int argc, char **argv)
 {
     const char *socket = "", *backend = "cpu";
     if (argc < 3) return 2;
-    snprintf(script, sizeof script, "%s", argv[argc - 1]);
+    read_script(argv[argc - 1]);
     for (int i = 2; i + 1 < argc; i++) {
         if (!strcmp(argv[i], "--socket")) socket = argv[i + 1];
         if (!strcmp(argv[i], "--backend")) backend = argv[i + 1];
