@@ -71,6 +71,14 @@ struct step_result {
     int64_t      elapsed_ns;
 };
 
+/* What kinds of work a model's steps spent their time on. */
+struct backend_stage {
+    const char *name;
+    uint64_t    count;
+    int64_t     ns;
+    double      bytes, ops; /* weights or cache that were read, additions and multiplications; 0 where they do not matter */
+};
+
 struct kv_copy { uint32_t from, to; }; /* whole blocks */
 
 struct backend_api {
@@ -97,6 +105,8 @@ struct backend_api {
     status (*step)(struct backend_model *m, struct backend_kv *kv, const struct batch *b, uint64_t *ticket,
                    struct error *e);
     status (*wait)(struct backend_model *m, uint64_t ticket, struct step_result *out, struct error *e);
+    /* The stages since the last call, up to max of them; returns how many. NULL: does not measure. */
+    size_t (*profile)(struct backend_model *m, struct backend_stage *out, size_t max);
 };
 
 extern const struct backend_api backend_ref, backend_cpu, backend_cuda, backend_sim;

@@ -20,7 +20,7 @@ static struct {
     struct session_options model;
     int64_t n_prompt, n_gen, depth, rounds;
     const char *batch;
-    bool json;
+    bool json, profile;
 } o;
 
 static const struct opt opts[] = {
@@ -65,11 +65,21 @@ static const struct opt opts[] = {
      .max = MAX_ROUNDS,
      .def = "5",
      .help = "rounds that count"},
+    {.name = "profile",
+     .type = OPT_BOOL,
+     .at = &o.profile,
+     .help = "time per kind of operation too, of prefill and of each batch size"},
     {.name = "json", .type = OPT_BOOL, .at = &o.json, .help = "one JSON object instead of a table"},
     {0}};
 
 struct samples {
     double *v;
+    size_t n;
+};
+/* Stages of all rounds that count; names come from the backend. */
+enum { MAX_STAGES = 32 };
+struct profile {
+    struct backend_stage stage[MAX_STAGES];
     size_t n;
 };
 struct bench {
@@ -87,6 +97,7 @@ struct bench {
     int32_t *token;   /* n_prompt, then max_batch of one step */
     struct batch_seq *seq;
     struct samples memory_rate, prefill_rate, decode_rate[MAX_SIZES];
+    struct profile prefill_profile, decode_profile[MAX_SIZES];
 };
 
 static void add_sample(struct samples *s, double v)
@@ -189,6 +200,9 @@ static status set_up(struct bench *b, const char *word, struct error *e)
     TRY(session_open_model(&b->s, &o.model, word, e));
     b->m = model_desc(b->s.model);
     const struct backend_api *api = b->s.api;
+    if (o.profile && !api->profile)
+        return fail(e, ERR_UNSUPPORTED, "--profile: the %s backend does not measure its operations",
+                    api->name);
     b->n_thread =
         o.model.threads ? (uint32_t)o.model.threads : (uint32_t)MAX(1, sysconf(_SC_NPROCESSORS_ONLN));
     struct backend_options options = {.n_thread = b->n_thread};
@@ -297,15 +311,35 @@ static status decode(struct bench *b, uint32_t batch, double *seconds, struct er
     return OK;
 }
 
+/* What the model's steps did since the last call, added to p, or forgotten. */
+static void take_profile(struct bench *b, struct profile *p, bool counts)
+{
+    struct backend_stage stage[MAX_STAGES];
+    if (!o.profile) return;
+    size_t n = b->s.api->profile(b->model, stage, MAX_STAGES);
+    for (size_t i = 0; i < n && counts; i++) {
+        size_t at = 0;
+        while (at < p->n && strcmp(p->stage[at].name, stage[i].name) != 0) at++;
+        if (at == MAX_STAGES) continue;
+        if (at == p->n) p->stage[p->n++] = (struct backend_stage){.name = stage[i].name};
+        p->stage[at].count += stage[i].count;
+        p->stage[at].ns += stage[i].ns;
+        p->stage[at].bytes += stage[i].bytes;
+        p->stage[at].ops += stage[i].ops;
+    }
+}
+
 static status run_round(struct bench *b, bool counts, struct error *e)
 {
     double seconds, rate = bandwidth_measure(b->memory);
     if (counts) add_sample(&b->memory_rate, rate);
     TRY(prefill(b, &seconds, e));
     if (counts && o.n_prompt) add_sample(&b->prefill_rate, (double)o.n_prompt / seconds);
+    take_profile(b, &b->prefill_profile, counts);
     for (uint32_t i = 0; i < b->n_size && o.n_gen; i++) {
         TRY(decode(b, b->size[i], &seconds, e));
         if (counts) add_sample(&b->decode_rate[i], (double)o.n_gen * b->size[i] / seconds);
+        take_profile(b, &b->decode_profile[i], counts);
     }
     return OK;
 }
@@ -327,6 +361,42 @@ static double moved_per_s(struct bench *b, uint32_t i, double *step_bytes)
 {
     *step_bytes = step_weight_bytes(b->m, b->size[i]) + step_kv_bytes(b, b->size[i]);
     return *step_bytes * spread(&b->decode_rate[i]).median / b->size[i];
+}
+
+static double total_ns(const struct profile *p)
+{
+    double ns = 0;
+    for (size_t i = 0; i < p->n; i++) ns += (double)p->stage[i].ns;
+    return ns;
+}
+
+/* , "profile": [...] */
+static void json_profile(struct buf *out, const char *key, const struct profile *p)
+{
+    if (!o.profile) return;
+    buf_addf(out, ", \"%s\": [", key);
+    for (size_t i = 0; i < p->n; i++) {
+        const struct backend_stage *s = &p->stage[i];
+        buf_addf(out, "%s{\"name\": \"%s\", \"count\": %llu, \"seconds\": ", i ? ", " : "", s->name,
+                 (unsigned long long)s->count);
+        buf_json_double(out, (double)s->ns * 1e-9);
+        buf_addf(out, ", \"bytes\": %.0f, \"ops\": %.0f}", s->bytes, s->ops);
+    }
+    buf_adds(out, "]");
+}
+
+static void print_profile(const char *title, const struct profile *p)
+{
+    const double all = total_ns(p);
+    if (!o.profile || !p->n) return;
+    printf("\n%-22s %7s %10s %9s %8s %9s\n", title, "share", "time", "each", "GB/s", "Gop/s");
+    for (size_t i = 0; i < p->n; i++) {
+        const struct backend_stage *s = &p->stage[i];
+        printf("  %-20s %5.1f %% %7.1f ms %6.1f us", s->name, 100 * (double)s->ns / all, (double)s->ns * 1e-6,
+               (double)s->ns * 1e-3 / (double)s->count);
+        if (s->ops > 0) printf(" %8.1f %9.1f", s->bytes / (double)s->ns, s->ops / (double)s->ns);
+        puts("");
+    }
 }
 
 static void print_json(struct bench *b)
@@ -356,9 +426,12 @@ static void print_json(struct bench *b)
         buf_json_double(&out, moved * 1e-9);
         buf_adds(&out, ", \"memory_fraction\": ");
         buf_json_double(&out, moved / spread(&b->memory_rate).median);
+        json_profile(&out, "profile", &b->decode_profile[i]);
         buf_adds(&out, "}");
     }
-    buf_adds(&out, "]}");
+    buf_adds(&out, "]");
+    json_profile(&out, "prefill_profile", &b->prefill_profile);
+    buf_adds(&out, "}");
     puts(out.data);
     buf_deinit(&out);
 }
@@ -380,6 +453,12 @@ static void print_table(struct bench *b)
                "%.0f %% of memory\n",
                (long long)o.n_gen, b->size[i], v.min, v.median, v.max, bytes / b->size[i] * 1e-6,
                moved * 1e-9, 100 * moved / memory.median);
+    }
+    print_profile("prefill", &b->prefill_profile);
+    for (uint32_t i = 0; i < b->n_size && o.n_gen; i++) {
+        char title[32];
+        snprintf(title, sizeof title, "decode, %u sequences", b->size[i]);
+        print_profile(title, &b->decode_profile[i]);
     }
 }
 
@@ -403,7 +482,7 @@ static int bench_main(int argc, char **argv)
 
 const struct command cmd_bench = {
     .name = "bench",
-    .args = "[MODEL | -m MODEL] [-p 512] [-n 128] [-d 0] [-b 1,4,16] [-r 5] [-t N] [--json]",
+    .args = "[MODEL | -m MODEL] [-p 512] [-n 128] [-d 0] [-b 1,4,16] [-r 5] [-t N] [--profile] [--json]",
     .summary = "measure prefill and decode speed against memory bandwidth",
     .help =
         "Examples:\n"

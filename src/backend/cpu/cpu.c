@@ -211,4 +211,5 @@ const struct backend_api backend_cpu = {
     .kv_write = cpu_kv_write,
     .step = cpu_step,
     .wait = cpu_wait,
+    .profile = stage_profile,
 };

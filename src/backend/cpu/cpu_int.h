@@ -20,7 +20,11 @@ struct acts {
     size_t n, ldf, ldq, n_group;
 };
 
-struct thread_scratch { void *panel; float *attn; };
+struct thread_scratch {
+    void    *panel;
+    float   *attn;
+    uint8_t *rows; /* PANEL_ROWS of any weight: the last ones of a matrix, filled up */
+};
 
 /* All memory that a step needs, laid out once by scratch_layout for the limits of the model. */
 struct scratch {
@@ -49,6 +53,23 @@ struct scratch {
     size_t       total_bytes;
 };
 
+/* What a stage's time is booked under; stage_name in profile.c. */
+enum stage {
+    STAGE_EMBED,
+    STAGE_NORM,
+    STAGE_QKV,
+    STAGE_KV,
+    STAGE_ATTENTION,
+    STAGE_ATTENTION_OUT,
+    STAGE_UP,
+    STAGE_ACT,
+    STAGE_DOWN,
+    STAGE_ROUTE,
+    STAGE_RESIDUAL,
+    STAGE_LOGITS,
+    N_STAGE
+};
+
 struct backend_model {
     struct backend          *b;
     const struct weight     *fine; /* the output matrix */
@@ -61,6 +82,7 @@ struct backend_model {
     const struct batch      *queued; /* from step to wait */
     struct backend_kv       *queued_kv;
     uint32_t                 n_tok, n_row, n_hidden, n_tile;
+    struct backend_stage     stage[N_STAGE];
 };
 
 struct backend_kv {
@@ -82,13 +104,19 @@ struct mm {
     uint32_t task0; /* first task of this product; filled by matmul_run */
 };
 /* Run the products as one stage. */
-void matmul_run(struct backend_model *bm, struct mm *mm, uint32_t n);
+void matmul_run(struct backend_model *bm, enum stage stage, struct mm *mm, uint32_t n);
+size_t matmul_row_bytes(const struct weight *w);
 unsigned matmul_form(const struct backend_model *bm, wref w); /* enum act_form of what w is multiplied with; 0 for no weight */
 size_t panel_bytes(void);
 
 struct act_row act_row(const struct acts *a, size_t row);
 const struct weight *weight_of(const struct backend_model *bm, wref w); /* NULL for 0 */
 const float *floats_of(const struct backend_model *bm, wref w);         /* a vector of f32; NULL for 0 */
+
+/* Run a stage's tasks, and book the time. */
+void stage_run(struct backend_model *bm, enum stage stage, uint32_t n_task, crew_task fn, void *ctx);
+void stage_count(struct backend_model *bm, enum stage stage, double bytes, double ops);
+size_t stage_profile(struct backend_model *bm, struct backend_stage *out, size_t max);
 
 void step_run(struct backend_model *bm);                                  /* the queued batch */
 void step_moe(struct backend_model *bm, const struct op_moe *op);         /* moe.c */

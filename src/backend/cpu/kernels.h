@@ -27,14 +27,14 @@ struct act_row {
 };
 enum act_form { ACT_FLOATS = 1, ACT_BYTES = 2, ACT_PAIRS = 4 }; /* a matmul reads one; a row may be wanted in several */
 
-/* A panel of up to PANEL_ROWS weight rows, inputs [k0, k0 + k), as the matmul of its class wants it. */
-typedef void (*pack_fn)(void *panel, const uint8_t *rows, size_t row_bytes, uint32_t n_row, size_t k0, size_t k);
+/* A panel of PANEL_ROWS weight rows, inputs [k0, k0 + k), as the matmul of its class wants it. */
+typedef void (*pack_fn)(void *panel, const uint8_t *rows, size_t row_bytes, size_t k0, size_t k);
 /* y[c][0 .. PANEL_ROWS) = (first ? 0 : y[c]) + panel . x[c] for n_col columns; x[c] is offset by k0 already. */
 typedef void (*gemm_fn)(float *const *y, const struct act_row *x, uint32_t n_col, const void *panel, size_t k, bool first);
 
 /* Few columns straight from the rows, all k inputs: y[c][0 .. PANEL_ROWS) as pack and gemm make them, bit for bit. */
 typedef void (*dot_fn)(float *const *y, const struct act_row *x, uint32_t n_col, const uint8_t *rows, size_t row_bytes,
-                       uint32_t n_row, size_t k);
+                       size_t k);
 
 struct matmul_kernel {
     pack_fn  pack; /* NULL: no such weights */

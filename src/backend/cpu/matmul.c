@@ -38,6 +38,13 @@ unsigned matmul_form(const struct backend_model *bm, wref w)
     return w ? (unsigned)kernel_for(bm, &bm->m->weight[w])->form : 0;
 }
 
+size_t matmul_row_bytes(const struct weight *w)
+{
+    size_t n_row = 1;
+    for (uint32_t d = 0; d + 1 < w->rank; d++) n_row *= (size_t)w->dim[d];
+    return w->n_bytes / n_row;
+}
+
 static uint32_t n_group(const struct mm *mm)
 {
     return (uint32_t)((mm->n_out + PANEL_ROWS - 1) / PANEL_ROWS);
@@ -83,7 +90,17 @@ static void columns_end(const struct columns *cs, uint32_t n_row, uint32_t n)
         memcpy(cs->to[c], cs->edge[c], n_row * sizeof(float));
 }
 
-static void product_task(struct backend_model *bm, const struct mm *mm, uint32_t group, void *panel)
+/* The rows of a matrix's last task, and zeros for those that are missing: kernels read PANEL_ROWS of them. */
+static const uint8_t *whole_rows(uint8_t *to, const uint8_t *rows, size_t row_bytes, uint32_t n_row)
+{
+    if (n_row == PANEL_ROWS) return rows;
+    memcpy(to, rows, n_row * row_bytes);
+    memset(to + n_row * row_bytes, 0, (PANEL_ROWS - n_row) * row_bytes);
+    return to;
+}
+
+static void product_task(struct backend_model *bm, const struct mm *mm, uint32_t group,
+                         const struct thread_scratch *own)
 {
     const struct weight *w = mm->w;
     const struct matmul_kernel *k = kernel_for(bm, w);
@@ -91,24 +108,23 @@ static void product_task(struct backend_model *bm, const struct mm *mm, uint32_t
     const int64_t row = (int64_t)group * PANEL_ROWS;
     const uint32_t n_row = (uint32_t)MIN((int64_t)PANEL_ROWS, mm->n_out - row);
     const int64_t rows_each = w->rank > 1 ? w->dim[w->rank - 2] : 1;
-    const size_t row_bytes =
-        w->rank > 1 ? w->n_bytes / (size_t)(w->rank == 3 ? w->dim[0] * rows_each : rows_each) : w->n_bytes;
-    const uint8_t *rows = w->data + (size_t)(mm->expert * rows_each + mm->row0 + row) * row_bytes;
-
+    const size_t row_bytes = matmul_row_bytes(w);
+    const size_t first = (size_t)(mm->expert * rows_each + mm->row0 + row);
+    const uint8_t *rows = whole_rows(own->rows, w->data + first * row_bytes, row_bytes, n_row);
     struct columns cs;
 
     if (mm->n_col <= k->direct) {
         columns_begin(&cs, mm, 0, row, n_row, 0, mm->n_col);
-        k->dot(cs.y, cs.x, mm->n_col, rows, row_bytes, n_row, n_in);
+        k->dot(cs.y, cs.x, mm->n_col, rows, row_bytes, n_in);
         columns_end(&cs, n_row, mm->n_col);
     }
     for (size_t k0 = 0; mm->n_col > k->direct && k0 < n_in; k0 += k->panel_k) {
         size_t n_k = MIN((size_t)k->panel_k, n_in - k0);
-        k->pack(panel, rows, row_bytes, n_row, k0, n_k);
+        k->pack(own->panel, rows, row_bytes, k0, n_k);
         for (uint32_t c = 0; c < mm->n_col; c += COLUMNS) {
             uint32_t n = MIN((uint32_t)COLUMNS, mm->n_col - c);
             columns_begin(&cs, mm, k0, row, n_row, c, n);
-            k->gemm(cs.y, cs.x, n, panel, n_k, k0 == 0);
+            k->gemm(cs.y, cs.x, n, own->panel, n_k, k0 == 0);
             columns_end(&cs, n_row, n);
         }
     }
@@ -118,7 +134,7 @@ static void product_task(struct backend_model *bm, const struct mm *mm, uint32_t
     }
 }
 
-struct stage {
+struct products {
     struct backend_model *bm;
     struct mm *mm;
     uint32_t n;
@@ -126,7 +142,7 @@ struct stage {
 
 static void matmul_task(void *ctx, uint32_t task, uint32_t thread)
 {
-    struct stage *st = ctx;
+    struct products *st = ctx;
     uint32_t low = 0, high = st->n;
     while (high - low > 1) { /* the last product that begins at or before this task */
         uint32_t mid = (low + high) / 2;
@@ -135,16 +151,18 @@ static void matmul_task(void *ctx, uint32_t task, uint32_t thread)
         else
             high = mid;
     }
-    product_task(st->bm, &st->mm[low], task - st->mm[low].task0, st->bm->s.thread[thread].panel);
+    product_task(st->bm, &st->mm[low], task - st->mm[low].task0, &st->bm->s.thread[thread]);
 }
 
-void matmul_run(struct backend_model *bm, struct mm *mm, uint32_t n)
+void matmul_run(struct backend_model *bm, enum stage stage, struct mm *mm, uint32_t n)
 {
-    struct stage st = {bm, mm, n};
+    struct products st = {bm, mm, n};
     uint32_t n_task = 0;
     for (uint32_t i = 0; i < n; i++) {
         mm[i].task0 = n_task;
         n_task += n_group(&mm[i]);
+        const double rows = (double)mm[i].n_out, inputs = (double)mm[i].w->dim[mm[i].w->rank - 1];
+        stage_count(bm, stage, rows * (double)matmul_row_bytes(mm[i].w), 2 * rows * inputs * mm[i].n_col);
     }
-    crew_run(bm->b->crew, n_task, matmul_task, &st);
+    stage_run(bm, stage, n_task, matmul_task, &st);
 }

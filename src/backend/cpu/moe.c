@@ -118,12 +118,12 @@ static void shared_expert(struct moe_work *w)
                        whole(bm, op->sh_up, &s->h, s->u.f, s->u.ldf)};
     uint32_t n = 2;
     if (op->sh_router) mm[n++] = whole(bm, op->sh_router, &s->h, s->route_gate, 1);
-    matmul_run(bm, mm, n);
+    matmul_run(bm, STAGE_UP, mm, n);
     step_gate_quantize(bm, bm->n_tok, (size_t)weight_of(bm, op->sh_up)->dim[0], op->act, true,
                        matmul_form(bm, op->sh_down));
     mm[0] = whole(bm, op->sh_down, &s->u, s->down, bm->m->cfg.n_embd);
-    matmul_run(bm, mm, 1);
-    crew_run(bm->b->crew, bm->n_tok, shared_add_task, w);
+    matmul_run(bm, STAGE_DOWN, mm, 1);
+    stage_run(bm, STAGE_ROUTE, bm->n_tok, shared_add_task, w);
 }
 
 void step_moe(struct backend_model *bm, const struct op_moe *op)
@@ -139,18 +139,18 @@ void step_moe(struct backend_model *bm, const struct op_moe *op)
     for (size_t i = 0; i < COUNT_OF(all); i++) forms |= matmul_form(bm, all[i]);
     step_normalise(bm, &op->norm, forms);
     s->mm[0] = whole(bm, op->router, &s->h, s->route_logits, bm->m->cfg.n_expert);
-    matmul_run(bm, s->mm, 1);
-    crew_run(bm->b->crew, bm->n_tok, route_task, &w);
+    matmul_run(bm, STAGE_ROUTE, s->mm, 1);
+    stage_run(bm, STAGE_ROUTE, bm->n_tok, route_task, &w);
     group_by_expert(bm, op->n_used);
 
     n = add_products(bm, s->mm, gate, &s->h, s->slot_token, s->gate, s->u.ldf);
     n += add_products(bm, s->mm + n, up, &s->h, s->slot_token, s->u.f, s->u.ldf);
-    matmul_run(bm, s->mm, n);
+    matmul_run(bm, STAGE_UP, s->mm, n);
     step_gate_quantize(bm, bm->n_tok * op->n_used, (size_t)up->dim[1], op->act, true,
                        matmul_form(bm, op->down));
     n = add_products(bm, s->mm, down, &s->u, s->slot_row, s->down, bm->m->cfg.n_embd);
-    matmul_run(bm, s->mm, n);
-    crew_run(bm->b->crew, bm->n_tok, combine_task, &w);
+    matmul_run(bm, STAGE_DOWN, s->mm, n);
+    stage_run(bm, STAGE_ROUTE, bm->n_tok, combine_task, &w);
     if (op->sh_gate) shared_expert(&w);
     step_add_residual(bm, s->y, &op->post_norm);
 }

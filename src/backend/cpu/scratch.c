@@ -30,6 +30,13 @@ static void take_acts(struct bump *b, struct acts *a, size_t rows, size_t n)
     a->pair.sum = take(b, groups * 3, sizeof(float));
 }
 
+static size_t max_row_bytes(const struct model_desc *m)
+{
+    size_t most = 0;
+    for (uint32_t i = 1; i < m->n_weight; i++) most = MAX(most, matmul_row_bytes(&m->weight[i]));
+    return most;
+}
+
 void scratch_layout(struct scratch *s, uint8_t *mem, const struct model_desc *m,
                     const struct backend_limits *l, uint32_t n_thread)
 {
@@ -71,10 +78,12 @@ void scratch_layout(struct scratch *s, uint8_t *mem, const struct model_desc *m,
     s->hidden_token = take(&b, t, sizeof(uint32_t));
     s->tile = take(&b, t, sizeof(struct tile));
     s->thread = take(&b, n_thread, sizeof(struct thread_scratch));
+    const size_t row_bytes = max_row_bytes(m);
     for (uint32_t i = 0; i < n_thread; i++) {
         void *panel = take(&b, 1, panel_bytes());
         float *attn = take(&b, attn_scratch_floats(c->n_head / c->n_head_kv, hd), sizeof(float));
-        if (mem) s->thread[i] = (struct thread_scratch){panel, attn};
+        uint8_t *rows = take(&b, PANEL_ROWS, row_bytes);
+        if (mem) s->thread[i] = (struct thread_scratch){panel, attn, rows};
     }
     s->total_bytes = b.used;
 }

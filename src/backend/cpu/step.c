@@ -34,9 +34,9 @@ struct work {
     bool gated;
 };
 
-static void run(struct work *w, uint32_t n_task, crew_task fn)
+static void run(struct work *w, enum stage stage, uint32_t n_task, crew_task fn)
 {
-    crew_run(w->bm->b->crew, n_task, fn, w);
+    stage_run(w->bm, stage, n_task, fn, w);
 }
 
 static void norm_row(const struct backend_model *bm, float *y, const float *x, size_t n,
@@ -108,7 +108,7 @@ static void normalise_task(void *ctx, uint32_t t, uint32_t thread)
 void step_normalise(struct backend_model *bm, const struct norm *norm, unsigned forms)
 {
     struct work w = {.bm = bm, .norm = norm, .forms = forms};
-    run(&w, bm->n_tok, normalise_task);
+    run(&w, STAGE_NORM, bm->n_tok, normalise_task);
 }
 
 static void residual_task(void *ctx, uint32_t t, uint32_t thread)
@@ -127,7 +127,7 @@ static void residual_task(void *ctx, uint32_t t, uint32_t thread)
 void step_add_residual(struct backend_model *bm, const float *y, const struct norm *post)
 {
     struct work w = {.bm = bm, .norm = post, .y = y};
-    run(&w, bm->n_tok, residual_task);
+    run(&w, STAGE_RESIDUAL, bm->n_tok, residual_task);
 }
 
 /* Norms of heads, RoPE, scale of q; k and v into the cache. */
@@ -193,9 +193,9 @@ static void run_qkv(struct backend_model *bm, const struct op_qkv *op)
         product(bm, fused ? f : &op->k, fused ? nq : 0, nkv, &bm->s.h, bm->n_tok, bm->s.k, (size_t)nkv),
         product(bm, fused ? f : &op->v, fused ? nq + nkv : 0, nkv, &bm->s.h, bm->n_tok, bm->s.v, (size_t)nkv),
     };
-    matmul_run(bm, mm, 3);
+    matmul_run(bm, STAGE_QKV, mm, 3);
     struct work w = {.bm = bm, .qkv = op};
-    run(&w, bm->n_tok, qkv_post_task);
+    run(&w, STAGE_KV, bm->n_tok, qkv_post_task);
 }
 
 static void attn_task(void *ctx, uint32_t task, uint32_t thread)
@@ -231,15 +231,30 @@ static void quantize_task(void *ctx, uint32_t row, uint32_t thread)
     quantize_row(w->bm, w->acts, row, w->n, w->forms);
 }
 
+/* The cache rows that a tile reads, and the products of its queries with them. */
+static void count_attention(struct backend_model *bm, const struct op_attn *op)
+{
+    const struct model_config *c = &bm->m->cfg;
+    for (uint32_t i = 0; i < bm->n_tile; i++) {
+        const struct tile *t = &bm->s.tile[i];
+        const uint32_t end = bm->s.pos[t->first] + t->n,
+                       from = op->window && end > op->window ? end - op->window : 0;
+        const double keys = end - from;
+        stage_count(bm, STAGE_ATTENTION, 2 * keys * c->n_head_kv * (double)bm->kv.row_bytes,
+                    4 * keys * t->n * c->n_head * c->head_dim);
+    }
+}
+
 static void run_attn(struct backend_model *bm, const struct op_attn *op)
 {
     const struct model_config *c = &bm->m->cfg;
     struct work w = {.bm = bm, .attn = op, .acts = &bm->s.o, .n = bm->s.o.n};
-    run(&w, bm->n_tile * c->n_head_kv, attn_task);
+    count_attention(bm, op);
+    run(&w, STAGE_ATTENTION, bm->n_tile * c->n_head_kv, attn_task);
     w.forms = matmul_form(bm, op->out.weight);
-    if (w.forms != ACT_FLOATS) run(&w, bm->n_tok, quantize_task);
+    if (w.forms != ACT_FLOATS) run(&w, STAGE_NORM, bm->n_tok, quantize_task);
     struct mm mm = product(bm, &op->out, 0, c->n_embd, &bm->s.o, bm->n_tok, bm->s.y, c->n_embd);
-    matmul_run(bm, &mm, 1);
+    matmul_run(bm, STAGE_ATTENTION_OUT, &mm, 1);
     step_add_residual(bm, bm->s.y, &op->post_norm);
 }
 
@@ -260,7 +275,7 @@ void step_gate_quantize(struct backend_model *bm, uint32_t n_row, size_t n, enum
                         unsigned forms)
 {
     struct work w = {.bm = bm, .n = n, .act = act, .gated = gated, .forms = forms};
-    run(&w, n_row, gate_task);
+    run(&w, STAGE_ACT, n_row, gate_task);
 }
 
 static void run_ffn(struct backend_model *bm, const struct op_ffn *op)
@@ -276,10 +291,10 @@ static void run_ffn(struct backend_model *bm, const struct op_ffn *op)
     if (gated)
         mm[n++] = product(bm, op->gate_up_fused ? &op->up : &op->gate, 0, n_ff, &bm->s.h, bm->n_tok,
                           bm->s.gate, ld);
-    matmul_run(bm, mm, n);
+    matmul_run(bm, STAGE_UP, mm, n);
     step_gate_quantize(bm, bm->n_tok, (size_t)n_ff, op->act, gated, matmul_form(bm, op->down.weight));
     mm[0] = product(bm, &op->down, 0, bm->m->cfg.n_embd, &bm->s.u, bm->n_tok, bm->s.y, bm->m->cfg.n_embd);
-    matmul_run(bm, mm, 1);
+    matmul_run(bm, STAGE_DOWN, mm, 1);
     step_add_residual(bm, bm->s.y, &op->post_norm);
 }
 
@@ -315,13 +330,13 @@ static void hidden_task(void *ctx, uint32_t row, uint32_t thread)
 static void run_logits(struct backend_model *bm, const struct op_logits *op)
 {
     struct work w = {.bm = bm, .logits = op, .forms = matmul_form(bm, op->out.weight)};
-    if (bm->n_hidden) run(&w, bm->n_hidden, hidden_task);
+    if (bm->n_hidden) run(&w, STAGE_NORM, bm->n_hidden, hidden_task);
     if (bm->n_row == 0) return;
-    run(&w, bm->n_row, logits_norm_task);
+    run(&w, STAGE_NORM, bm->n_row, logits_norm_task);
     struct mm mm =
         product(bm, &op->out, 0, bm->m->cfg.n_vocab, &bm->s.h, bm->n_row, bm->s.logits, bm->m->cfg.n_vocab);
-    matmul_run(bm, &mm, 1);
-    if (op->softcap != 0 || op->scale != 1) run(&w, bm->n_row, softcap_task);
+    matmul_run(bm, STAGE_LOGITS, &mm, 1);
+    if (op->softcap != 0 || op->scale != 1) run(&w, STAGE_LOGITS, bm->n_row, softcap_task);
 }
 
 /* Flatten the batch: tokens in a row, tiles of attention, rows of logits. */
@@ -351,13 +366,13 @@ void step_run(struct backend_model *bm)
 {
     struct work w = {.bm = bm};
     flatten(bm);
-    run(&w, bm->m->n_rope ? bm->n_tok : 0, angles_task);
+    run(&w, STAGE_EMBED, bm->m->n_rope ? bm->n_tok : 0, angles_task);
     for (uint32_t i = 0; i < bm->m->n_op; i++) {
         const struct op *op = &bm->m->op[i];
         switch (op->kind) {
         case OP_EMBED:
             w.embed = &op->embed;
-            run(&w, bm->n_tok, embed_task);
+            run(&w, STAGE_EMBED, bm->n_tok, embed_task);
             break;
         case OP_QKV: run_qkv(bm, &op->qkv); break;
         case OP_ATTN: run_attn(bm, &op->attn); break;

@@ -6,6 +6,7 @@
 enum { W_LANES = 8, W_COLUMNS = 4, W_COLUMNS_FLOAT = 6 };
 #define W_PRAGMA(text) _Pragma(#text)
 #define W_UNROLL(n) W_PRAGMA(GCC unroll n)
+#define W_DIRECT 4
 
 typedef vf wf;
 typedef vi wi;
@@ -60,20 +61,17 @@ SIMD wt wt_add_product(wt acc, wb w, const int8_t *x) { return _mm256_add_epi16(
 SIMD wi wi_add_sums(wi acc, wt t) { return vi_add(acc, _mm256_madd_epi16(t, _mm256_set1_epi16(1))); }
 #endif
 
-SIMD ww ww_rows(const uint8_t *const *row, size_t at)
-{
-    int32_t w[W_LANES];
-    for (int i = 0; i < W_LANES; i++) memcpy(&w[i], row[i] + at, sizeof w[i]);
-    return (ww)_mm256_setr_epi32(w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]);
-}
+struct rows { const uint8_t *at; size_t stride; };
 SIMD __m128i sixteen_bytes(const uint8_t *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }
 /* A 4 x 4 transposition of words in each half: row i in the low one, row i + 4 in the high one. */
-SIMD void wb_rows(wb out[4], const uint8_t *const *row, size_t at)
+SIMD void wb_rows(wb out[4], struct rows b, size_t offset)
 {
+    const uint8_t *p = b.at + offset;
     __m256i v[4], t[4];
+    __asm__("" : "+r"(p)); /* gcc would keep an address for each row, more than it has registers for */
     W_UNROLL(4)
-    for (int i = 0; i < 4; i++)
-        v[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(sixteen_bytes(row[i] + at)), sixteen_bytes(row[4 + i] + at), 1);
+    for (size_t i = 0; i < 4; i++, p += b.stride)
+        v[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(sixteen_bytes(p)), sixteen_bytes(p + 4 * b.stride), 1);
     t[0] = _mm256_unpacklo_epi32(v[0], v[1]);
     t[1] = _mm256_unpackhi_epi32(v[0], v[1]);
     t[2] = _mm256_unpacklo_epi32(v[2], v[3]);

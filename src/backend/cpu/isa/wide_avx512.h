@@ -5,6 +5,7 @@
 enum { W_LANES = 16, W_COLUMNS = 8, W_COLUMNS_FLOAT = 12 };
 #define W_PRAGMA(text) _Pragma(#text)
 #define W_UNROLL(n) W_PRAGMA(GCC unroll n)
+#define W_DIRECT 4
 #define W_DEPTH(d, quads) (quads)
 
 typedef __m512  wf;
@@ -45,32 +46,20 @@ SIMD wi wi_add_sums(wi acc, wt t) { return _mm512_add_epi32(acc, t); }
 SIMD void wt_pin(wt *a) { __asm__ volatile("" : "+v"(*a)); }
 SIMD void wi_pin(wi *a) { __asm__ volatile("" : "+v"(*a)); }
 
-/* One word to all lanes, kept in one: the load unit broadcasts, so this is cheaper than inserting. */
-SIMD ww ww_rows(const uint8_t *const *row, size_t at)
-{
-    __m512i v[4];
-    W_UNROLL(4)
-    for (int i = 0; i < 4; i++) { /* four chains */
-        v[i] = wi_four_bytes(row[4 * i] + at);
-        W_UNROLL(4)
-        for (int j = 1; j < 4; j++)
-            v[i] = _mm512_mask_blend_epi32((__mmask16)(1u << (4 * i + j)), v[i], wi_four_bytes(row[4 * i + j] + at));
-    }
-    v[0] = _mm512_mask_blend_epi32(0x00f0, v[0], v[1]);
-    v[2] = _mm512_mask_blend_epi32(0xf000, v[2], v[3]);
-    return (ww)_mm512_mask_blend_epi32(0xff00, v[0], v[2]);
-}
+struct rows { const uint8_t *at; size_t stride; };
 SIMD __m128i sixteen_bytes(const uint8_t *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }
 /* A 4 x 4 transposition of words in each quarter: rows i, i + 4, i + 8, i + 12. */
-SIMD void wb_rows(wb out[4], const uint8_t *const *row, size_t at)
+SIMD void wb_rows(wb out[4], struct rows b, size_t offset)
 {
+    const uint8_t *p = b.at + offset;
     __m512i v[4], t[4];
+    __asm__("" : "+r"(p)); /* gcc would keep an address for each row, more than it has registers for */
     W_UNROLL(4)
-    for (int i = 0; i < 4; i++) {
-        v[i] = _mm512_castsi128_si512(sixteen_bytes(row[i] + at));
-        v[i] = _mm512_mask_broadcast_i32x4(v[i], 0x00f0, sixteen_bytes(row[4 + i] + at));
-        v[i] = _mm512_mask_broadcast_i32x4(v[i], 0x0f00, sixteen_bytes(row[8 + i] + at));
-        v[i] = _mm512_mask_broadcast_i32x4(v[i], 0xf000, sixteen_bytes(row[12 + i] + at));
+    for (size_t i = 0; i < 4; i++, p += b.stride) {
+        v[i] = _mm512_castsi128_si512(sixteen_bytes(p));
+        v[i] = _mm512_mask_broadcast_i32x4(v[i], 0x00f0, sixteen_bytes(p + 4 * b.stride));
+        v[i] = _mm512_mask_broadcast_i32x4(v[i], 0x0f00, sixteen_bytes(p + 8 * b.stride));
+        v[i] = _mm512_mask_broadcast_i32x4(v[i], 0xf000, sixteen_bytes(p + 12 * b.stride));
     }
     t[0] = _mm512_unpacklo_epi32(v[0], v[1]);
     t[1] = _mm512_unpackhi_epi32(v[0], v[1]);

@@ -3,13 +3,14 @@
  * A lane is a row: wf has a float of each, wi a 32-bit integer, wb four bytes, ww the same as a word, wp two 16-bit
  * integers, wt partial sums of products of bytes. wb and ww are the compilers' vectors, so codecs may calculate with
  * them; the others' operations are below. W_DEPTH(d, quads): how many wt sums may follow each other, of d that fit in 16
- * bits or all quads. Rows are given by their addresses, and read at one offset. */
+ * bits or all quads. W_DIRECT: 4 or 1, columns of products without a panel. */
 #ifndef CORRAL_WIDE_H
 #define CORRAL_WIDE_H
 
 enum { W_LANES = 8, W_COLUMNS = 2, W_COLUMNS_FLOAT = 4 };
 #define W_UNROLL(n) /* not here: it would only make compiling slow */
 #define W_DEPTH(d, quads) (quads)
+#define W_DIRECT 1
 
 typedef vf wf;
 typedef vi wi;
@@ -53,21 +54,14 @@ SIMD wi wi_add_sums(wi acc, wt t) { return vi_add(acc, t); }
 SIMD void wt_pin(wt *a) { (void)a; }
 SIMD void wi_pin(wi *a) { (void)a; }
 
-/* Four bytes at `at` of each row. */
-SIMD ww ww_rows(const uint8_t *const *row, size_t at)
+/* W_LANES rows, the first at `at`. */
+struct rows { const uint8_t *at; size_t stride; };
+
+/* Sixteen bytes at an offset of each row, four to a vector. */
+SIMD void wb_rows(wb out[4], struct rows b, size_t offset)
 {
-    ww r;
-    for (int i = 0; i < W_LANES; i++) {
-        uint32_t word;
-        memcpy(&word, row[i] + at, sizeof word);
-        r[i] = word;
-    }
-    return r;
-}
-/* Sixteen bytes at `at` of each row, four to a vector. */
-SIMD void wb_rows(wb out[4], const uint8_t *const *row, size_t at)
-{
-    for (size_t i = 0; i < 4; i++) out[i] = (wb)ww_rows(row, at + 4 * i);
+    for (size_t r = 0; r < W_LANES; r++)
+        for (size_t i = 0; i < 4; i++) memcpy((char *)&out[i] + 4 * r, b.at + r * b.stride + offset + 4 * i, 4);
 }
 /* The low 16 bits of each word, a half-precision number; and byte i, signed. */
 SIMD wf wf_halves(ww a) { wf r; LANES_DO(r.v[i] = f16_to_f32((uint16_t)a[i])); return r; }

@@ -5,13 +5,13 @@
  * of four neighbouring inputs (a quad) of each row. Three short functions per format; everything else about quantized
  * weights is in pack.h, dot.h and gemm.h.
  *
- *   open_NAME(l, row, at)             the scales of a block, and bytes that all its chunks need
- *   load_NAME(raw, row, at, c, p)     bytes of chunk c; in two parts where a chunk has 64 or 128 elements
- *   quad_NAME(raw, l, c, p, s, j)     elements STRIDE s + 16 p + 4 j .. + 3 of the chunk; STRIDE: 16 in chunks of 32, or 32
+ *   open_NAME(l, b)                  the scales of the blocks b, and bytes that all their chunks need
+ *   load_NAME(raw, b, c, p)          bytes of chunk c; in two parts where a chunk has 64 or 128 elements
+ *   quad_NAME(raw, l, c, p, s, j)    elements STRIDE s + 16 p + 4 j .. + 3 of the chunk; STRIDE: 16 in chunks of 32, or 32
  *
- * row: where the blocks of each row begin, at: bytes from there. Numbers of up to 7 bits are kept unsigned, counted from
- * ZERO, a power of two or none: products of an unsigned and a signed byte can be added DEPTH deep in 16 bits (CPU.md
- * section 6). DEPTH 0 marks signed bytes. */
+ * Nothing outside a block is read. Numbers of up to 7 bits are kept unsigned, counted from ZERO, a power of two or none:
+ * products of an unsigned and a signed byte can be added DEPTH deep in 16 bits (CPU.md section 6). DEPTH 0 marks signed
+ * bytes. */
 #ifndef CORRAL_CPU_CODEC_H
 #define CORRAL_CPU_CODEC_H
 
@@ -64,16 +64,24 @@ struct lanes {
 };
 enum { RAW = 12 }; /* vectors that a part needs at most */
 
-#define OPEN(name) SIMD void open_##name(struct lanes *l, const uint8_t *const *row, const size_t at)
-#define LOAD(name)                                                                                           \
-    SIMD void load_##name(wb *raw, const uint8_t *const *row, const size_t at, const int c, const int p)
+#define OPEN(name) SIMD void open_##name(struct lanes *l, const struct rows b)
+#define LOAD(name) SIMD void load_##name(wb *raw, const struct rows b, const int c, const int p)
 #define QUAD(name)                                                                                           \
     SIMD wb quad_##name(const wb *raw, const struct lanes *l, const int c, const int p, const int s, const int j)
 #define UNUSED_LOAD (void)c, (void)p
 #define UNUSED_QUAD (void)raw, (void)l, (void)c, (void)p, (void)s
-#define AT(name, field) (at + offsetof(struct block_##name, field))
-/* A half-precision number in the last two bytes of a block: nothing past them may be read. */
-#define LAST_HALF(name, field) wf_halves(ww_rows(row, AT(name, field) - 2) >> 16)
+/* Sixteen bytes of each row from a field of its block on. */
+#define BYTES(to, name, field, more) wb_rows(to, b, offsetof(struct block_##name, field) + (size_t)(more))
+
+SIMD const void *row_at(struct rows b, int r) { return b.at + (size_t)r * b.stride; }
+
+/* A word of the first 16 bytes of each row. */
+SIMD ww head_word(struct rows b, int i)
+{
+    wb head[4];
+    wb_rows(head, b, 0);
+    return (ww)head[i];
+}
 
 /* Shifted as words: of a byte's neighbours only bits come in that its user masks away. */
 SIMD wb wb_right(wb v, int n) { return (wb)((ww)v >> n); }
@@ -83,7 +91,7 @@ SIMD wb wb_left(wb v, int n) { return (wb)((ww)v << n); }
 
 SIMD wb nibble(const wb *raw, int s, int j) { return s ? wb_right(raw[j], 4) & 15 : raw[j] & 15; }
 
-#define LOAD_NIBBLES(name) LOAD(name) { UNUSED_LOAD; wb_rows(raw, row, AT(name, qs)); }
+#define LOAD_NIBBLES(name) LOAD(name) { UNUSED_LOAD; BYTES(raw, name, qs, 0); }
 LOAD_NIBBLES(q4_0)
 LOAD_NIBBLES(q4_1)
 LOAD_NIBBLES(q5_0)
@@ -91,16 +99,16 @@ LOAD_NIBBLES(q5_1)
 LOAD_NIBBLES(iq4_nl)
 LOAD_NIBBLES(mxfp4)
 
-OPEN(q4_0) { l->s[0] = wf_halves(ww_rows(row, at)); }
+OPEN(q4_0) { l->s[0] = wf_halves(head_word(b, 0)); }
 QUAD(q4_0) { UNUSED_QUAD; return nibble(raw, s, j); }
 
-SIMD void open_d_m(struct lanes *l, const uint8_t *const *row, size_t at)
+SIMD void open_d_m(struct lanes *l, const struct rows b)
 {
-    ww d_m = ww_rows(row, at);
+    ww d_m = head_word(b, 0);
     l->s[0] = wf_halves(d_m);
     l->m[0] = wf_halves(d_m >> 16);
 }
-OPEN(q4_1) { open_d_m(l, row, at); }
+OPEN(q4_1) { open_d_m(l, b); }
 QUAD(q4_1) { UNUSED_QUAD; return nibble(raw, s, j); }
 
 SIMD wb nibble_and_bit(const wb *raw, const struct lanes *l, int s, int j)
@@ -109,33 +117,33 @@ SIMD wb nibble_and_bit(const wb *raw, const struct lanes *l, int s, int j)
 }
 OPEN(q5_0)
 {
-    l->s[0] = wf_halves(ww_rows(row, at));
-    l->hold[0] = (wb)ww_rows(row, AT(q5_0, qh));
+    l->s[0] = wf_halves(head_word(b, 0));
+    l->hold[0] = (wb)(head_word(b, 0) >> 16 | head_word(b, 1) << 16);
 }
 QUAD(q5_0) { UNUSED_QUAD; return nibble_and_bit(raw, l, s, j); }
 OPEN(q5_1)
 {
-    open_d_m(l, row, at);
-    l->hold[0] = (wb)ww_rows(row, AT(q5_1, qh));
+    open_d_m(l, b);
+    l->hold[0] = (wb)head_word(b, 1);
 }
 QUAD(q5_1) { UNUSED_QUAD; return nibble_and_bit(raw, l, s, j); }
 
-OPEN(iq4_nl) { l->s[0] = wf_halves(ww_rows(row, at)); }
+OPEN(iq4_nl) { l->s[0] = wf_halves(head_word(b, 0)); }
 QUAD(iq4_nl) { UNUSED_QUAD; return wb_lookup(iq4_values, nibble(raw, s, j)); }
 
 OPEN(mxfp4) /* mxfp4_scale of each row */
 {
-    ww e = ww_rows(row, at) & 255, small = (ww)(e < 2), denormal = (ww){0} + 0x00200000u;
+    ww e = head_word(b, 0) & 255, small = (ww)(e < 2), denormal = (ww){0} + 0x00200000u;
     l->s[0] = wf_words(((denormal << (e & 1)) & small) | ((e - 1) << 23 & ~small));
 }
 QUAD(mxfp4) { UNUSED_QUAD; return wb_lookup(mxfp4_values, nibble(raw, s, j)) + 16; }
 
-OPEN(q8_0) { l->s[0] = wf_halves(ww_rows(row, at)); }
+OPEN(q8_0) { l->s[0] = wf_halves(head_word(b, 0)); }
 LOAD(q8_0)
 {
     UNUSED_LOAD;
-    wb_rows(raw, row, AT(q8_0, qs));
-    wb_rows(raw + 4, row, AT(q8_0, qs) + 16);
+    BYTES(raw, q8_0, qs, 0);
+    BYTES(raw + 4, q8_0, qs, 16);
 }
 QUAD(q8_0) { UNUSED_QUAD; return raw[4 * s + j]; }
 
@@ -148,40 +156,41 @@ SIMD void times_bytes(wf *to, wf d, const wb *b, int n)
 }
 
 /* The first 16 bytes of Q4_K and Q5_K: d, dmin, and scales and minima as q4_k_scales_mins has them. */
-SIMD void open_k45(struct lanes *l, const uint8_t *const *row, size_t at)
+SIMD void open_k45(struct lanes *l, const struct rows b)
 {
     wb head[4];
-    wb_rows(head, row, at);
+    wb_rows(head, b, 0);
     wb scales[2] = {head[1] & 63, (head[3] & 15) | (wb_right(head[1], 2) & 48)};
     wb minima[2] = {head[2] & 63, (wb_right(head[3], 4) & 15) | (wb_right(head[2], 2) & 48)};
     times_bytes(l->s, wf_halves((ww)head[0]), scales, 8);
     times_bytes(l->m, wf_mul(wf_halves((ww)head[0] >> 16), wf_set(-1)), minima, 8);
 }
 
-OPEN(q4_k) { open_k45(l, row, at); }
-LOAD(q4_k) { wb_rows(raw, row, AT(q4_k, qs) + (size_t)(32 * c + 16 * p)); }
+OPEN(q4_k) { open_k45(l, b); }
+LOAD(q4_k) { BYTES(raw, q4_k, qs, 32 * c + 16 * p); }
 QUAD(q4_k) { UNUSED_QUAD; return nibble(raw, s, j); }
 
 OPEN(q5_k)
 {
-    open_k45(l, row, at);
-    wb_rows(l->hold, row, AT(q5_k, qh));
-    wb_rows(l->hold + 4, row, AT(q5_k, qh) + 16);
+    open_k45(l, b);
+    BYTES(l->hold, q5_k, qh, 0);
+    BYTES(l->hold + 4, q5_k, qh, 16);
 }
-LOAD(q5_k) { wb_rows(raw, row, AT(q5_k, qs) + (size_t)(32 * c + 16 * p)); }
+LOAD(q5_k) { BYTES(raw, q5_k, qs, 32 * c + 16 * p); }
 QUAD(q5_k) { return nibble(raw, s, j) | wb_left(wb_right(l->hold[4 * p + j], 2 * c + s) & 1, 4); }
 
 OPEN(q6_k)
 {
-    wb scales[4];
-    wb_rows(scales, row, AT(q6_k, scales));
-    times_bytes(l->s, LAST_HALF(q6_k, d), scales, 16);
+    wb scales[4], tail[4];
+    BYTES(scales, q6_k, scales, 0);
+    BYTES(tail, q6_k, d, -14);
+    times_bytes(l->s, wf_halves((ww)tail[3] >> 16), scales, 16);
 }
 LOAD(q6_k)
 {
-    wb_rows(raw, row, AT(q6_k, ql) + (size_t)(64 * c + 16 * p));
-    wb_rows(raw + 4, row, AT(q6_k, ql) + (size_t)(64 * c + 32 + 16 * p));
-    wb_rows(raw + 8, row, AT(q6_k, qh) + (size_t)(32 * c + 16 * p));
+    BYTES(raw, q6_k, ql, 64 * c + 16 * p);
+    BYTES(raw + 4, q6_k, ql, 64 * c + 32 + 16 * p);
+    BYTES(raw + 8, q6_k, qh, 32 * c + 16 * p);
 }
 QUAD(q6_k)
 {
@@ -192,9 +201,10 @@ QUAD(q6_k)
 
 OPEN(q2_k)
 {
-    wb scales[4], low[4], high[4];
-    ww d = ww_rows(row, AT(q2_k, d));
-    wb_rows(scales, row, AT(q2_k, scales));
+    wb scales[4], low[4], high[4], tail[4];
+    BYTES(tail, q2_k, d, -12);
+    ww d = (ww)tail[3];
+    BYTES(scales, q2_k, scales, 0);
     for (int i = 0; i < 4; i++) {
         low[i] = scales[i] & 15;
         high[i] = wb_right(scales[i], 4) & 15;
@@ -202,13 +212,13 @@ OPEN(q2_k)
     times_bytes(l->s, wf_halves(d), low, 16);
     times_bytes(l->m, wf_mul(wf_halves(d >> 16), wf_set(-1)), high, 16);
 }
-LOAD(q2_k) { wb_rows(raw, row, AT(q2_k, qs) + (size_t)(32 * c + 16 * p)); }
+LOAD(q2_k) { BYTES(raw, q2_k, qs, 32 * c + 16 * p); }
 QUAD(q2_k) { UNUSED_QUAD; return wb_right(raw[j], 2 * s) & 3; }
 
 OPEN(q3_k) /* as q3_k_scales */
 {
     wb scale[4], tail[4];
-    wb_rows(tail, row, AT(q3_k, d) - 14); /* the last two quants, scales, d: nothing past the block */
+    BYTES(tail, q3_k, d, -14); /* the last two quants, scales, d */
     ww u[3];
     for (int i = 0; i < 3; i++) u[i] = (ww)tail[i] >> 16 | (ww)tail[i + 1] << 16;
     for (int i = 0; i < 4; i++) {
@@ -216,10 +226,10 @@ OPEN(q3_k) /* as q3_k_scales */
         scale[i] = six - 32;
     }
     times_bytes(l->s, wf_halves((ww)tail[3] >> 16), scale, 16);
-    wb_rows(l->hold, row, AT(q3_k, hmask));
-    wb_rows(l->hold + 4, row, AT(q3_k, hmask) + 16);
+    BYTES(l->hold, q3_k, hmask, 0);
+    BYTES(l->hold + 4, q3_k, hmask, 16);
 }
-LOAD(q3_k) { wb_rows(raw, row, AT(q3_k, qs) + (size_t)(32 * c + 16 * p)); }
+LOAD(q3_k) { BYTES(raw, q3_k, qs, 32 * c + 16 * p); }
 QUAD(q3_k)
 {
     return (wb_right(raw[j], 2 * s) & 3) | wb_left(wb_right(l->hold[4 * p + j], 4 * c + s) & 1, 2);
@@ -227,22 +237,24 @@ QUAD(q3_k)
 
 OPEN(iq4_xs)
 {
-    ww head = ww_rows(row, at), low = ww_rows(row, AT(iq4_xs, scales_l)), high = head >> 16;
+    ww head = head_word(b, 0), low = head_word(b, 1), high = head >> 16;
     wf d = wf_halves(head);
     for (int i = 0; i < 8; i++) {
         wb six = (wb)((low >> 4 * i & 15) | (high >> 2 * i & 3) << 4);
         l->s[i] = wf_mul(d, wf_bytes(six - 32, 0));
     }
 }
-LOAD(iq4_xs) { (void)p; wb_rows(raw, row, AT(iq4_xs, qs) + (size_t)(16 * c)); }
+LOAD(iq4_xs) { (void)p; BYTES(raw, iq4_xs, qs, 16 * c); }
 QUAD(iq4_xs) { UNUSED_QUAD; return wb_lookup(iq4_values, nibble(raw, s, j)); }
 
 OPEN(tq2_0)
 {
-    wf d = LAST_HALF(tq2_0, d);
+    wb tail[4];
+    BYTES(tail, tq2_0, d, -14);
+    wf d = wf_halves((ww)tail[3] >> 16);
     for (int i = 0; i < 8; i++) l->s[i] = d;
 }
-LOAD(tq2_0) { wb_rows(raw, row, AT(tq2_0, qs) + (size_t)(32 * c + 16 * p)); }
+LOAD(tq2_0) { BYTES(raw, tq2_0, qs, 32 * c + 16 * p); }
 QUAD(tq2_0) { UNUSED_QUAD; return wb_right(raw[j], 2 * s) & 3; }
 
 /* --- formats that are looked up row by row (codebook.h) --- */
@@ -252,7 +264,7 @@ QUAD(tq2_0) { UNUSED_QUAD; return wb_right(raw[j], 2 * s) & 3; }
     OPEN(name)                                                                                               \
     {                                                                                                        \
         float s[W_LANES][16], turned[16][W_LANES];                                                           \
-        for (int r = 0; r < W_LANES; r++) scales_##name((const void *)(row[r] + at), s[r]);                  \
+        for (int r = 0; r < W_LANES; r++) scales_##name(row_at(b, r), s[r]);                  \
         for (int r = 0; r < W_LANES; r += 8)                                                                 \
             for (int g = 0; g < 256 / GROUP; g += 8) transpose_8x8(turned[g] + r, W_LANES, s[r] + g, 16);    \
         for (int g = 0; g < 256 / GROUP; g++) l->s[g] = wf_load(turned[g]);                                  \
@@ -263,7 +275,7 @@ QUAD(tq2_0) { UNUSED_QUAD; return wb_right(raw[j], 2 * s) & 3; }
         (void)p;                                                                                             \
         for (int r = 0; r < W_LANES; r += 8) {                                                               \
             bytes32 q[8];                                                                                    \
-            for (int i = 0; i < 8; i++) q[i] = quants_##name((const void *)(row[r + i] + at), c);            \
+            for (int i = 0; i < 8; i++) q[i] = quants_##name(row_at(b, r + i), c);            \
             quads_8x32(turned[0] + 4 * r, sizeof turned[0], q);                                              \
         }                                                                                                    \
         for (int i = 0; i < 8; i++) raw[i] = wb_load(turned[i]);                                             \

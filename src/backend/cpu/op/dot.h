@@ -7,8 +7,6 @@
 
 #include "backend/cpu/op/pack.h"
 
-enum { DIRECT_COLUMNS = 4 }; /* at most, at once */
-
 /* acc += products of four quads with 16 inputs of a column: as bytes, or as pairs. */
 SIMD void byte_products(wi *acc, const wb q[4], const struct act_row *x, size_t at, int zero, const int DEPTH)
 {
@@ -45,23 +43,21 @@ SIMD wi pair_start(const struct act_row *x, size_t sum_at, int zero)
     return wi_zero();
 }
 
-/* NC columns with all n_row rows. */
-#define DOT_TILE(name, form, NC, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)                                     \
-    static void dot_##name##_##form##_##NC(float *const *y, const struct act_row *x, const uint8_t *rows,      \
-                                           size_t row_bytes, uint32_t n_row, size_t k)                         \
+/* NC columns. */
+#define DOT_TILE(id, NC, name, form, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)                                     \
+    static void dot_##id##_##NC(float *const *y, const struct act_row *x, const uint8_t *rows,      \
+                                           size_t row_bytes, size_t k)                                         \
     {                                                                                                          \
         enum { N_GROUP = CHUNK / GROUP };                                                                      \
         const size_t size = sizeof(struct block_##name);                                                       \
-        const uint8_t *row[PANEL_ROWS];                                                                        \
-        row_addresses(row, rows, row_bytes, n_row);                                                            \
-        for (uint32_t r = 0; r < n_row; r += W_LANES) {                                                        \
-            const uint32_t n_lane = MIN((uint32_t)W_LANES, n_row - r);                                         \
+        for (size_t r = 0; r < PANEL_ROWS; r += W_LANES, rows += W_LANES * row_bytes) {                        \
+            struct rows b = {rows, row_bytes};                                                                 \
             wf f[NC];                                                                                          \
             for (int i = 0; i < NC; i++) f[i] = wf_set(0);                                                     \
-            for (size_t at = 0, k0 = 0; k0 < k; at += size, k0 += BLOCK) {                                     \
+            for (size_t k0 = 0; k0 < k; k0 += BLOCK, b.at += size) {                                           \
                 struct lanes l;                                                                                \
-                prefetch_next(row[r], row_bytes, n_lane, at, size);                                            \
-                open_##name(&l, row + r, at);                                                                  \
+                prefetch_next(rows + W_LANES * row_bytes, W_LANES, (size_t)(b.at - rows), size);               \
+                open_##name(&l, b);                                                                            \
                 for (int c = 0; c < BLOCK / CHUNK; c++) {                                                      \
                     const size_t first = k0 + (size_t)(CHUNK * c); /* input of the chunk */                    \
                     wi acc[N_GROUP][NC];                                                                       \
@@ -74,7 +70,7 @@ SIMD wi pair_start(const struct act_row *x, size_t sum_at, int zero)
                     W_UNROLL(2)                                                                                \
                     for (int p = 0; p < PARTS(CHUNK); p++) {                                                   \
                         wb raw[RAW];                                                                           \
-                        load_##name(raw, row + r, at, c, p);                                                   \
+                        load_##name(raw, b, c, p);                                                             \
                         W_UNROLL(4)                                                                            \
                         for (int s = 0; s < SUBS(CHUNK); s++) {                                                \
                             const int e = STRIDE(CHUNK) * s + 16 * p;                                          \
@@ -110,20 +106,19 @@ SIMD wi pair_start(const struct act_row *x, size_t sum_at, int zero)
 /* Floats: y = fma(w, x, y), one input after the other. */
 #define DOT_TILE_FLOAT(name, NC)                                                                               \
     static void dot_##name##_##NC(float *const *y, const struct act_row *x, const uint8_t *rows,               \
-                                  size_t row_bytes, uint32_t n_row, size_t k)                                  \
+                                  size_t row_bytes, size_t k)                                                  \
     {                                                                                                          \
         enum { ELEMS = name##_ELEMS, SIZE = 16 / ELEMS };                                                      \
-        const uint8_t *row[PANEL_ROWS];                                                                        \
         wf f[W_ROWS][NC];                                                                                      \
-        row_addresses(row, rows, row_bytes, n_row);                                                            \
         for (int r = 0; r < W_ROWS; r++)                                                                       \
             for (int c = 0; c < NC; c++) f[r][c] = wf_set(0);                                                  \
         for (size_t i = 0; i < k; i += ELEMS) {                                                                \
-            if (i % (4 * ELEMS) == 0) prefetch_next(rows, row_bytes, n_row, i * SIZE, 64);                     \
+            if (i % (4 * ELEMS) == 0) prefetch_next(rows + PANEL_ROWS * row_bytes, PANEL_ROWS, i * SIZE, 64);  \
             W_UNROLL(2)                                                                                        \
             for (int r = 0; r < W_ROWS; r++) {                                                                 \
+                const struct rows b = {rows + (size_t)(W_LANES * r) * row_bytes + i * SIZE, row_bytes};        \
                 wb raw[4];                                                                                     \
-                float_rows(raw, row + W_LANES * r, i * SIZE, (k - i) * SIZE);                                  \
+                float_rows(raw, b, (k - i) * SIZE);                                                            \
                 const int n = (int)MIN((size_t)ELEMS, k - i);                                                  \
                 W_UNROLL(8)                                                                                    \
                 for (int j = 0; j < ELEMS; j++) {                                                              \
@@ -139,15 +134,29 @@ SIMD wi pair_start(const struct act_row *x, size_t sum_at, int zero)
             for (int r = 0; r < W_ROWS; r++) wf_store(y[c] + W_LANES * r, f[r][c]);                            \
     }
 
-/* A dot_fn by the name dot_NAME of tiles of four, two and one columns. */
-#define DOT(name)                                                                                              \
+/* A dot_fn by the name dot_NAME: TILE(..., NC) for four, two and one columns, or for one where the compiler is not to be
+ * kept busy. */
+#if W_DIRECT == 4
+#define DOT(name, TILE, ...)                                                                                   \
+    TILE(name, 1, ##__VA_ARGS__)                                                                               \
+    TILE(name, 2, ##__VA_ARGS__)                                                                               \
+    TILE(name, 4, ##__VA_ARGS__)                                                                               \
     static void dot_##name(float *const *y, const struct act_row *x, uint32_t n_col, const uint8_t *rows,      \
-                           size_t row_bytes, uint32_t n_row, size_t k)                                         \
+                           size_t row_bytes, size_t k)                                                         \
     {                                                                                                          \
         uint32_t c = 0;                                                                                        \
-        for (; c + 4 <= n_col; c += 4) dot_##name##_4(y + c, x + c, rows, row_bytes, n_row, k);                \
-        for (; c + 2 <= n_col; c += 2) dot_##name##_2(y + c, x + c, rows, row_bytes, n_row, k);                \
-        if (c < n_col) dot_##name##_1(y + c, x + c, rows, row_bytes, n_row, k);                                \
+        for (; c + 4 <= n_col; c += 4) dot_##name##_4(y + c, x + c, rows, row_bytes, k);                       \
+        for (; c + 2 <= n_col; c += 2) dot_##name##_2(y + c, x + c, rows, row_bytes, k);                       \
+        if (c < n_col) dot_##name##_1(y + c, x + c, rows, row_bytes, k);                                       \
     }
+#else
+#define DOT(name, TILE, ...)                                                                                   \
+    TILE(name, 1, ##__VA_ARGS__)                                                                               \
+    static void dot_##name(float *const *y, const struct act_row *x, uint32_t n_col, const uint8_t *rows,      \
+                           size_t row_bytes, size_t k)                                                         \
+    {                                                                                                          \
+        for (uint32_t c = 0; c < n_col; c++) dot_##name##_1(y + c, x + c, rows, row_bytes, k);                 \
+    }
+#endif
 
 #endif

@@ -29,40 +29,30 @@ PACK_FLOAT(f32)
 PACK_FLOAT(f16)
 PACK_FLOAT(bf16)
 
-#define DOT_FORM(name, form, ...)                                                                              \
-    DOT_TILE(name, form, 1, __VA_ARGS__)                                                                       \
-    DOT_TILE(name, form, 2, __VA_ARGS__)                                                                       \
-    DOT_TILE(name, form, 4, __VA_ARGS__)                                                                       \
-    DOT(name##_##form)
 #define DOT_TYPE(TYPE, name, ...)                                                                              \
-    DOT_FORM(name, pair, __VA_ARGS__)                                                                          \
-    DOT_FORM(name, byte, __VA_ARGS__)
+    DOT(name##_pair, DOT_TILE, name, pair, __VA_ARGS__)                                                        \
+    DOT(name##_byte, DOT_TILE, name, byte, __VA_ARGS__)
 CODEC_LIST(DOT_TYPE)
-#define DOT_FLOAT(name)                                                                                        \
-    DOT_TILE_FLOAT(name, 1)                                                                                    \
-    DOT_TILE_FLOAT(name, 2)                                                                                    \
-    DOT_TILE_FLOAT(name, 4)                                                                                    \
-    DOT(name)
-DOT_FLOAT(f32)
-DOT_FLOAT(f16)
-DOT_FLOAT(bf16)
+DOT(f32, DOT_TILE_FLOAT)
+DOT(f16, DOT_TILE_FLOAT)
+DOT(bf16, DOT_TILE_FLOAT)
 
 static void matmul_fill(struct cpu_kernels *k)
 {
 #define ROW(TYPE, name, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)                                              \
     k->fine[TYPE] =                                                                                            \
         (struct matmul_kernel){pack_##name##_pairs, pairs_##GROUP##_##MINIMA,                                  \
-                               dot_##name##_pair, ACT_PAIRS, PANEL_K, DIRECT_COLUMNS};                         \
+                               dot_##name##_pair, ACT_PAIRS, PANEL_K, W_DIRECT};                         \
     k->matmul[TYPE] = DEPTH ? (struct matmul_kernel){pack_##name##_quads,                                      \
                                                      bytes_##GROUP##_##MINIMA##_##ZERO##_##DEPTH,              \
                                                      dot_##name##_byte, ACT_BYTES, PANEL_K_BYTES,              \
-                                                     DIRECT_COLUMNS}                                           \
+                                                     W_DIRECT}                                           \
                             : k->fine[TYPE];
     CODEC_LIST(ROW)
 #undef ROW
 #define ROW(TYPE, name)                                                                                        \
     k->fine[TYPE] = k->matmul[TYPE] =                                                                          \
-        (struct matmul_kernel){pack_##name, float_gemm, dot_##name, ACT_FLOATS, PANEL_K_FLOAT, DIRECT_COLUMNS};
+        (struct matmul_kernel){pack_##name, float_gemm, dot_##name, ACT_FLOATS, PANEL_K_FLOAT, W_DIRECT};
     ROW(DT_F32, f32)
     ROW(DT_F16, f16)
     ROW(DT_BF16, bf16)

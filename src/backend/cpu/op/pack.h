@@ -17,17 +17,12 @@ enum {
     PAIRS_BYTES = 16 * PANEL_STEP
 };
 
-/* Where the rows begin. Rows past the end of the matrix repeat the last one. */
-SIMD void row_addresses(const uint8_t *row[PANEL_ROWS], const uint8_t *rows, size_t row_bytes, uint32_t n_row)
-{
-    for (uint32_t r = 0; r < PANEL_ROWS; r++) row[r] = rows + MIN(r, n_row - 1) * row_bytes;
-}
-
 /* Rows read side by side are more streams than the hardware follows. They are one stretch of the file, and so are the
- * next ones, which this thread most likely reads next: ask for those, line after line, while reading these. */
-SIMD void prefetch_next(const uint8_t *rows, size_t row_bytes, uint32_t n_row, size_t at, size_t n)
+ * next ones, which this thread most likely reads next: ask for those, line after line, while reading these. The n bytes
+ * at `at` of each row stand for n times as many of the stretch as there are rows. */
+SIMD void prefetch_next(const uint8_t *next, size_t n_row, size_t at, size_t n)
 {
-    const uint8_t *next = rows + n_row * row_bytes + at * n_row;
+    next += at * n_row;
     for (size_t i = 0; i < n_row * n; i += 64) __builtin_prefetch(next + i, 0, 2);
 }
 
@@ -50,19 +45,17 @@ SIMD void pairs_store(uint8_t *to, int quad, wb q, int zero)
 
 /* A pack_fn by the name pack_NAME_FORM. */
 #define PACK(name, form, FORM_BYTES, BLOCK, GROUP, MINIMA, ZERO, CHUNK)                                        \
-    static void pack_##name##_##form(void *panel, const uint8_t *rows, size_t row_bytes, uint32_t n_row,       \
-                                     size_t k0, size_t k)                                                      \
+    static void pack_##name##_##form(void *panel, const uint8_t *rows, size_t row_bytes, size_t k0, size_t k)  \
     {                                                                                                          \
         enum { SCALES = (1 + MINIMA) * (32 / GROUP) * PANEL_ROWS * 4, ALL = SCALES + FORM_BYTES };             \
         const size_t size = sizeof(struct block_##name);                                                       \
-        const uint8_t *row[PANEL_ROWS];                                                                        \
         uint8_t *to = panel;                                                                                   \
-        row_addresses(row, rows, row_bytes, n_row);                                                            \
         for (size_t at = k0 / BLOCK * size; at < (k0 + k) / BLOCK * size; at += size, to += BLOCK / 32 * ALL) {\
-            prefetch_next(rows, row_bytes, n_row, at, size);                                                   \
+            prefetch_next(rows + PANEL_ROWS * row_bytes, PANEL_ROWS, at, size);                                \
             for (int r = 0; r < W_ROWS; r++) {                                                                 \
+                const struct rows b = {rows + (size_t)(W_LANES * r) * row_bytes + at, row_bytes};              \
                 struct lanes l;                                                                                \
-                open_##name(&l, row + W_LANES * r, at);                                                        \
+                open_##name(&l, b);                                                                            \
                 pack_scales(to + 4 * W_LANES * r, l.s, BLOCK / GROUP, 32 / GROUP, ALL);                        \
                 if (MINIMA)                                                                                    \
                     pack_scales(to + 4 * W_LANES * r + SCALES / 2, l.m, BLOCK / GROUP, 32 / GROUP, ALL);       \
@@ -71,7 +64,7 @@ SIMD void pairs_store(uint8_t *to, int quad, wb q, int zero)
                     W_UNROLL(2)                                                                                \
                     for (int p = 0; p < PARTS(CHUNK); p++) {                                                   \
                         wb raw[RAW];                                                                           \
-                        load_##name(raw, row + W_LANES * r, at, c, p);                                         \
+                        load_##name(raw, b, c, p);                                                             \
                         W_UNROLL(4)                                                                            \
                         for (int j = 0; j < 4; j++) {                                                          \
                             W_UNROLL(4)                                                                        \
@@ -96,17 +89,16 @@ SIMD void pack_scales(uint8_t *to, const wf *s, int n, int each, size_t step)
 
 /* --- floats: 16 bytes of each row to the numbers in them --- */
 
-/* Inputs at + i of W_LANES rows, n of them if fewer are left. */
-SIMD void float_rows(wb raw[4], const uint8_t *const *row, size_t at, size_t bytes_left)
+/* Sixteen bytes of each row, or as many as are left. */
+SIMD void float_rows(wb raw[4], struct rows b, size_t bytes_left)
 {
     if (bytes_left >= 16) {
-        wb_rows(raw, row, at);
+        wb_rows(raw, b, 0);
         return;
     }
     uint8_t part[W_LANES][16] = {0};
-    const uint8_t *padded[W_LANES];
-    for (int r = 0; r < W_LANES; r++) padded[r] = memcpy(part[r], row[r] + at, bytes_left);
-    wb_rows(raw, padded, 0);
+    for (int r = 0; r < W_LANES; r++) memcpy(part[r], row_at(b, r), bytes_left);
+    wb_rows(raw, (struct rows){part[0], sizeof part[0]}, 0);
 }
 enum { f32_ELEMS = 4, f16_ELEMS = 8, bf16_ELEMS = 8 }; /* of 16 bytes */
 SIMD wf f32_number(const wb raw[4], int i) { return wf_words((ww)raw[i]); }
@@ -117,18 +109,17 @@ SIMD wf bf16_number(const wb raw[4], int i)
 }
 
 #define PACK_FLOAT(name)                                                                                       \
-    static void pack_##name(void *panel, const uint8_t *rows, size_t row_bytes, uint32_t n_row, size_t k0,     \
-                            size_t k)                                                                          \
+    static void pack_##name(void *panel, const uint8_t *rows, size_t row_bytes, size_t k0, size_t k)           \
     {                                                                                                          \
         enum { ELEMS = name##_ELEMS, SIZE = 16 / ELEMS };                                                      \
-        const uint8_t *row[PANEL_ROWS];                                                                        \
         float *to = panel;                                                                                     \
-        row_addresses(row, rows, row_bytes, n_row);                                                            \
         for (size_t i = 0; i < k; i += ELEMS, to += ELEMS * PANEL_ROWS) {                                      \
-            if (i % (4 * ELEMS) == 0) prefetch_next(rows, row_bytes, n_row, (k0 + i) * SIZE, 64);              \
+            const size_t at = (k0 + i) * SIZE;                                                                 \
+            if (i % (4 * ELEMS) == 0) prefetch_next(rows + PANEL_ROWS * row_bytes, PANEL_ROWS, at, 64);        \
             for (int r = 0; r < W_ROWS; r++) {                                                                 \
+                const struct rows b = {rows + (size_t)(W_LANES * r) * row_bytes + at, row_bytes};              \
                 wb raw[4];                                                                                     \
-                float_rows(raw, row + W_LANES * r, (k0 + i) * SIZE, (k - i) * SIZE);                           \
+                float_rows(raw, b, (k - i) * SIZE);                                                            \
                 W_UNROLL(8)                                                                                    \
                 for (int j = 0; j < ELEMS; j++)                                                                \
                     if (i + (size_t)j < k) wf_store(to + j * PANEL_ROWS + W_LANES * r, name##_number(raw, j)); \
