@@ -1,9 +1,11 @@
-/* What computes here and how full it is: GPUs by their drivers' management interfaces, and the host's memory.
+/* What computes here and how full it is: GPUs by their drivers' management interfaces, and the host's
+ * memory.
  *
- * One thread samples once a second, whether anybody asks or not; who asks gets the last sample, counted and immutable, and
- * its age. So no request ever waits for a driver, not even for one that hangs. NVIDIA's cards come from NVML, opened at run
- * time, AMD's from sysfs; a machine with neither is a machine whose list of GPUs is empty. What a driver does not tell is not
- * known (the `has` bits), never 0. A card that stops answering stays in the list as lost until it answers again. */
+ * One thread samples once a second, whether anybody asks or not; who asks gets the last sample, counted and
+ * immutable, and its age. So no request ever waits for a driver, not even for one that hangs. NVIDIA's cards
+ * come from NVML, opened at run time, AMD's from sysfs; a machine with neither is a machine whose list of
+ * GPUs is empty. What a driver does not tell is not known (the `has` bits), never 0. A card that stops
+ * answering stays in the list as lost until it answers again. */
 #ifndef CORRAL_DEVICE_H
 #define CORRAL_DEVICE_H
 
@@ -15,8 +17,8 @@ enum device_vendor { DEVICE_NVIDIA, DEVICE_AMD };
 const char *device_vendor_name(enum device_vendor v); /* "nvidia", "amd" */
 
 enum device_has { /* which fields the driver told */
-    DEVICE_HAS_MEMORY = 1, DEVICE_HAS_UTILIZATION = 2, DEVICE_HAS_MEMORY_UTILIZATION = 4, DEVICE_HAS_TEMPERATURE = 8,
-    DEVICE_HAS_POWER = 16, DEVICE_HAS_POWER_LIMIT = 32, DEVICE_HAS_COMPUTE = 64, DEVICE_HAS_PROCESSES = 128,
+    DEVICE_HAS_MEMORY = 1, DEVICE_HAS_UTILIZATION = 2, DEVICE_HAS_MEMORY_UTILIZATION = 4,
+    DEVICE_HAS_TEMPERATURE = 8, DEVICE_HAS_POWER = 16, DEVICE_HAS_POWER_LIMIT = 32, DEVICE_HAS_COMPUTE = 64, DEVICE_HAS_PROCESSES = 128,
 };
 
 struct device_process { int32_t pid; bool known; uint64_t used_bytes; }; /* known: the driver says how much */
@@ -62,22 +64,24 @@ struct devices_options {
     const char *sysfs_root; /* NULL: $CORRAL_SYSFS, else /sys */
     const char *proc_root;  /* NULL: /proc */
     int64_t     period_ms;  /* 0: 1000 */
-    double      crowded;    /* fraction of memory from which on a device is crowded, and said so once; 0: 0.8 */
+    double      crowded;    /* fraction of memory from which on a device is said to be crowded; 0: 0.8 */
     void      (*on_sample)(void *user); /* on the sampling thread after each sample; may be NULL */
     void       *user;
 };
 
-/* The first sample is taken before this returns, unless a driver hangs: then it has the host alone. options may be NULL. */
+/* The first sample is taken before this returns, unless a driver hangs: then it has the host alone. options
+ * may be NULL. */
 status devices_open(struct devices **out, const struct devices_options *options, struct error *e);
-void   devices_close(struct devices *d); /* NULL is fine; waits for a driver that hangs no longer than two seconds */
+void   devices_close(struct devices *d); /* NULL is fine; a driver that hangs is waited for two seconds */
 /* The last sample, held until released. Any thread; never waits for a driver. */
 const struct device_sample *devices_sample(struct devices *d);
 void device_sample_release(const struct device_sample *s);
 /* A sample that begins after this call, within timeout_ms; false: the driver did not answer in time. */
 bool devices_refresh(struct devices *d, int64_t timeout_ms);
 
-/* What the given processes have of a card, and whether that is all known: in a container drivers tell the host's process
- * ids, then ours are not found. Give only those processes that are meant to be on this card. */
+/* What the given processes have of a card, and whether that is all known: in a container drivers tell the
+ * host's process ids, then ours are not found. Give only those processes that are meant to be on this card.
+ */
 uint64_t device_own_bytes(const struct device_gpu *g, const int32_t *pid, size_t n, bool *known);
 /* Memory of a process that nobody can take from it (not the pages of mapped files); 0 when it is gone. */
 uint64_t devices_process_bytes(const struct devices *d, int32_t pid);
@@ -91,12 +95,13 @@ struct device_use {
     bool     has_ledger;
     uint64_t committed_bytes, reserved_bytes, external_bytes;
 };
-/* The GPU entity of /health and /gpus: id, name, total_memory, free_memory, used_memory (GiB), utilization, temperature,
- * power_usage, compute_capability, assigned_models; and uuid, bytes, processes, state, ages, the ledger. use may be NULL. */
+/* The GPU entity of /health and /gpus: id, name, total_memory, free_memory, used_memory (GiB), utilization,
+ * temperature, power_usage, compute_capability, assigned_models; and uuid, bytes, processes, state, ages,
+ * the ledger. use may be NULL. */
 void device_gpu_json(struct buf *b, const struct device_gpu *g, const struct device_use *use, int64_t now_ns);
 /* gpu_pool_status: totals, the list and the strategy. use: one for each GPU, or NULL. */
-void device_pool_json(struct buf *b, const struct device_sample *s, const struct device_use *use, const char *strategy,
-                      int64_t now_ns);
+void device_pool_json(struct buf *b, const struct device_sample *s, const struct device_use *use,
+                      const char *strategy, int64_t now_ns);
 /* One card of /metrics/gpu: gpu_index, name, memory_allocated_mb, memory_reserved_mb, memory_total_mb,
  * utilization_percent, temperature_c, ... */
 void device_metrics_json(struct buf *b, const struct device_gpu *g, const struct device_use *use);
@@ -104,8 +109,9 @@ void device_host_json(struct buf *b, const struct device_host *h);
 /* The same in Prometheus's format: corral_gpu_memory_used_bytes{gpu="0",uuid="..",name=".."} ... */
 void device_metrics_text(struct buf *b, const struct device_sample *s);
 
-/* What was, up to an hour back: an array of cards (uuid "host" first), each with one point per step_s seconds of the last
- * span_s: age_s, means of memory, utilization, temperature and power, and the most memory in that time. */
+/* What was, up to an hour back: an array of cards (uuid "host" first), each with one point per step_s
+ * seconds of the last span_s: age_s, means of memory, utilization, temperature and power, and the most
+ * memory in that time. */
 void devices_history_json(struct devices *d, struct buf *b, uint32_t span_s, uint32_t step_s);
 
 #endif

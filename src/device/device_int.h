@@ -30,8 +30,8 @@ uint64_t host_process_bytes(const char *proc_root, int32_t pid);
 bool read_line(char *out, size_t size, const char *fmt, ...) PRINTF_LIKE(3, 4);
 bool read_u64(uint64_t *out, const char *fmt, ...) PRINTF_LIKE(2, 3); /* decimal, or hexadecimal after 0x */
 
-/* An hour of every card (history.c). Guarded by struct devices' history_lock. libedit has names that begin with
- * history_. */
+/* An hour of every card (history.c). Guarded by struct devices' history_lock. libedit has names that begin
+ * with history_. */
 struct history;
 struct history *samples_new(void);
 void samples_free(struct history *h);

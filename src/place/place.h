@@ -1,16 +1,18 @@
 /* Where a model goes: how many bytes it takes on which device, and who has to leave for it.
  *
- * Three things, all of them plain data without I/O, threads or a clock; the caller (the pool) holds one lock over them:
- *   - a plan: what a model takes, by the planner of the backend that will run it (`corral plan MODEL --json`), never by a
- *     formula, with a ladder of smaller ways to run it;
- *   - a ledger: what every device has and who has taken it. total = external + committed + reserved + what is kept free +
- *     what is left; place_reserve checks against it, so two loads cannot take the same bytes;
+ * Three things, all of them plain data without I/O, threads or a clock; the caller (the pool) holds one lock
+ * over them:
+ *   - a plan: what a model takes, by the planner of the backend that will run it (`corral plan MODEL
+ *     --json`), never by a formula, with a ladder of smaller ways to run it;
+ *   - a ledger: what every device has and who has taken it. total = external + committed + reserved + what
+ *     is kept free + what is left; place_reserve checks against it, so two loads cannot take the same bytes;
  *   - a decision: the best place for a plan on a ledger by a strategy, with its reasons.
  *
- * The order of preference, and nothing is left to luck: one device with all that was asked for; the fewest devices that
- * hold it, layer by layer; the same with a KV cache for fewer sequences of full length, then (if the plan has such rungs) with
- * smaller numbers in it, then with less context; idle models evicted, the cheapest that suffice; some layers on the CPU; all on the CPU; refused, with
- * the numbers. See docs/placement.md. */
+ * The order of preference, and nothing is left to luck: one device with all that was asked for; the fewest
+ * devices that hold it, layer by layer; the same with a KV cache for fewer sequences of full length, then
+ * (if the plan has such rungs) with smaller numbers in it, then with less context; idle models evicted, the
+ * cheapest that suffice; some layers on the CPU; all on the CPU; refused, with the numbers. See
+ * docs/placement.md. */
 #ifndef CORRAL_PLACE_H
 #define CORRAL_PLACE_H
 
@@ -33,9 +35,9 @@ struct place_layer {
     uint64_t weight_bytes;
     uint64_t kv_block_bytes; /* of one KV block, with the numbers of rung[0] */
 };
-struct place_rung { /* one way to run the model; the first is what was asked for, each further one takes less */
+struct place_rung { /* a way to run the model; the first is what was asked for, each further one takes less */
     uint32_t parallel, context; /* sequences at once, tokens of each */
-    uint32_t kv_sequences;      /* of that length, that the KV cache holds: at most parallel; shorter ones share it */
+    uint32_t kv_sequences;      /* so many of that length the KV cache holds, <= parallel; short ones share */
     char     kv_type[8];
     uint64_t kv_block_bytes;    /* of all layers */
     uint64_t scratch_bytes;     /* on each device */
@@ -46,7 +48,7 @@ struct place_plan {
     uint32_t max_devices; /* that the backend can run one model over; 1: it cannot be split */
     bool     partial_cpu; /* layers may stay with the host */
     uint32_t kv_block_tokens, context_trained;
-    uint64_t first_bytes, last_bytes; /* what goes with the first layer (embedding), with the last one (output) */
+    uint64_t first_bytes, last_bytes; /* what goes with the first layer (embedding), the last one (output) */
     uint64_t overhead_bytes; /* on each device besides: the driver's context, libraries, buffers of loading */
     uint32_t n_layer, n_rung;
     struct place_layer *layer;
@@ -54,11 +56,11 @@ struct place_plan {
 };
 
 void   place_plan_deinit(struct place_plan *p);
-/* As JSON, and back: the answer of `corral plan`. ERR_FORMAT names what is missing or out of range; sums are checked, so a
- * plan that was read can be added up without overflow. */
+/* As JSON, and back: the answer of `corral plan`. ERR_FORMAT names what is missing or out of range; sums are
+ * checked, so a plan that was read can be added up without overflow. */
 void   place_plan_write(struct buf *b, const struct place_plan *p);
 status place_plan_read(struct place_plan *out, const char *json, size_t n, struct error *e);
-uint64_t place_plan_kv_bytes(const struct place_plan *p, uint32_t rung);    /* what the worker gets as --kv-bytes */
+uint64_t place_plan_kv_bytes(const struct place_plan *p, uint32_t rung);    /* for the worker's --kv-bytes */
 uint64_t place_plan_total_bytes(const struct place_plan *p, uint32_t rung); /* on one device */
 
 /* --- the ledger --- */
@@ -91,7 +93,8 @@ struct place_device { /* a line of the ledger; its index stays as long as the le
 
 status place_ledger_new(struct place_ledger **out, const struct place_limits *l, struct error *e);
 void   place_ledger_free(struct place_ledger *l);
-/* New devices are added; known ones that are not in the samples are lost until they come back. ERR_LIMIT: too many. */
+/* New devices are added; known ones that are not in the samples are lost until they come back. ERR_LIMIT:
+ * too many. */
 status place_observe(struct place_ledger *l, const struct place_sample *s, size_t n, struct error *e);
 uint32_t place_n_device(const struct place_ledger *l);
 const struct place_device *place_device_at(const struct place_ledger *l, uint32_t i);
@@ -111,7 +114,8 @@ struct place_strategy {
     const char *name, *help;
     bool        only_affinity; /* never a device that the model's options do not name */
     /* < 0: a before b. left_a, left_b: what would remain free. */
-    int (*order)(const struct place_device *a, uint64_t left_a, const struct place_device *b, uint64_t left_b);
+    int (*order)(const struct place_device *a, uint64_t left_a, const struct place_device *b,
+                 uint64_t left_b);
 };
 size_t place_n_strategy(void);
 const struct place_strategy *place_strategy_at(size_t i); /* the first is the default */
@@ -121,11 +125,11 @@ struct place_want {
     const char *model;             /* for reasons */
     const struct place_plan *gpu, *cpu; /* NULL: it cannot run there */
     const struct place_strategy *strategy; /* NULL: the default */
-    const char *const *affinity;   /* UUIDs of the devices it may use, or their unique beginnings; none: all */
+    const char *const *affinity;   /* UUIDs of devices it may use, or their unique beginnings; none: all */
     uint32_t n_affinity;
-    uint32_t min_context, min_sequences; /* never less context or KV than that; 0: as far as the ladder goes */
+    uint32_t min_context, min_sequences; /* never less context or KV; 0: as far as the ladder goes */
     uint64_t extra_bytes;          /* on each device: what loads before took beyond their plan */
-    bool     allow_cpu;            /* when no GPU has room. A model without a gpu plan goes to the CPU anyway */
+    bool     allow_cpu;            /* when no GPU has room. Without a gpu plan it goes to the CPU anyway */
     bool     allow_evict, allow_drain; /* idle models may be sent away; busy ones too, after draining */
     int64_t (*clock_ns)(void);     /* for elapsed_ns; NULL: it stays 0 */
 };
@@ -179,18 +183,20 @@ struct place_decision {
     struct place_share share[PLACE_MAX_DEVICES];
     uint32_t evict[PLACE_MAX_EVICT]; /* indices into the residents; a busy one is to be drained */
     struct place_reason reason[PLACE_MAX_REASONS];
-    /* When refused: what the least of the ladder takes on one device, and what each device has (reasons LEAST, CPU_SMALL). */
+    /* When refused: what the least of the ladder takes on one device; reasons LEAST and CPU_SMALL have the rest. */
     uint64_t needed_bytes;
     int64_t  elapsed_ns;
 };
 
-/* Always fills out; nothing in the ledger changes. Text in out's reasons lives as long as want and residents do. */
+/* Always fills out; nothing in the ledger changes. Text in out's reasons lives as long as want and residents
+ * do. */
 void place_decide(struct place_decision *out, const struct place_ledger *l, const struct place_want *w,
                   const struct place_resident *resident, size_t n_resident);
 /* One sentence for people: "one device: 4.1 GiB on GPU 0 (NVIDIA L4), ...". */
 void place_reason_text(struct buf *b, const struct place_ledger *l, const struct place_reason *r);
 void place_decision_text(struct buf *b, const struct place_ledger *l, const struct place_decision *d);
-/* Objects for /health and /gpus: {"way":..,"devices":[..],"evict":[..],"reasons":[{"code":..,"text":..,..}],..}, and
+/* Objects for /health and /gpus:
+ * {"way":..,"devices":[..],"evict":[..],"reasons":[{"code":..,"text":..,..}],..}, and
  * {"uuid":..,"total_bytes":..,"external_bytes":..,..}. */
 void place_decision_json(struct buf *b, const struct place_ledger *l, const struct place_decision *d,
                          const struct place_resident *resident);
@@ -198,10 +204,11 @@ void place_device_json(struct buf *b, const struct place_device *d);
 
 /* --- carrying it out --- */
 
-/* Take what the decision says; the models that it evicts keep their claims until place_release, and what they give back is
- * promised to this claim alone. ERR_BUSY: somebody was faster, decide again. ERR_ARG: the decision was to refuse. */
-status place_reserve(struct place_ledger *l, const struct place_decision *d, const struct place_resident *resident,
-                     uint64_t *claim, struct error *e);
+/* Take what the decision says; the models that it evicts keep their claims until place_release, and what
+ * they give back is promised to this claim alone. ERR_BUSY: somebody was faster, decide again. ERR_ARG: the
+ * decision was to refuse. */
+status place_reserve(struct place_ledger *l, const struct place_decision *d,
+                     const struct place_resident *resident, uint64_t *claim, struct error *e);
 /* Whether all that the claim was promised has been given back: the worker may start. */
 bool place_ready(const struct place_ledger *l, uint64_t claim);
 /* The load is done: it took actual[i] bytes on share i's device (0: as planned). */

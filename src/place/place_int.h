@@ -34,24 +34,26 @@ struct fit {
 };
 /* Sums over the layers, once per plan; free() the result. */
 uint64_t *fit_sums(const struct place_plan *p);
-void fit_init(struct fit *f, const struct place_plan *p, const uint64_t *sums, uint32_t rung, uint64_t extra_bytes);
+void fit_init(struct fit *f, const struct place_plan *p, const uint64_t *sums, uint32_t rung,
+              uint64_t extra_bytes);
 /* Layers [from, to) with what belongs to the first and last one and what every device has. */
 uint64_t fit_bytes(const struct fit *f, uint32_t from, uint32_t to);
 /* As many layers from `from` on as have room; from itself when none has. */
 uint32_t fit_layers(const struct fit *f, uint32_t from, uint64_t room);
 void fit_share(const struct fit *f, struct place_share *out, uint32_t device, uint32_t from, uint32_t to);
 
-/* The fewest of n devices (at most plan->max_devices) that hold all layers, balanced; returns how many, 0: none do. out NULL: only whether. Exact up
- * to SET_EXACT devices (set.c). */
+/* The fewest of n devices (at most plan->max_devices) that hold all layers, balanced; returns how many, 0:
+ * none do. out NULL: only whether. Exact up to SET_EXACT devices (set.c). */
 enum { SET_EXACT = 8 };
-uint32_t set_find(const struct fit *f, const uint32_t *device, const uint64_t *room, uint32_t n, struct place_share *out);
+uint32_t set_find(const struct fit *f, const uint32_t *device, const uint64_t *room, uint32_t n,
+                  struct place_share *out);
 
 /* --- who leaves (evict.c) --- */
 
 struct item { uint32_t resident; uint64_t gives; double cost; };
 double evict_cost(const struct claim *c, const struct place_resident *r); /* c may be NULL */
-/* The cheapest of n items that give at least need together, moved to the front; returns how many and their cost.
- * UINT32_MAX: all together do not. */
+/* The cheapest of n items that give at least need together, moved to the front; returns how many and their
+ * cost. UINT32_MAX: all together do not. */
 uint32_t evict_choose(struct item *item, uint32_t n, uint64_t need, double *cost);
 
 #endif

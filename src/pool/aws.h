@@ -1,8 +1,8 @@
 /* Whether this machine is an instance at AWS, of which type, and what that means for running models.
  *
- * Asked once, on a thread of its own that nobody waits for: the instance metadata service (version 2, with its token) where
- * the machine's firmware says that it is Amazon's, or where a URL for it was given. Source: AWS, "Use the Instance Metadata
- * Service to access instance metadata". */
+ * Asked once, on a thread of its own that nobody waits for: the instance metadata service (version 2, with
+ * its token) where the machine's firmware says that it is Amazon's, or where a URL for it was given. Source:
+ * AWS, "Use the Instance Metadata Service to access instance metadata". */
 #ifndef CORRAL_POOL_AWS_H
 #define CORRAL_POOL_AWS_H
 

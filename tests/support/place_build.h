@@ -1,4 +1,5 @@
-/* Plans and ledgers for the tests of placement, in MiB. Header only: each test that includes it gets its own copy. */
+/* Plans and ledgers for the tests of placement, in MiB. Header only: each test that includes it gets its own
+ * copy. */
 #ifndef CORRAL_TESTS_PLACE_BUILD_H
 #define CORRAL_TESTS_PLACE_BUILD_H
 
@@ -13,7 +14,7 @@
 /* A model of equal layers; its KV takes kv MiB in each layer for each 1024 tokens of one sequence. */
 struct toy {
     uint32_t layers, weight, kv, first, last, scratch, overhead, max_devices;
-    uint32_t parallel, context; /* the first rung; the ladder halves what KV there is for, then context down to 1024 */
+    uint32_t parallel, context; /* the first rung; then KV for half as many ..., then half the context ... */
     bool     on_host, partial_cpu;
 };
 
@@ -53,8 +54,8 @@ static inline void toy_plan(struct place_plan *p, const struct toy *t)
 /* A ledger's devices, observed from totals and what others have. */
 struct toy_device { uint32_t total, external; bool lost; };
 
-static inline void toy_observe(struct place_ledger *l, const struct toy_device *gpu, uint32_t n, uint32_t host,
-                               uint32_t host_external)
+static inline void toy_observe(struct place_ledger *l, const struct toy_device *gpu, uint32_t n,
+                               uint32_t host, uint32_t host_external)
 {
     struct place_sample s[PLACE_MAX_DEVICES] = {{0}};
     char uuid[PLACE_MAX_DEVICES][24];
@@ -62,11 +63,13 @@ static inline void toy_observe(struct place_ledger *l, const struct toy_device *
     struct error e;
     if (host)
         s[n_sample++] = (struct place_sample){.uuid = "host", .name = "host", .kind = PLACE_HOST,
-                                              .total_bytes = host * MIB, .used_bytes = host_external * MIB, .own_known = true};
+                                              .total_bytes = host * MIB,
+                                              .used_bytes = host_external * MIB, .own_known = true};
     for (uint32_t i = 0; i < n; i++) {
         snprintf(uuid[i], sizeof uuid[i], "GPU-%02u", i);
-        s[n_sample++] = (struct place_sample){.uuid = uuid[i], .name = "Toy", .kind = PLACE_GPU, .lost = gpu[i].lost,
-                                              .total_bytes = gpu[i].total * MIB, .used_bytes = gpu[i].external * MIB,
+        s[n_sample++] = (struct place_sample){.uuid = uuid[i], .name = "Toy", .kind = PLACE_GPU,
+                                              .lost = gpu[i].lost, .total_bytes = gpu[i].total * MIB,
+                                              .used_bytes = gpu[i].external * MIB,
                                               .own_known = true};
     }
     if (place_observe(l, s, n_sample, &e) != OK) abort();
