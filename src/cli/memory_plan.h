@@ -24,7 +24,7 @@ struct memory_ladder { /* how far placement may go down */
     bool       has_kv_fallback;
     enum dtype kv_fallback;  /* numbers of the KV cache when those asked for have no room */
     bool       has_overhead;
-    uint64_t   overhead_bytes; /* of the process, beside the plan; without has_overhead: the backend's usual */
+    uint64_t   overhead_bytes; /* of the process beside the plan; without has_overhead: the usual */
 };
 /* The plan as options say first, then the smaller ways to run it. */
 status memory_place_plan(struct place_plan *out, const struct model_desc *m,

@@ -18,7 +18,8 @@ const char *device_vendor_name(enum device_vendor v); /* "nvidia", "amd" */
 
 enum device_has { /* which fields the driver told */
     DEVICE_HAS_MEMORY = 1, DEVICE_HAS_UTILIZATION = 2, DEVICE_HAS_MEMORY_UTILIZATION = 4,
-    DEVICE_HAS_TEMPERATURE = 8, DEVICE_HAS_POWER = 16, DEVICE_HAS_POWER_LIMIT = 32, DEVICE_HAS_COMPUTE = 64, DEVICE_HAS_PROCESSES = 128,
+    DEVICE_HAS_TEMPERATURE = 8, DEVICE_HAS_POWER = 16, DEVICE_HAS_POWER_LIMIT = 32, DEVICE_HAS_COMPUTE = 64,
+    DEVICE_HAS_PROCESSES = 128,
 };
 
 struct device_process { int32_t pid; bool known; uint64_t used_bytes; }; /* known: the driver says how much */
