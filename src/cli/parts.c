@@ -28,6 +28,7 @@ status parts_open(struct parts *p, const char *home, const struct pool_options *
     }
     TRY(open_store(p, home, wait_ms, e));
     TRY(devices_open(&p->devices, NULL, e));
+    TRY(aws_open(&p->aws, NULL, e));
     TRY(pulls_open(&p->pulls, p->store, &(struct pulls_options){0}, e));
     po.store = p->store;
     po.devices = p->devices;
@@ -50,6 +51,7 @@ void parts_close(struct parts *p)
 {
     gateway_free(p->gateway);
     pool_free(p->pool);
+    aws_close(p->aws);
     devices_close(p->devices);
     store_close(p->store);
     *p = (struct parts){0};

@@ -6,12 +6,14 @@
 #include "device/device.h"
 #include "gateway/gateway.h"
 #include "hub/pulls.h"
+#include "pool/aws.h"
 #include "pool/pool.h"
 #include "store/store.h"
 
 struct parts {
     struct store   *store;
     struct devices *devices;
+    struct aws     *aws; /* logs what this machine is, if it is one of AWS's */
     struct pulls   *pulls;
     struct pool    *pool;
     struct gateway *gateway;

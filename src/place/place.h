@@ -183,7 +183,7 @@ struct place_decision {
     struct place_share share[PLACE_MAX_DEVICES];
     uint32_t evict[PLACE_MAX_EVICT]; /* indices into the residents; a busy one is to be drained */
     struct place_reason reason[PLACE_MAX_REASONS];
-    /* When refused: what the least of the ladder takes on one device; reasons LEAST, CPU_SMALL say the rest. */
+    /* When refused: what the least of the ladder takes on one device; LEAST and CPU_SMALL say the rest. */
     uint64_t needed_bytes;
     int64_t  elapsed_ns;
 };
