@@ -1,5 +1,5 @@
-/* Processes of this program that look at files for it or serve a model: with little environment, no new privileges, limits,
- * and an end when their parent's thread ends. */
+/* Processes of this program that look at files for it or serve a model: with little environment, no new
+ * privileges, limits, and an end when their parent's thread ends. */
 #ifndef CORRAL_POOL_CHILD_H
 #define CORRAL_POOL_CHILD_H
 

@@ -1,16 +1,17 @@
-/* Models and the workers that run them: who is loaded where, who comes next, and which worker a request goes to.
+/* Models and the workers that run them: who is loaded where, who comes next, and which worker a request
+ * goes to.
  *
- * A model is a name of the store (or of pool_add) with the options it has there. A worker is a process `corral worker`
- * on a Unix socket, or a server elsewhere. One thread, the pool's, spawns, watches, places, drains and ends workers;
- * another asks them once a second how they are. All functions here may be called from any thread; they take one lock,
- * and wait for nothing but that. A request holds a ticket from pool_enter to pool_leave; while it does, its worker is
- * not ended but by the deadline of a drain.
+ * A model is a name of the store (or of pool_add) with the options it has there. A worker is a process
+ * `corral worker` on a Unix socket, or a server elsewhere. One thread, the pool's, spawns, watches, places,
+ * drains and ends workers; another asks them once a second how they are. All functions here may be called
+ * from any thread; they take one lock, and wait for nothing but that. A request holds a ticket from
+ * pool_enter to pool_leave; while it does, its worker is not ended but by the deadline of a drain.
  *
  *   cold -> planning -> queued (waits for room) -> loading -> ready -> draining -> cold
  *                                                     \-> failed (until its back-off is over)
  *
- * A load that fails for a reason that will not go away (no such file, no model) refuses those who wait at once; a crash
- * is tried again, later each time. */
+ * A load that fails for a reason that will not go away (no such file, no model) refuses those who wait at
+ * once; a crash is tried again, later each time. */
 #ifndef CORRAL_POOL_H
 #define CORRAL_POOL_H
 
@@ -29,35 +30,37 @@ struct pool_options {
     const char *home;         /* logs are in home/logs */
     const char *run_dir;      /* sockets; NULL: a new folder in $XDG_RUNTIME_DIR, or in home/run */
     const char *defaults;     /* JSON: options of all models, where they have none of their own; NULL: none */
-    const char *const *worker_arg; /* flags of `corral worker` that every worker gets: "--step-tokens", "64", ... */
+    const char *const *worker_arg; /* flags that every `corral worker` gets: "--step-tokens", "64", ... */
     size_t      n_worker_arg;
     const char *placement;    /* place_strategy_find; NULL: the default */
     enum route_strategy balance; /* of models that set none */
     uint32_t max_models;      /* loaded at once; 0: as many as have room */
     uint32_t max_waiting;     /* requests that wait for one model; 0: 1024. More are refused with 429 */
     uint32_t max_per_key;     /* requests under way with one API key; 0: no limit */
-    int64_t  keep_alive_ms;   /* of models that set none: unload when unused for so long; < 0: never; 0: 5 minutes */
+    int64_t  keep_alive_ms;   /* of models that set none: unloaded unused; < 0: never; 0: 5 minutes */
     uint64_t gpu_reserve_bytes, host_reserve_bytes; /* never given away; 0: 512 MiB, 1 GiB */
     uint64_t worker_memory_bytes; /* of a worker process, not counting mapped files; 0: no limit */
     /* All in ms; 0: the default that stands there. */
     uint32_t check_ms;    /* 1000: between two questions how a worker is */
-    uint32_t hang_ms;     /* 120000: no step while work waits, or no answer: the worker is ended and started anew */
+    uint32_t hang_ms;     /* 120000: no step while work waits, or no answer: a worker is ended */
     uint32_t stall_ms;    /* 600000: loading without progress */
     uint32_t backoff_ms, backoff_max_ms; /* 500, 60000: after a crash; doubles each time */
     uint32_t drain_ms;    /* 30000: for requests of a worker that is to end */
     uint32_t term_ms;     /* 10000: between SIGTERM and SIGKILL */
-    uint32_t turn_ms;     /* 10000: how long a model whose requests go on may keep another waiting for its room */
+    uint32_t turn_ms;     /* 10000: how long a model that is used may keep another waiting */
     uint32_t plan_ms;     /* 60000: for `corral plan` */
 };
 
 status pool_new(struct pool **out, const struct pool_options *o, struct error *e);
-/* A model beside the store's: path is what a worker opens ("demo": the model inside the program). options: JSON as of
- * store_set_options, NULL: none. The first one is what requests without a name get (see pool_set_default). */
+/* A model beside the store's: path is what a worker opens ("demo": the model inside the program). options:
+ * JSON as of store_set_options, NULL: none. The first one is what requests without a name get (see
+ * pool_set_default). */
 status pool_add(struct pool *p, const char *name, const char *path, const char *options, struct error *e);
 void   pool_set_default(struct pool *p, const char *name);
 /* Models of the store whose options say preload are loaded from now on. */
 status pool_start(struct pool *p, struct error *e);
-/* No request gets in any more (503); those under way have drain_ms, then every worker is ended. Returns when all are. */
+/* No request gets in any more (503); those under way have drain_ms, then every worker is ended. Returns
+ * when all are. */
 void   pool_stop(struct pool *p, uint32_t drain_ms);
 void   pool_free(struct pool *p); /* stopped, no ticket held; NULL is fine */
 
@@ -98,11 +101,13 @@ struct pool_outcome {
     enum pool_failed failed;
 };
 
-/* Never NULL. waker (borrowed until pool_leave; NULL: polled only) is fired when pool_poll may say something new. */
+/* Never NULL. waker (borrowed until pool_leave; NULL: polled only) is fired when pool_poll may say
+ * something new. */
 struct pool_ticket *pool_enter(struct pool *p, const struct pool_want *w, struct http_waker *waker);
 enum pool_answer pool_poll(struct pool_ticket *t, struct pool_route *out, struct pool_fault *f);
-/* The worker failed before anything was streamed, or the stream is to be resumed: elsewhere, or on the same model's next
- * worker. Then poll again; refused when the model cannot be brought back, or too much is repeated already. */
+/* The worker failed before anything was streamed, or the stream is to be resumed: elsewhere, or on the same
+ * model's next worker. Then poll again; refused when the model cannot be brought back, or too much is
+ * repeated already. */
 void pool_again(struct pool_ticket *t, const struct pool_outcome *how);
 void pool_leave(struct pool_ticket *t, const struct pool_outcome *how); /* always, at the end; t is gone */
 
@@ -111,12 +116,12 @@ void pool_leave(struct pool_ticket *t, const struct pool_outcome *how); /* alway
 /* These start what they name and return; pool_view_new shows how it goes. ERR_NOT_FOUND: no such model. */
 status pool_load(struct pool *p, const char *model, struct error *e);
 status pool_unload(struct pool *p, const char *model, struct error *e);
-/* Its file or options have changed: new workers beside the old ones where memory allows, else in their place, one after
- * the other. A model that is not loaded stays so. */
+/* Its file or options have changed: new workers beside the old ones where memory allows, else in their
+ * place, one after the other. A model that is not loaded stays so. */
 status pool_reload(struct pool *p, const char *model, struct error *e);
 void   pool_unload_all(struct pool *p);
-/* A loaded model was not asked for anything but shall stay as if it was (keep-alive begins anew), with another
- * keep-alive if that is not POOL_KEEP_UNSET. */
+/* A loaded model was not asked for anything but shall stay as if it was (keep-alive begins anew), with
+ * another keep-alive if that is not POOL_KEEP_UNSET. */
 status pool_keep(struct pool *p, const char *model, int32_t keep_alive_s, struct error *e);
 /* The file of home/logs that has what a model's workers wrote to stderr; path.1 is the older part. */
 void   pool_log_path(const struct pool *p, const char *model, char *out, size_t cap);
@@ -127,7 +132,9 @@ void pool_unwatch(struct pool *p, struct http_waker *w);
 
 /* ---- what is there ----------------------------------------------------------------------------------- */
 
-enum pool_state { POOL_COLD, POOL_PLANNING, POOL_QUEUED, POOL_LOADING, POOL_RUNNING, POOL_DRAINING, POOL_FAILED };
+enum pool_state {
+    POOL_COLD, POOL_PLANNING, POOL_QUEUED, POOL_LOADING, POOL_RUNNING, POOL_DRAINING, POOL_FAILED
+};
 const char *pool_state_name(enum pool_state s); /* "cold", ..., "ready", ... */
 
 struct pool_share { const char *uuid; uint64_t bytes; }; /* of a device */
@@ -165,10 +172,14 @@ struct pool_decision_view { /* newest first */
     const char *json; /* of a placement, see place_decision_json; "" otherwise */
 };
 struct pool_counts {
-    uint64_t requests, refused, retries, loads, load_failures, evictions, expirations, crashes, hangs, reloads, placements;
+    uint64_t requests, refused, retries, loads, load_failures, evictions, expirations, crashes, hangs, reloads,
+             placements;
     int64_t  place_ns, place_max_ns; /* of all decisions together; the longest */
 };
-struct pool_device_view { const char *uuid, *name, *json /* place_device_json */; struct place_device state; };
+struct pool_device_view {
+    const char *uuid, *name, *json; /* place_device_json */
+    struct place_device state;
+};
 struct pool_view { /* immutable; text in it belongs to it */
     struct pool_model_view *model;
     struct pool_worker_view *worker;

@@ -1,9 +1,10 @@
-/* Inside the pool. One lock guards everything here; workers are made, watched and freed by the pool's thread alone, so
- * that thread may look at their descriptors without the lock.
+/* Inside the pool. One lock guards everything here; workers are made, watched and freed by the pool's
+ * thread alone, so that thread may look at their descriptors without the lock.
  *
- * pool.c the thread; served.c names and options; ticket.c requests; advance.c what a model shall do next; plans.c what
- * it takes, by child processes; room.c where it goes and who leaves for it; worker.c a worker's life; child.c processes;
- * check.c how workers are; logfile.c their stderr; view.c the picture for others. */
+ * pool.c the thread; served.c names and options; ticket.c requests; advance.c what a model shall do next;
+ * plans.c what it takes, by child processes; room.c where it goes and who leaves for it; worker.c a
+ * worker's life; child.c processes; check.c how workers are; logfile.c their stderr; view.c the picture for
+ * others. */
 #ifndef CORRAL_POOL_INT_H
 #define CORRAL_POOL_INT_H
 
@@ -35,7 +36,8 @@ struct spec *spec_keep(struct spec *s);
 void spec_drop(struct spec *s); /* under the lock; NULL is fine */
 /* What text means, counted for the caller. ERR_NOT_FOUND: nothing. */
 status spec_find(struct pool *p, const char *text, bool locked, struct spec **out, struct error *e);
-struct spec *spec_new(struct pool *p, const char *name, const char *path, const char *options, struct error *e);
+struct spec *spec_new(struct pool *p, const char *name, const char *path, const char *options,
+                      struct error *e);
 
 /* ---- files of stderr --------------------------------------------------------------------------------- */
 
@@ -186,7 +188,8 @@ struct pool {
 
 void pool_wake(struct pool *p);
 void pool_changed(struct pool *p); /* a state did: tell those who watch */
-struct note *pool_note(struct pool *p, const char *what, const char *model, const char *fmt, ...) PRINTF_LIKE(4, 5);
+struct note *pool_note(struct pool *p, const char *what, const char *model, const char *fmt, ...)
+    PRINTF_LIKE(4, 5);
 
 /* served.c */
 struct served *served_find(struct pool *p, const char *name); /* NULL: nothing was asked of it yet */
@@ -215,8 +218,8 @@ int64_t worker_watch(struct pool *p, struct worker *w, int64_t now);
 bool worker_live(const struct worker *w); /* it serves, or will */
 double worker_progress(const struct worker *w); /* of loading; < 0: not known */
 
-/* It cannot be: it is gone, and unless others serve its model those who wait are refused, and it is not tried again for
- * a while. */
+/* It cannot be: it is gone, and unless others serve its model those who wait are refused, and it is not
+ * tried again for a while. */
 void worker_refuse(struct pool *p, struct worker *w, int code, const char *why, int64_t now);
 
 /* plans.c */

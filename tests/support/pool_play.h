@@ -1,4 +1,5 @@
-/* For tests of the pool: one with fake workers (tests/support/fake_worker.c) and short times, and words to look at it. */
+/* For tests of the pool: one with fake workers (tests/support/fake_worker.c) and short times, and words to
+ * look at it. */
 #ifndef CORRAL_TESTS_POOL_PLAY_H
 #define CORRAL_TESTS_POOL_PLAY_H
 
@@ -69,7 +70,8 @@ static inline struct pool_ticket *play_enter(struct play *y, const char *model)
 }
 
 /* Until there is an answer; POOL_WAIT: there was none within ms. */
-static inline enum pool_answer play_wait(struct pool_ticket *t, int ms, struct pool_route *r, struct pool_fault *f)
+static inline enum pool_answer play_wait(struct pool_ticket *t, int ms, struct pool_route *r,
+                                         struct pool_fault *f)
 {
     int64_t end = clock_ns() + ms * 1000000LL;
     for (;;) {
