@@ -65,13 +65,14 @@ struct devices_options {
     const char *sysfs_root; /* NULL: $CORRAL_SYSFS, else /sys */
     const char *proc_root;  /* NULL: /proc */
     int64_t     period_ms;  /* 0: 1000 */
+    int64_t     first_ms;   /* the first sample is waited for at most so long; 0: 5000; < 0: not at all */
     double      crowded;    /* fraction of memory from which on a device is said to be crowded; 0: 0.8 */
     void      (*on_sample)(void *user); /* on the sampling thread after each sample; may be NULL */
     void       *user;
 };
 
-/* The first sample is taken before this returns, unless a driver hangs: then it has the host alone. options
- * may be NULL. */
+/* The first sample is taken before this returns. Where that takes longer than first_ms (starting a GPU's driver
+ * can take seconds), the last sample is number 0 until then and has the host alone. options may be NULL. */
 status devices_open(struct devices **out, const struct devices_options *options, struct error *e);
 void   devices_close(struct devices *d); /* NULL is fine; a driver that hangs is waited for two seconds */
 /* The last sample, held until released. Any thread; never waits for a driver. */

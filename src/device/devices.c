@@ -234,7 +234,7 @@ status devices_open(struct devices **out, const struct devices_options *options,
         return fail(e, ERR_IO, "no thread to sample devices: %s", strerror(code));
     }
     *out = d;
-    const struct timespec until = in_ms(FIRST_MS);
+    const struct timespec until = in_ms(o->first_ms ? MAX(o->first_ms, 0) : FIRST_MS);
     pthread_mutex_lock(&d->lock);
     while (d->last->sample.number == 0 &&
            pthread_cond_timedwait(&d->sampled, &d->lock, &until) != ETIMEDOUT) {}

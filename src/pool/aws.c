@@ -172,10 +172,11 @@ static void *find_out(void *user)
     f.on_aws |= amazon;
     if (f.type[0]) aws_describe(f.type, &f);
     f.known = true;
-    if (f.on_aws)
-        LOG(INFO, "aws", "instance", "type=%s zone=%s accelerator=\"%s\"%s%s", f.type[0] ? f.type : "unknown",
-            f.zone[0] ? f.zone : "unknown", f.accelerator ? f.accelerator : "none", f.advice[0] ? ": " : "",
-            f.advice);
+    const bool idle = f.accelerator && strcmp(f.backend, "cpu") == 0; /* paid for, and not used */
+    if (f.on_aws && log_on(idle ? LOG_WARN : LOG_INFO))
+        log_write(idle ? LOG_WARN : LOG_INFO, "aws", "instance", "type=%s zone=%s accelerator=\"%s\"%s%s",
+                  f.type[0] ? f.type : "unknown", f.zone[0] ? f.zone : "unknown",
+                  f.accelerator ? f.accelerator : "none", f.advice[0] ? ": " : "", f.advice);
     pthread_mutex_lock(&a->lock);
     a->facts = f;
     pthread_mutex_unlock(&a->lock);

@@ -245,6 +245,24 @@ static void test_hanging_driver(void **state)
     assert_int_equal(s->number, 1);
     device_sample_release(s);
     devices_close(d);
+
+    /* Nor at the start. */
+    char sys[128], proc[128];
+    struct error e;
+    snprintf(sys, sizeof sys, "%s/sys", root);
+    snprintf(proc, sizeof proc, "%s/proc", root);
+    const struct devices_options o = {
+        .nvml_path = FAKE_NVML_LIBRARY, .sysfs_root = sys, .proc_root = proc, .first_ms = -1};
+    assert_int_equal(devices_open(&d, &o, &e), OK);
+    s = devices_sample(d);
+    assert_int_equal(s->number, 0);
+    assert_int_equal(s->n_gpu, 0);
+    assert_true(s->host.total_bytes > 0);
+    device_sample_release(s);
+    s = next(d);
+    assert_int_equal(s->n_gpu, 1);
+    device_sample_release(s);
+    devices_close(d);
     remove_tree(root);
 }
 
