@@ -144,7 +144,8 @@ static void requests_go_together(void **state)
     play_add(&y, "a", "mb=600", NULL);
     play_add(&y, "b", "mb=600", NULL);
     for (int i = 0; i < N; i++) t[i] = play_enter(&y, i % 2 ? "b" : "a");
-    for (int left = N, tries = 0; left && tries < 5000; tries++) { /* each is answered as soon as it can be */
+    for (int left = N, tries = 0; left && tries < 20000;
+         tries++) { /* each is answered as soon as it can be */
         for (int i = 0; i < N; i++)
             if (t[i] && pool_poll(t[i], &r, &f) == POOL_READY) {
                 play_leave(t[i]);
@@ -278,7 +279,7 @@ static void reloads_in_place(void **state)
     play_add(&y, "m", "mb=600", NULL);
     play_leave(load("m"));
     assert_int_equal(pool_reload(y.pool, "m", &e), OK);
-    for (int i = 0; i < 1000 && play_model(&y, "m").loads < 2; i++) usleep(3000);
+    for (int i = 0; i < 7000 && play_model(&y, "m").loads < 2; i++) usleep(3000);
     struct pool_ticket *t = play_enter(&y, "m");
     assert_int_equal(play_wait(t, 20000, &r, &f), POOL_READY);
     assert_int_equal(r.generation, 2);

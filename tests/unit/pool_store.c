@@ -112,19 +112,19 @@ static void another_version(void **state)
     later = answered("one"); /* what runs goes on until it is said to change */
     assert_int_equal(later.worker, r.worker);
     must(pool_reload(y.pool, "one", &e));
-    for (int i = 0; i < 5000 && later.generation == 1; i++) later = answered("one");
+    for (int i = 0; i < 10000 && later.generation == 1; i++, usleep(2000)) later = answered("one");
     assert_int_equal(later.generation, 2);
     assert_int_equal(play_model(&y, "one:latest").version, 2);
 
     put("one", "broken", "refuse", NULL); /* it cannot be loaded: the one before stays */
     must(pool_reload(y.pool, "one", &e));
-    for (int i = 0; i < 5000 && !strstr(play_model(&y, "one:latest").error, "no model"); i++) usleep(2000);
+    for (int i = 0; i < 10000 && !strstr(play_model(&y, "one:latest").error, "no model"); i++) usleep(2000);
     assert_non_null(strstr(play_model(&y, "one:latest").error, "no model"));
     assert_int_equal(answered("one").worker, later.worker);
 
     must(store_rollback(home.store, "one", 0, &e));
     must(pool_reload(y.pool, "one", &e));
-    for (int i = 0; i < 5000 && later.generation < 4; i++) later = answered("one");
+    for (int i = 0; i < 10000 && later.generation < 4; i++, usleep(2000)) later = answered("one");
     assert_int_equal(later.generation, 4);
     end();
 }
@@ -135,7 +135,7 @@ static void what_it_took_is_kept(void **state)
     begin();
     struct store_measures list = {0};
     answered("one");
-    for (int i = 0; i < 5000 && !list.n; i++) {
+    for (int i = 0; i < 10000 && !list.n; i++) {
         store_measures_deinit(&list);
         must(store_measure_list(home.store, NULL, "host memory", &list, &e));
         usleep(2000);
@@ -147,7 +147,7 @@ static void what_it_took_is_kept(void **state)
     store_measures_deinit(&list);
     struct store_model m;
     int64_t used = 0;
-    for (int i = 0; i < 5000 && !used; i++) {
+    for (int i = 0; i < 10000 && !used; i++) {
         must(store_get(home.store, "one", &m, &e));
         used = m.used_ms;
         store_model_deinit(&m);
