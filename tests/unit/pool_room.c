@@ -12,6 +12,7 @@
 
 static struct play y;
 static struct devices *devices;
+static uint32_t turn_ms; /* 0: that of play_options */
 
 #define NEEDS_PLAYER                                                                                         \
     if (!play_program()) {                                                                                   \
@@ -47,6 +48,7 @@ static void begin(bool gpus, uint32_t max_models)
     if (devices_open(&devices, &d, &e) != OK) abort();
     o.devices = devices;
     o.max_models = max_models;
+    if (turn_ms) o.turn_ms = turn_ms;
     o.gpu_reserve_bytes = o.host_reserve_bytes = 1;
     play_start(&y, &o);
 }
@@ -111,13 +113,15 @@ static void the_idle_one_goes(void **state)
 static void a_busy_one_has_its_turn(void **state)
 {
     NEEDS_PLAYER
+    turn_ms = 2500;
     begin(false, 0);
+    turn_ms = 0;
     struct pool_route r;
     struct pool_fault f;
     play_add(&y, "a", "mb=600", NULL);
     play_add(&y, "b", "mb=600", NULL);
     struct pool_ticket *a = load("a"), *b = play_enter(&y, "b"), *late;
-    assert_int_equal(play_wait(b, 100, &r, &f), POOL_WAIT);
+    assert_int_equal(play_wait(b, 50, &r, &f), POOL_WAIT);
     late = play_enter(&y, "a");
     assert_int_equal(pool_poll(late, &r, &f), POOL_READY); /* it is still a's turn */
     play_leave(late);
