@@ -17,7 +17,8 @@ struct command {
 };
 
 extern const struct command cmd_run, cmd_serve, cmd_worker, cmd_logits, cmd_tokenize, cmd_detokenize, cmd_bench, cmd_inspect, cmd_plan,
-    cmd_quantize, cmd_eval, cmd_doctor, cmd_template, cmd_schema, cmd_completion;
+    cmd_quantize, cmd_eval, cmd_doctor, cmd_template, cmd_schema, cmd_completion, cmd_pull, cmd_list, cmd_show, cmd_rm, cmd_cp,
+    cmd_alias, cmd_options, cmd_ps, cmd_stop, cmd_logs, cmd_jobs, cmd_gpus;
 
 /* The commands under their headings in `corral --help`, in order; a row without a command ends the list.
  * In commands.c: that is where a new command adds its row. */

@@ -3,6 +3,8 @@
 #include "cli/cli.h"
 
 #define TALK    "Talk to a model"
+#define MODELS  "Models"
+#define SERVER  "What the server does"
 #define LOOK    "Look inside"
 #define MEASURE "Measure and convert"
 #define AROUND  "Around"
@@ -12,6 +14,18 @@ const struct command_row command_table[] = {
     {TALK, &cmd_run},
     {TALK, &cmd_serve},
     {TALK, &cmd_worker},
+    {MODELS, &cmd_pull},
+    {MODELS, &cmd_list},
+    {MODELS, &cmd_show},
+    {MODELS, &cmd_rm},
+    {MODELS, &cmd_cp},
+    {MODELS, &cmd_alias},
+    {MODELS, &cmd_options},
+    {SERVER, &cmd_ps},
+    {SERVER, &cmd_stop},
+    {SERVER, &cmd_logs},
+    {SERVER, &cmd_jobs},
+    {SERVER, &cmd_gpus},
     {LOOK, &cmd_inspect},
     {LOOK, &cmd_plan},
     {LOOK, &cmd_tokenize},

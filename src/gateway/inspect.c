@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "pool/child.h"
+#include "store/store.h"
 
 enum { MAX_BYTES = 256 << 20, LIMIT_MS = 30000 };
 static const uint64_t SPACE = 256ull << 30; /* files are mapped, which counts; real memory is far less */
@@ -44,9 +46,8 @@ static status refusal(const struct buf *said, const char *path, struct error *e)
     return s;
 }
 
-status inspect_file(const char *path, bool all, json_t **out, struct error *e)
+static status ask(const char *const *argv, const char *path, json_t **out, struct error *e)
 {
-    const char *const argv[] = {"corral", "inspect", "--json", path, all ? "--tensors" : NULL, NULL};
     const struct child_options o = {.program = "/proc/self/exe",
                                     .argv = (char *const *)(uintptr_t)argv,
                                     .plain = true,
@@ -64,5 +65,38 @@ status inspect_file(const char *path, bool all, json_t **out, struct error *e)
     if (s == OK) *out = json_loadb(said.data ? said.data : "", said.n, 0, NULL);
     if (s == OK && !*out) s = fail(e, ERR_FORMAT, "%.200s: what is said of it is no JSON", path);
     buf_deinit(&said);
+    return s;
+}
+
+status inspect_file(const char *path, bool all, json_t **out, struct error *e)
+{
+    const char *const argv[] = {"corral", "inspect", "--json", path, all ? "--tensors" : NULL, NULL};
+    return ask(argv, path, out, e);
+}
+
+status inspect_memory(const char *path, const char *options, json_t **out, struct error *e)
+{
+    struct store_settings set;
+    char number[2][24];
+    const char *argv[16] = {"corral", "plan", "--json"};
+    size_t n = 3;
+    TRY(store_settings_read(&set, options, e));
+    const struct {
+        const char *flag, *value;
+    } row[] = {{"--ctx", set.context ? number[0] : NULL},
+               {"--parallel", set.parallel ? number[1] : NULL},
+               {"--kv-type", set.kv_type},
+               {"--backend", set.backend}};
+    snprintf(number[0], sizeof number[0], "%lld", (long long)set.context);
+    snprintf(number[1], sizeof number[1], "%lld", (long long)set.parallel);
+    for (size_t i = 0; i < COUNT_OF(row); i++) {
+        if (!row[i].value) continue;
+        argv[n++] = row[i].flag;
+        argv[n++] = row[i].value;
+    }
+    argv[n++] = "--";
+    argv[n++] = path;
+    status s = ask(argv, path, out, e);
+    store_settings_deinit(&set);
     return s;
 }

@@ -100,11 +100,14 @@ static void reply_when_over(struct watch *w)
 {
     struct pull_view *v;
     struct error e;
+    if (w->ended) return;
     if (pulls_snapshot(w->pulls, w->id, &v, &e) != OK) {
+        w->ended = true;
         http_reply_error(w->x, 404, e.msg);
         return;
     }
-    if (over(v)) {
+    w->ended = over(v);
+    if (w->ended) {
         bool good = v->status == STORE_JOB_COMPLETED;
         char *text = pull_view_json(v);
         struct buf b = {0};
@@ -147,8 +150,8 @@ static void watch(struct http_exchange *x, struct gateway *g, int64_t id, enum f
 {
     struct watch *w = mem_zalloc(1, sizeof *w);
     *w = (struct watch){.x = x, .pulls = g->o.pulls, .id = id, .form = form, .due = true};
-    w->waker = http_waker_new(x);
     http_attach(x, &watcher, w);
+    w->waker = http_waker_new(x);
     pulls_watch(w->pulls, id, w->waker);
     if (form == AS_ONE || form == AS_OLLAMA_ONE) {
         reply_when_over(w);

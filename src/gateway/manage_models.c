@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/inspect.h"
 #include "gateway/models.h"
 
 static json_t *list_json(const struct model_list *l, json_t *(*write)(const struct model_entry *))
@@ -125,6 +126,29 @@ static void describe(struct errand *r)
     } else {
         not_here(r, r->param);
     }
+    model_list_deinit(&l);
+}
+
+/* GET /models/{name}/plan: what it takes in memory with its options, and how it could run in less. */
+static void plan(struct errand *r)
+{
+    struct model_list l;
+    struct error e;
+    json_t *v;
+    if (model_list_read(r->g, &l, &e) != OK) {
+        errand_error(r, &e);
+        return;
+    }
+    const struct model_entry *m = model_list_find(r->g, &l, r->param);
+    if (m && *m->alias_of) m = model_list_find(r->g, &l, m->alias_of);
+    if (!m)
+        not_here(r, r->param);
+    else if (!*m->path)
+        errand_fail(r, 501, "'%.100s' is served by another server, its file is not here", m->name);
+    else if (inspect_memory(m->path, m->options, &v, &e) == OK)
+        errand_json(r, 200, v);
+    else
+        errand_error(r, &e);
     model_list_deinit(&l);
 }
 
@@ -330,14 +354,14 @@ static void drop_alias(struct errand *r)
 
 // clang-format off
 #define ROW(fn) static void x_##fn(struct http_exchange *x, void *gateway) { errand_run(x, gateway, fn); }
-ROW(list_openai) ROW(list_all) ROW(one_openai) ROW(describe) ROW(load) ROW(unload) ROW(unload_all) ROW(reload) ROW(running)
+ROW(list_openai) ROW(list_all) ROW(one_openai) ROW(describe) ROW(plan) ROW(load) ROW(unload) ROW(unload_all) ROW(reload) ROW(running)
 ROW(drop) ROW(rollback) ROW(put_options) ROW(patch_options) ROW(verify) ROW(copy) ROW(list_aliases) ROW(set_alias)
 ROW(drop_alias)
 #define READ(path, fn)         {"GET", path, x_##fn, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER}
 #define WRITE(method, path, fn) {method, path, x_##fn, NULL, HTTP_BODY_WHOLE, HTTP_ROLE_ADMIN}
 static const struct http_route rows[] = {
     READ("/v1/models", list_openai), READ("/v1/models/{id*}", one_openai),
-    READ("/models", list_all), READ("/models/{name}", describe),
+    READ("/models", list_all), READ("/models/{name}", describe), READ("/models/{name}/plan", plan),
     WRITE("POST", "/models/load", load), WRITE("POST", "/models/unload", unload), WRITE("POST", "/models/copy", copy),
     WRITE("POST", "/models/{name}/load", load), WRITE("POST", "/models/{name}/unload", unload),
     WRITE("POST", "/models/{name}/reload", reload), WRITE("POST", "/models/{name}/rollback", rollback),

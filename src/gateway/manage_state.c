@@ -132,7 +132,7 @@ static void add_downloads(struct buf *b, struct store *store)
 /* R3's servers: a worker is one. */
 static void add_servers(struct buf *b, const struct pool_view *v)
 {
-    buf_adds(b, ",\"servers\":[");
+    buf_adds(b, "\"servers\":[");
     for (size_t i = 0; i < v->n_worker; i++) {
         const struct pool_worker_view *w = &v->worker[i];
         buf_addf(b, "%s{\"id\":%llu", i ? "," : "", (unsigned long long)w->id);
@@ -174,6 +174,7 @@ static void health_body(struct gateway *g, struct http_exchange *x, const struct
     add_downloads(b, g->o.store);
     buf_addf(b, ",\"cache_limit\":%u,\"connections\":%u,\"version\":\"" CORRAL_VERSION "\"", g->o.max_models,
              http_server_connections(http_exchange_server(x)));
+    buf_addc(b, ',');
     add_servers(b, v);
     buf_adds(b, ",\"gpu_pool_status\":");
     if (s) {
@@ -201,6 +202,20 @@ static void health(struct http_exchange *x, void *gateway)
     struct buf b = {0};
     health_body(g, x, v, &b);
     http_reply(x, not_ready(v) ? 503 : 200, "application/json", b.data, b.n);
+    buf_deinit(&b);
+    pool_view_free(v);
+}
+
+/* GET /servers: the workers alone, whatever the health is. */
+static void servers(struct http_exchange *x, void *gateway)
+{
+    struct gateway *g = gateway;
+    struct pool_view *v = pool_view_new(g->o.pool);
+    struct buf b = {0};
+    buf_addc(&b, '{');
+    add_servers(&b, v);
+    buf_addc(&b, '}');
+    http_reply(x, 200, "application/json", b.data, b.n);
     buf_deinit(&b);
     pool_view_free(v);
 }
@@ -556,6 +571,7 @@ static const struct http_route rows[] = {
     {"GET", "/v1/health", llamacpp_health, NULL, HTTP_BODY_NONE, HTTP_ROLE_ANYONE},
     {"GET", "/readyz", ready, NULL, HTTP_BODY_NONE, HTTP_ROLE_ANYONE},
     {"GET", "/livez", live, NULL, HTTP_BODY_NONE, HTTP_ROLE_ANYONE},
+    {"GET", "/servers", servers, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER},
     {"GET", "/gpus", gpus, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER},
     {"GET", "/placement", placement, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER},
     {"GET", "/metrics", x_metrics, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER},

@@ -376,6 +376,8 @@ json_t *model_json(const struct model_entry *m)
         "requests", (json_int_t)p->requests, "failures", (json_int_t)p->failures, "loads",
         (json_int_t)p->loads, "load_s", p->load_s, "error", p->error);
     if (now) json_object_update(v, now);
+    json_object_set_new(v, "created_ms", json_integer(m->created_ms));
+    json_object_set_new(v, "used_ms", json_integer(m->used_ms));
     json_decref(now);
     return v;
 }
