@@ -12,7 +12,7 @@
 enum {
     CONNECTIONS = 4,
     PART_BYTES = 64 << 20,
-    TICK_MS = 100,
+    TICK_MS = 50,
     SLOWER = 5 /* times than the best connection was */
 };
 

@@ -1,9 +1,9 @@
 /* Files from URLs to disk: in parts over several connections, going on where an earlier try stopped, and
  * checked.
  *
- * A file grows in place at its path; beside it lies PATH.parts, which says how far each part is and with which
- * checksum, so that a later process goes on from there. One thread runs a download; a second one, its own, reads
- * what has arrived, compares it with what was received, and computes the digest. */
+ * A file grows in place at its path; beside it lies PATH.parts, which says how far each part is and with
+ * which checksum, so that a later process goes on from there. One thread runs a download; a second one, its
+ * own, reads what has arrived, compares it with what was received, and computes the digest. */
 #ifndef CORRAL_HUB_DOWNLOAD_H
 #define CORRAL_HUB_DOWNLOAD_H
 
@@ -31,10 +31,10 @@ struct download_options { /* all borrowed */
 
 struct download;
 /* Opens and locks the files, takes up what is there. ERR_BUSY: another download has one of them. */
-status download_new(struct download **out, const struct download_item *items, size_t n, const struct download_options *o,
-                    struct error *e);
-/* Until all files are there and checked, or it failed, or the session was cancelled: then what came stays for the
- * next time. A file whose digest is another in the end is removed (ERR_FORMAT). */
+status download_new(struct download **out, const struct download_item *items, size_t n,
+                    const struct download_options *o, struct error *e);
+/* Until all files are there and checked, or it failed, or the session was cancelled: then what came stays for
+ * the next time. A file whose digest is another in the end is removed (ERR_FORMAT). */
 status download_run(struct download *d, struct error *e);
 void   download_free(struct download *d); /* NULL is fine */
 

@@ -90,7 +90,8 @@ static inline uint64_t part_size(const struct file *f, uint32_t i)
 }
 
 /* download_fetch.c */
-void fetch_start(struct download *d, struct file *f, uint32_t part); /* what is missing of it; of all where it must be all */
+/* Ask for what is missing of the part, or of the file where it comes only as a whole. */
+void fetch_start(struct download *d, struct file *f, uint32_t part);
 void fetch_cancel(struct fetch *x); /* x is gone */
 
 /* download_file.c: a file and PATH.parts. With the lock held, but for open and close. */
@@ -107,6 +108,7 @@ status download_take_room(const struct download *d, struct error *e);
 /* download_check.c: the checking thread */
 void *download_check(void *arg);
 void  download_save(struct download *d);
-void  download_fail(struct download *d, status s, const struct error *e); /* the first counts; takes the lock */
+/* The first counts. Takes the lock. */
+void  download_fail(struct download *d, status s, const struct error *e);
 
 #endif

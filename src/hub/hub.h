@@ -1,7 +1,7 @@
 /* Where models come from: references that people write, and what stands behind them.
  *
- * A reference is text; hub_ref_parse tells what it names without asking anybody. A source then says which files
- * that are and where they lie (hub_plan), which download.h fetches. pulls.h makes jobs of all this. */
+ * A reference is text; hub_ref_parse tells what it names without asking anybody. A source then says which
+ * files that are and where they lie (hub_plan), which download.h fetches. pulls.h makes jobs of all this. */
 #ifndef CORRAL_HUB_H
 #define CORRAL_HUB_H
 
@@ -41,16 +41,17 @@ struct hub_config { /* strings are borrowed */
     const char *hf_endpoint; /* HF_ENDPOINT, https://huggingface.co */
     const char *hf_token;    /* HF_TOKEN, else the file that the hub's own tools write */
     const char *registry;    /* CORRAL_REGISTRY, https://registry.ollama.ai */
-    const char *s3_endpoint; /* AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL; NULL: Amazon's. With one, paths name the bucket */
+    const char *s3_endpoint; /* AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL; NULL: Amazon's */
     const char *s3_region;   /* AWS_REGION, AWS_DEFAULT_REGION, us-east-1 */
-    const char *s3_key, *s3_secret, *s3_session; /* AWS_ACCESS_KEY_ID, ...; without a key requests are not signed */
+    const char *s3_key, *s3_secret, *s3_session; /* AWS_ACCESS_KEY_ID, ...; NULL: requests are not signed */
     const char *ca_file;     /* authorities to trust; NULL: the system's */
     uint32_t    stall_ms;    /* nothing came for so long: the connection is given up; 0: 30 s */
-    uint32_t    slow_ms;     /* much slower than others for so long, and nothing else is to do: another connection; 0: 10 s */
+    uint32_t    slow_ms;     /* much slower than others for so long when nothing else is to do: another
+                              * connection takes over; 0: 10 s */
     uint32_t    max_tries;   /* in a row without a byte; 0: 8 */
     uint32_t    retry_ms;    /* before the second try, then doubled up to 60 times that; 0: 500 ms */
-    /* May hosts that users choose (URLs, registries) have this address? http_address_is_public; see http/client.h. The
-     * hosts named above may be anywhere. NULL: all may. */
+    /* May hosts that users choose (URLs, registries) have this address? http_address_is_public; see
+     * http/client.h. The hosts named above may be anywhere. NULL: all may. */
     bool (*may_connect)(void *user, const struct sockaddr *a);
     void  *may_connect_user;
     bool   no_local; /* references to files of this machine are refused */
@@ -76,7 +77,7 @@ struct hub_plan {
     size_t           n_file, main; /* main: the one a model is opened by */
     bool             folder;       /* the model is the folder, not one file of it (safetensors) */
     char            *revision;     /* the commit, the manifest's digest, ...; "": none */
-    char            *details;      /* a JSON object of what else the source said (template, license, ...), or NULL */
+    char            *details;      /* options of the model that the source says, a JSON object, or NULL */
 };
 void hub_plan_deinit(struct hub_plan *p); /* a zeroed one is fine */
 

@@ -18,7 +18,7 @@ struct hub_fields { /* a zeroed one is ready */
 void hub_fields_add(struct hub_fields *f, const char *name, const char *value); /* copies both */
 void hub_fields_deinit(struct hub_fields *f);
 
-/* ---- a session: one job's talk with a source, on its thread ---------------------------------------------- */
+/* ---- a session: one job's talk with a source, on its thread -------------------------------------------- */
 
 struct hub_session {
     const struct hub_config *config;
@@ -34,8 +34,9 @@ struct hub_source {
     status (*plan)(struct hub_session *s, const struct hub_ref *ref, struct hub_plan *out, struct error *e);
     /* Fields for a GET of this URL; NULL: none. Asked for every request: signatures have a date. */
     void (*fields)(const struct hub_session *s, const char *url, struct hub_fields *out);
-    /* What an answer of an error's code means here, and what to do about it. OK: nothing special. NULL: never. */
-    status (*explain)(struct hub_session *s, const struct hub_ref *ref, const struct http_answer *a, struct error *e);
+    /* What an answer of an error's code means here, and what to do about it. OK: nothing special. */
+    status (*explain)(struct hub_session *s, const struct hub_ref *ref, const struct http_answer *a,
+                      struct error *e);
     uint32_t max_redirects;
 };
 extern const struct hub_source hub_hf, hub_ollama, hub_s3, hub_http, hub_local;
@@ -52,26 +53,28 @@ void   hub_keep_head(struct buf *head, const struct http_call *c); /* as in stru
 /* What all calls to sources have in common. */
 void hub_call_options(const struct hub_config *c, struct http_call_options *o);
 
-/* ---- again, or not (retry.c) ---------------------------------------------------------------------------- */
+/* ---- again, or not (retry.c) --------------------------------------------------------------------------- */
 
 /* Could it go better another time? redirected: the answer is not from the place that was asked. */
 bool     hub_retry_is_worth(enum http_cause cause, int code, bool redirected);
-/* How long to wait before try number `tries` (1: the second one): doubled each time, with jitter, and no shorter
- * than Retry-After says (NULL: it does not). */
-uint32_t hub_retry_wait_ms(const struct hub_config *c, uint32_t tries, const char *retry_after, double random);
+/* How long to wait before try number `tries` (1: the second one): doubled each time, with jitter, and no
+ * shorter than Retry-After says (NULL: it does not). */
+uint32_t hub_retry_wait_ms(const struct hub_config *c, uint32_t tries, const char *retry_after,
+                           double random);
 
-/* ---- files ----------------------------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------------------------- */
 
 #define HUB_SPLIT_LENGTH 15 /* of "-00001-of-00005" */
 
 bool hub_is_gguf(const char *path);
-/* Does a name of n characters without its suffix end in -00001-of-00005? The number, from 1, and of how many. */
+/* Does a name of n characters without its suffix end in -00001-of-00005? The number, from 1, of how many. */
 bool hub_split_part(const char *s, size_t n, uint32_t *part, uint32_t *of);
-bool hub_path_is_safe(const char *path); /* relative, of plain parts: it stays below the folder it is put in */
+bool hub_path_is_safe(const char *path); /* relative, of plain parts: it stays below its folder */
 bool hub_digest_is_good(const char *digest); /* "sha256:" or "git:" and as many digits as belong to it */
 /* Adds a file; takes url; a digest that is not good counts as none. ERR_FORMAT: its path is not safe. */
-status hub_plan_add(struct hub_plan *p, const char *path, char *url, uint64_t bytes, const char *digest, struct error *e);
-/* What one URL stands for: a file named like the model, or all parts of a split one (-00001-of-00005.gguf). */
+status hub_plan_add(struct hub_plan *p, const char *path, char *url, uint64_t bytes, const char *digest,
+                    struct error *e);
+/* What one URL stands for: a file named like the model, or all parts of a split one. */
 status hub_plan_url(struct hub_plan *p, const char *url, const char *model, struct error *e);
 /* Leaves of the files of a repository those that make a model: the GGUF (with all its parts) of that name or
  * quantization, or a safetensors model. Both may be NULL. */

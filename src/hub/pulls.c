@@ -187,9 +187,12 @@ static void *pulse(void *arg)
             update(p, j, STORE_JOB_RUNNING, NULL);
         }
         if (any) {
-            pthread_mutex_unlock(&p->lock);
-            nanosleep(&(struct timespec){.tv_nsec = PULSE_MS * 1000000}, NULL);
-            pthread_mutex_lock(&p->lock);
+            struct timespec until;
+            clock_gettime(CLOCK_MONOTONIC, &until);
+            until.tv_nsec += PULSE_MS * 1000000;
+            until.tv_sec += until.tv_nsec / 1000000000;
+            until.tv_nsec %= 1000000000;
+            pthread_cond_timedwait(&p->tick, &p->lock, &until);
         } else {
             pthread_cond_wait(&p->tick, &p->lock);
         }
@@ -294,6 +297,7 @@ status pulls_open(struct pulls **out, struct store *store, const struct pulls_op
 {
     static const struct pulls_options none;
     struct pulls *p = mem_zalloc(1, sizeof *p);
+    pthread_condattr_t monotonic;
     uint32_t n;
     status s;
     p->store = store;
@@ -301,7 +305,10 @@ status pulls_open(struct pulls **out, struct store *store, const struct pulls_op
     hub_config_init(&p->hub, &p->o.hub);
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->work, NULL);
-    pthread_cond_init(&p->tick, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&p->tick, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     n = p->o.max_jobs ? p->o.max_jobs : MAX_JOBS;
     p->thread = mem_zalloc(n, sizeof *p->thread);
     s = make_folder(p, e);

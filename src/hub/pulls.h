@@ -1,7 +1,8 @@
 /* Pulls as jobs: references go in, models in the store come out.
  *
- * Jobs lie in the store, so they survive a restart: those that ran go on where they were. A few threads run them;
- * one more measures, tells watchers and writes progress down each second. Functions may be called from any thread. */
+ * Jobs lie in the store, so they survive a restart: those that ran go on where they were. A few threads run
+ * them; one more measures, tells watchers and writes progress down each second. Functions may be called from
+ * any thread. */
 #ifndef CORRAL_HUB_PULLS_H
 #define CORRAL_HUB_PULLS_H
 
@@ -38,7 +39,8 @@ struct pull_file {
 struct pull_view { /* a job at one moment; the receiver's */
     int64_t id;
     enum store_job_status status;
-    char    *phase; /* "queued", "resolving", "waiting", "downloading", "verifying", "storing", "completed", ... */
+    char    *phase; /* "queued", "resolving", "waiting", "downloading", "copying", "verifying", "storing",
+                     * and how it ended: "completed", "failed", "cancelled" */
     char    *reference, *name, *error; /* error "": none */
     uint64_t bytes, total;             /* total 0: not known yet */
     double   bytes_per_s;              /* lately; 0: nothing came */
@@ -51,11 +53,11 @@ struct pull_view { /* a job at one moment; the receiver's */
 /* Jobs that have ended are found too, as long as the store knows them. */
 status pulls_snapshot(struct pulls *p, int64_t id, struct pull_view **out, struct error *e);
 void   pull_view_free(struct pull_view *v);
-/* The view as JSON of GET /jobs/{id}: id, status, phase, model, name, progress, downloaded_bytes, total_bytes, ... */
+/* The view as JSON of GET /jobs/{id}: id, status, phase, model, name, progress, downloaded_bytes, ... */
 char  *pull_view_json(const struct pull_view *v);
 
-/* Fire when something changed about this job (0: any job), at most five times a second, until unwatched. The waker
- * stays the caller's; after pulls_unwatch it is not touched any more. */
+/* Fire when something changed about this job (0: any job), at most five times a second, until unwatched. The
+ * waker stays the caller's; after pulls_unwatch it is not touched any more. */
 void pulls_watch(struct pulls *p, int64_t id, struct http_waker *waker);
 void pulls_unwatch(struct pulls *p, struct http_waker *waker);
 

@@ -56,7 +56,7 @@ void   pull_phase(struct pulls *p, struct job *j, const char *phase);
 void   pull_measure(struct job *j);
 struct pull_view *pull_view_of(const struct job *j);
 char  *pull_detail(const struct job *j); /* what the store keeps of it, JSON */
-char  *pull_request(const char *reference, const char *name, bool copy); /* what it needs to begin again, JSON */
+char  *pull_request(const char *reference, const char *name, bool copy); /* what begins it again, JSON */
 void   pull_files_free(struct pull_file *file, size_t n);
 
 #endif

@@ -1,6 +1,6 @@
 /* AWS Signature Version 4 in header fields.
- * Source: AWS Signature Version 4 signing process, docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html;
- * Amazon S3 API reference, "Authenticating Requests: Using the Authorization Header". */
+ * Source: AWS IAM user guide, "Create a signed AWS API request"; Amazon S3 API reference, "Authenticating
+ * Requests: Using the Authorization Header". */
 #ifndef CORRAL_HUB_SIGV4_H
 #define CORRAL_HUB_SIGV4_H
 

@@ -194,7 +194,7 @@ class FakeHub:
                     self.busy -= 1
 
     def send_body(self, request, entry, slow, body, cut, stall):
-        piece = 16384 if not slow else max(1, min(16384, slow // 50))
+        piece = 65536 if not slow else max(1, min(16384, slow // 50))
         at = 0
         while at < len(body):
             n = min(piece, len(body) - at)
