@@ -125,7 +125,15 @@ static void add_draft(struct pool *p, struct args *a, const char *draft)
     spec_drop(s);
 }
 
-/* As it was placed: what it takes is what was reserved for it. */
+static bool is_given(const struct pool *p, const char *flag)
+{
+    for (size_t i = 0; i < p->o.n_worker_arg; i++)
+        if (!strncmp(p->o.worker_arg[i], flag, strlen(flag))) return true;
+    return false;
+}
+
+/* As it was placed: what it takes is what was reserved for it, unless the size of the KV cache was said by
+ * hand. */
 static void make_args(struct pool *p, const struct worker *w, struct args *a)
 {
     const struct store_settings *set = &w->spec->set;
@@ -140,7 +148,7 @@ static void make_args(struct pool *p, const struct worker *w, struct args *a)
     add_number(a, "--parallel", w->rung.parallel);
     add_number(a, "--threads", set->threads);
     add_text(a, "--kv-type", w->rung.kv_type);
-    add_number(a, "--kv-bytes", (int64_t)w->kv_bytes);
+    if (!is_given(p, "--kv-bytes")) add_number(a, "--kv-bytes", (int64_t)w->kv_bytes);
     add_draft(p, a, set->draft);
     add_arg(a, "--");
     add_arg(a, w->spec->path);
