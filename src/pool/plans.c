@@ -11,7 +11,7 @@
 
 #include "pool/pool_int.h"
 
-enum { MAX_PLAN_BYTES = 4 << 20, MAX_ARGS = 40 };
+enum { MAX_PLAN_BYTES = 4 << 20, MAX_ARGS = 64 };
 #if defined(CORRAL_SANITIZED) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 static const uint64_t PLANNER_BYTES = 0; /* the sanitizer's own are beyond any limit */
 #else
@@ -25,16 +25,19 @@ static struct plan *find(struct pool *p, const char *key)
     return x;
 }
 
-/* Flags of all workers that matter for their size. */
+/* Flags of all workers that matter for their size: "--draft=x", or two words. */
 static size_t add_common(const struct pool *p, const char **arg, size_t n)
 {
-    static const char *const matter[] = {"--step-tokens", "--draft-max", "--set"};
-    for (size_t i = 0; i + 1 < p->o.n_worker_arg; i++)
-        for (size_t k = 0; k < COUNT_OF(matter) && n + 2 < MAX_ARGS; k++)
-            if (!strcmp(p->o.worker_arg[i], matter[k])) {
-                arg[n++] = matter[k];
-                arg[n++] = p->o.worker_arg[i + 1];
-            }
+    static const char *const matter[] = {"--step-tokens", "--draft-max", "--draft", "--set"};
+    for (size_t i = 0; i < p->o.n_worker_arg && n + 16 < MAX_ARGS; i++)
+        for (size_t k = 0; k < COUNT_OF(matter); k++) {
+            const char *flag = p->o.worker_arg[i];
+            size_t len = strlen(matter[k]);
+            if (strncmp(flag, matter[k], len) != 0 || (flag[len] && flag[len] != '=')) continue;
+            arg[n++] = flag;
+            if (!flag[len] && i + 1 < p->o.n_worker_arg) arg[n++] = p->o.worker_arg[++i];
+            break;
+        }
     return n;
 }
 
