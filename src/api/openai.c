@@ -189,7 +189,7 @@ static const struct field chat_rows[] = {
     {"web_search_options", FIELD_OBJECT, .use = FIELD_REFUSED},
     {"functions", FIELD_ARRAY, .use = FIELD_REFUSED, .help = "use 'tools'"},
     {"function_call", FIELD_ANY, .use = FIELD_REFUSED, .def = "\"none\"", .help = "use 'tool_choice'"},
-    {"chat_template", FIELD_TEXT, .use = FIELD_REFUSED, .help = "the model's own is used"},
+    {"chat_template", FIELD_TEXT, .use = FIELD_REFUSED, .help = "the model's own is used, or the server's --chat-template"},
     {"documents", FIELD_ARRAY, .use = FIELD_REFUSED},
     {"prediction", FIELD_OBJECT, 0, 0, 0, set_prediction, .help = "content that the answer probably has, whole or in parts: makes it faster"},
     {"timings_per_token", FIELD_FLAG, .use = FIELD_IGNORED},

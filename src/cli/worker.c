@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "api/api.h"
+#include "cli/chat_format.h"
 #include "cli/report.h"
 #include "cli/server.h"
 #include "cli/serving.h"
@@ -14,6 +15,7 @@ static struct {
     struct session_options model;
     struct serving_options serving;
     struct server_options server;
+    struct chat_format_options chat;
     const char *name;
     struct opt_list alias;
     bool any_model, journal;
@@ -37,6 +39,7 @@ const struct opt worker_opts[] = {
      .type = OPT_BOOL,
      .at = &o.any_model,
      .help = "answer whatever name a request has, under that name"},
+    CHAT_FORMAT_OPTS(o.chat),
     {.name = "journal",
      .type = OPT_BOOL,
      .at = &o.journal,
@@ -77,7 +80,8 @@ static status serve(struct session *s, struct http_server *server, struct chat_f
     struct engine_options eo;
     const struct http_route *routes;
     const char *name = o.name ? o.name : s->name;
-    TRY(chat_format_of_model(chat, s->tok, s->gguf, e));
+    TRY(chat_format_open(chat, &o.chat, s, e));
+    s->chat = s->chat || o.chat.text;
     TRY(session_engine_options(s, &o.model, (uint32_t)o.serving.parallel, &eo, e));
     TRY(serving_apply(&eo, &o.serving, &o.model, s, &draft, e));
     if (report_wanted()) eo.progress = report_progress;
