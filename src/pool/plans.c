@@ -67,9 +67,9 @@ static size_t make_command(struct pool *p, const struct worker *w, const char *b
         arg[n++] = "--kv-type";
         arg[n++] = set->kv_type;
     }
-    if (set->draft) {
+    if (w->draft) {
         arg[n++] = "--draft";
-        arg[n++] = set->draft;
+        arg[n++] = w->draft;
     }
     arg[n++] = "--";
     arg[n++] = w->spec->path;

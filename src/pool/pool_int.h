@@ -79,6 +79,7 @@ struct worker {
     struct child child;
     struct buf line; /* of the report */
     char unix_path[108], *url;
+    char *draft; /* path of the model that drafts; NULL: none */
     bool suspect;    /* a connection broke: no requests until it answers a question */
     bool healthy;
     uint64_t asked;  /* number of the round that asks it now; 0: none */

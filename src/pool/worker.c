@@ -19,6 +19,17 @@ enum {
     N_FAILED_STEPS = 3
 };
 
+/* The file of a model of the store that is to draft; or what was said, a file. NULL: none. */
+static char *find_draft(struct pool *p, const char *draft)
+{
+    struct spec *s = NULL;
+    if (!draft) return NULL;
+    bool known = spec_find(p, draft, true, &s, NULL) == OK && *s->path;
+    char *path = mem_strdup(known ? s->path : draft);
+    spec_drop(s);
+    return path;
+}
+
 struct worker *worker_new(struct pool *p, struct served *m)
 {
     struct worker *w = mem_zalloc(1, sizeof *w), **at = &m->worker;
@@ -27,6 +38,7 @@ struct worker *worker_new(struct pool *p, struct served *m)
     *w = (struct worker){.id = ++p->next_id,
                          .model = m,
                          .spec = spec_keep(m->spec),
+                         .draft = find_draft(p, m->spec->set.draft),
                          .generation = m->generation,
                          .phase_ns = now,
                          .started_ns = now,
@@ -49,6 +61,7 @@ void worker_free(struct worker *w)
     buf_deinit(&w->planned);
     spec_drop(w->spec);
     free(w->planning);
+    free(w->draft);
     free(w->url);
     free(w);
 }
@@ -116,15 +129,6 @@ static void add_text(struct args *a, const char *flag, const char *v)
     add_arg(a, v);
 }
 
-static void add_draft(struct pool *p, struct args *a, const char *draft)
-{
-    struct spec *s = NULL;
-    if (!draft) return;
-    bool known = spec_find(p, draft, true, &s, NULL) == OK;
-    add_text(a, "--draft", known ? s->path : draft);
-    spec_drop(s);
-}
-
 static bool is_given(const struct pool *p, const char *flag)
 {
     for (size_t i = 0; i < p->o.n_worker_arg; i++)
@@ -149,7 +153,7 @@ static void make_args(struct pool *p, const struct worker *w, struct args *a)
     add_number(a, "--threads", set->threads);
     add_text(a, "--kv-type", w->rung.kv_type);
     if (!is_given(p, "--kv-bytes")) add_number(a, "--kv-bytes", (int64_t)w->kv_bytes);
-    add_draft(p, a, set->draft);
+    add_text(a, "--draft", w->draft);
     add_arg(a, "--");
     add_arg(a, w->spec->path);
     a->arg[a->n] = NULL;
