@@ -12,6 +12,7 @@
 #include "api/constraint.h"
 #include "api/facts.h"
 #include "api/fields.h"
+#include "api/openapi.h"
 
 struct workers;
 struct health_cache;
@@ -49,7 +50,6 @@ struct api {
 
 uint32_t api_context(const struct api *a); /* tokens of the longest sequence */
 bool api_serves(const struct api *a, const char *model); /* under its name or an alias */
-void openapi_document(struct buf *out);
 extern const struct family *const api_families[]; /* NULL ends the list */
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/openapi.h"
 #include "gateway/body.h"
 #include "gateway/duration.h"
 #include "gateway/relay.h"
@@ -16,8 +17,8 @@ struct proxy {
     char *target, *model, *key;
     bool stream, streaming; /* wanted in pieces; begun with the client */
     bool done;
-    struct buf comment;          /* for a client that waits */
-    char **other; /* models to ask when this one does not know (see forward_found) */
+    struct buf comment; /* for a client that waits */
+    char **other;       /* models to ask when this one does not know (see forward_found) */
     size_t n_other;
 };
 
@@ -200,7 +201,8 @@ static enum http_pull on_pull(struct http_exchange *x, void *user, struct buf *o
     struct relay *r = p->relay;
     buf_add(out, p->comment.data, p->comment.n);
     buf_reset(&p->comment);
-    size_t n = r->begun ? MIN(r->out.n, (size_t)PIECE_BYTES) : 0; /* what is collected is none of the stream's */
+    size_t n =
+        r->begun ? MIN(r->out.n, (size_t)PIECE_BYTES) : 0; /* what is collected is none of the stream's */
     if (n) buf_add(out, r->out.data, n);
     relay_took(r, n);
     if (r->state < RELAY_WHOLE) return n == PIECE_BYTES ? HTTP_MORE : HTTP_WAIT;
@@ -356,6 +358,14 @@ static bool ask_other(struct proxy *p)
     return true;
 }
 
+static void openapi(struct http_exchange *x, void *gateway)
+{
+    struct buf b = {0};
+    openapi_document(&b);
+    http_reply(x, 200, "application/json", b.data, b.n);
+    buf_deinit(&b);
+}
+
 // clang-format off
 #define POST(path, how) {"POST", path, how, NULL, HTTP_BODY_WHOLE, HTTP_ROLE_USER}
 #define GET(path, how)  {"GET", path, how, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER}
@@ -381,6 +391,7 @@ static const struct http_route rows[] = {
     GET("/debug/sequences", forward_query),
     POST("/chat", forward),
     {"DELETE", "/chat/{session_id}", forward_found, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER},
+    GET("/openapi.json", openapi),
     GET("/upstream/{model}/{path*}", forward_upstream), POST("/upstream/{model}/{path*}", forward_upstream),
 };
 // clang-format on

@@ -50,7 +50,11 @@ static void end_refused(struct relay *r, const struct pool_fault *f)
     const char *reason = NULL;
     for (size_t i = 0; i < COUNT_OF(known); i++)
         if (known[i].code == f->code) reason = known[i].reason;
-    refuse(&r->fault, f->code, reason, f->code == 404 ? "model" : NULL, "%s", f->msg);
+    if (f->code == 404 && r->ask.family == FAMILY_OLLAMA) /* words that its clients look for */
+        refuse(&r->fault, 404, reason, "model", "model '%.100s' not found: %s",
+               r->ask.want.model ? r->ask.want.model : "", f->msg);
+    else
+        refuse(&r->fault, f->code, reason, f->code == 404 ? "model" : NULL, "%s", f->msg);
     r->retry_after_s = f->retry_after_s;
     if (r->begun) atomic_fetch_add(&r->g->n_lost, 1);
     leave(r, &(struct pool_outcome){0});
