@@ -44,6 +44,7 @@ static const char *const migrations[] = {
 /* What to do comes first: the path at the end may be cut. */
 static status failed(const struct store *s, struct error *e)
 {
+    if (s->lent) return fail(e, ERR_BUSY, "the home is being handed over to another process: ask again");
     const char *why = s->db ? sqlite3_errmsg(s->db) : "out of memory";
     switch (s->db ? sqlite3_errcode(s->db) & 0xff : SQLITE_NOMEM) {
     case SQLITE_CORRUPT:

@@ -129,6 +129,37 @@ status store_open(struct store **out, const char *home, struct error *e)
     return code;
 }
 
+/* An empty database stands in: whoever asks it finds no table, and is told why. */
+void store_lend(struct store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    if (!s->lent) {
+        db_close(s);
+        s->lent = true;
+        (void)sqlite3_open(":memory:", &s->db);
+        close(s->lock_fd);
+        s->lock_fd = -1;
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+status store_take_back(struct store *s, struct error *e)
+{
+    pthread_mutex_lock(&s->lock);
+    status code = s->lent ? lock_home(s, e) : OK;
+    if (code == OK && s->lent) {
+        db_close(s);
+        code = db_open(s, e);
+        s->lent = code != OK;
+    }
+    if (s->lent && s->lock_fd >= 0) {
+        close(s->lock_fd);
+        s->lock_fd = -1;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return code;
+}
+
 void store_close(struct store *s)
 {
     if (!s) return;

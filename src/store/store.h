@@ -27,6 +27,9 @@ enum {
 status store_open(struct store **out, const char *home, struct error *e);
 void store_close(struct store *s); /* NULL is fine */
 const char *store_home(const struct store *s);
+/* Another process is to have the home: everything is ERR_BUSY from now on. store_take_back: unless it has it now. */
+void store_lend(struct store *s);
+status store_take_back(struct store *s, struct error *e);
 
 /* ---- names ---- */
 

@@ -16,6 +16,7 @@ struct store {
     pthread_mutex_t lock;
     sqlite3 *db;
     int lock_fd;
+    bool lent; /* store_lend */
     char home[STORE_HOME_MAX];
     struct store_statement {
         const char *sql; /* a literal: its address is its name */
