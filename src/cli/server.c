@@ -95,9 +95,27 @@ static void on_hangup(int number)
     if (draining) http_server_reload(draining);
 }
 
+static volatile sig_atomic_t restart_wanted;
+static bool restart_later;
+
 static void on_restart(int number)
 {
-    if (draining) http_server_hand_over(draining, drain_ms);
+    if (restart_later)
+        restart_wanted = 1;
+    else if (draining)
+        http_server_hand_over(draining, drain_ms);
+}
+
+void server_defer_hand_over(void)
+{
+    restart_later = true;
+}
+
+bool server_hand_over_wanted(void)
+{
+    bool wanted = restart_wanted;
+    restart_wanted = 0;
+    return wanted;
 }
 
 void server_catch_signals(struct http_server *s, const struct server_options *o)

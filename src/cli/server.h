@@ -81,6 +81,9 @@ status server_bind(struct http_server **out, const struct server_options *o, str
 bool   server_replaces(void); /* it was bound with the sockets of a process that goes when this one serves */
 /* SIGTERM and SIGINT drain, a second one quits, SIGHUP reads certificates again, SIGUSR2 hands over. */
 void   server_catch_signals(struct http_server *s, const struct server_options *o);
+/* SIGUSR2 is only noted from now on: somebody asks whether it came, and calls http_server_hand_over. */
+void   server_defer_hand_over(void);
+bool   server_hand_over_wanted(void);
 /* url: where it is; at: what curl needs besides; key: a header for it where keys are wanted. */
 struct server_place { char url[512], at[600]; const char *key; bool any; /* every address */ };
 void   server_place(struct server_place *out, const struct http_server *s, const struct server_options *o);
