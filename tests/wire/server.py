@@ -6,10 +6,12 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -36,8 +38,9 @@ class Server:
     command = ("serve",)
 
     def __init__(self, *args, model=DEMO, port="0"):
+        self.home = tempfile.mkdtemp(prefix="corral-") # one server owns a home
         self.proc = subprocess.Popen([CORRAL, *self.command, model, "--port", port, *args], stdout=subprocess.PIPE,
-                                     stderr=subprocess.PIPE, text=True)
+                                     stderr=subprocess.PIPE, text=True, env={**os.environ, "CORRAL_HOME": self.home})
         self.log = []
         self.reader = threading.Thread(target=lambda: self.log.extend(self.proc.stderr), daemon=True)
         self.reader.start()
@@ -61,6 +64,7 @@ class Server:
                 self.proc.kill()
                 raise
         self.reader.join(5)
+        shutil.rmtree(self.home, ignore_errors=True)
         if not exc[0]:
             assert self.proc.returncode == 0, f"exit {self.proc.returncode}: {self.log[-20:]}"
 
@@ -93,11 +97,16 @@ class Server:
     def health(self):
         return self.get("/health")[2]
 
+    def worker_health(self):
+        """What the model's own process says, straight or through the gateway."""
+        h = self.health()
+        return h if "kv_blocks" in h else self.get(f"/upstream/{self.name}/health")[2]
+
     def idle(self, within_s=5.0):
         """Nothing runs, nothing is queued, all KV blocks are free."""
         end = time.monotonic() + within_s
         while True:
-            h = self.health()
+            h = self.worker_health()
             if h["running"] == h["queued"] == 0 and h["kv_blocks"] == h["kv_blocks_free"]:
                 return h
             assert time.monotonic() < end, h
@@ -109,6 +118,11 @@ class Server:
     def memory_kib(self):
         with open(f"/proc/{self.proc.pid}/status") as f:
             return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
+
+
+class Worker(Server):
+    """One `corral worker`: for what is its own, and nothing that the gateway passes on."""
+    command = ("worker",)
 
 
 def drain(s):

@@ -141,9 +141,6 @@ def test_errors(srv, client):
     assert "not found" in fails(404, client.show, "llama3")
     assert "1024" in fails(400, client.chat, "demo", [{"role": "user", "content": "word " * 3000}])
     assert "text only" in fails(400, client.generate, "demo", "x", images=[b"\x89PNG"])
-    assert "corral serve" in fails(501, client.pull, "llama3")
-    assert "corral serve" in fails(501, client.delete, "demo")
-    assert "corral serve" in fails(501, client.copy, "demo", "demo2")
 
 
 def test_what_has_no_effect_is_named(srv):
