@@ -14,7 +14,7 @@
 #include "base/base.h"
 #include "model/model.h"
 
-enum { BACKEND_ABI = 2, KV_BLOCK_TOKENS = 16 };
+enum { BACKEND_ABI = 3, KV_BLOCK_TOKENS = 16 };
 
 struct backend;       /* an open device (or set of devices) */
 struct backend_model; /* weights resident on it */
