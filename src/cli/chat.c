@@ -165,21 +165,21 @@ static void reply(struct chat *c, const char *text, size_t n)
     sampling_deinit(&sampling);
 }
 
-static void cmd_help(struct chat *c, char *arg);
+static void say_help(struct chat *c, char *arg);
 
-static void cmd_exit(struct chat *c, char *arg)
+static void say_exit(struct chat *c, char *arg)
 {
     c->done = true;
 }
 
-static void cmd_clear(struct chat *c, char *arg)
+static void say_clear(struct chat *c, char *arg)
 {
     size_t first = has_system(c);
     drop_messages(c, first, n_messages(c) - first);
     fputs("[a new conversation]\n", stderr);
 }
 
-static void cmd_system(struct chat *c, char *arg)
+static void say_system(struct chat *c, char *arg)
 {
     if (!c->is_chat)
         fputs("This model continues text; it has no system message.\n", stderr);
@@ -189,7 +189,7 @@ static void cmd_system(struct chat *c, char *arg)
         printf("%s\n", system_text(c));
 }
 
-static void cmd_set(struct chat *c, char *arg)
+static void say_set(struct chat *c, char *arg)
 {
     struct error e;
     char *value = arg + strcspn(arg, " =");
@@ -201,13 +201,13 @@ static void cmd_set(struct chat *c, char *arg)
         fprintf(stderr, "corral: %s\n", e.msg);
 }
 
-static void cmd_show(struct chat *c, char *arg)
+static void say_show(struct chat *c, char *arg)
 {
     opt_show(c->settings, stdout);
     if (has_system(c)) printf("  system                 %s\n", system_text(c));
 }
 
-static void cmd_regen(struct chat *c, char *arg)
+static void say_regen(struct chat *c, char *arg)
 {
     size_t n = n_messages(c);
     if (n && !strcmp(role_at(c, n - 1), "assistant")) drop_messages(c, --n, 1);
@@ -218,7 +218,7 @@ static void cmd_regen(struct chat *c, char *arg)
 }
 
 /* One JSON object per message and line. */
-static void cmd_save(struct chat *c, char *arg)
+static void say_save(struct chat *c, char *arg)
 {
     struct buf out = {0};
     for (size_t i = 0; i < n_messages(c); i++) {
@@ -238,7 +238,7 @@ static void cmd_save(struct chat *c, char *arg)
     buf_deinit(&out);
 }
 
-static void cmd_stats(struct chat *c, char *arg)
+static void say_stats(struct chat *c, char *arg)
 {
     c->o->stats = !c->o->stats;
     fprintf(stderr, "[speed after each answer: %s]\n", c->o->stats ? "on" : "off");
@@ -248,15 +248,15 @@ static const struct slash {
     const char *name, *arg, *help;
     void (*run)(struct chat *c, char *arg);
 } slash[] = {
-    {"help", "", "this list", cmd_help},
-    {"exit", "", "leave (so does Ctrl-D)", cmd_exit},
-    {"clear", "", "begin a new conversation", cmd_clear},
-    {"system", "TEXT", "set the system message; without a text show it", cmd_system},
-    {"set", "NAME VALUE", "change a setting, e.g. /set temp 0.2", cmd_set},
-    {"show", "", "all settings", cmd_show},
-    {"regen", "", "answer the last message again", cmd_regen},
-    {"save", "FILE", "write the conversation, one JSON object per message", cmd_save},
-    {"stats", "", "show the speed after each answer, or stop that", cmd_stats},
+    {"help", "", "this list", say_help},
+    {"exit", "", "leave (so does Ctrl-D)", say_exit},
+    {"clear", "", "begin a new conversation", say_clear},
+    {"system", "TEXT", "set the system message; without a text show it", say_system},
+    {"set", "NAME VALUE", "change a setting, e.g. /set temp 0.2", say_set},
+    {"show", "", "all settings", say_show},
+    {"regen", "", "answer the last message again", say_regen},
+    {"save", "FILE", "write the conversation, one JSON object per message", say_save},
+    {"stats", "", "show the speed after each answer, or stop that", say_stats},
 };
 
 static const char *slash_name(const void *ctx, size_t i)
@@ -264,7 +264,7 @@ static const char *slash_name(const void *ctx, size_t i)
     return i < COUNT_OF(slash) ? ((const struct slash *)ctx)[i].name : NULL;
 }
 
-static void cmd_help(struct chat *c, char *arg)
+static void say_help(struct chat *c, char *arg)
 {
     for (size_t i = 0; i < COUNT_OF(slash); i++)
         printf("  /%-7s%-12s%s\n", slash[i].name, slash[i].arg, slash[i].help);
