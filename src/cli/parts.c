@@ -29,7 +29,7 @@ status parts_open(struct parts *p, const char *home, const struct pool_options *
     TRY(open_store(p, home, wait_ms, e));
     TRY(devices_open(&p->devices, NULL, e));
     TRY(aws_open(&p->aws, NULL, e));
-    TRY(pulls_open(&p->pulls, p->store, &(struct pulls_options){0}, e));
+    TRY(pulls_open(&p->pulls, p->store, &(struct pulls_options){.idle = p->idle}, e));
     po.store = p->store;
     po.devices = p->devices;
     po.home = store_home(p->store);

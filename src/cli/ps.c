@@ -1,5 +1,6 @@
 /* corral ps: what is loaded, where, and how busy it is. */
 #include <string.h>
+#include <time.h>
 
 #include "cli/human.h"
 #include "cli/remote.h"
@@ -37,7 +38,11 @@ static void add_worker(struct table *t, const json_t *w, const json_t *m)
     table_add(t, "%.0f", json_num(m, "context"));
     table_add(t, "%.0f", json_num(w, "running"));
     table_add(t, "%.0f", json_num(w, "queued"));
-    table_add(t, "%s", *json_text(m, "expires_at") ? json_text(m, "expires_at") : "-");
+    double left = json_num(m, "expires_ms") / 1000 - (double)time(NULL);
+    if (json_num(m, "expires_ms") > 0)
+        table_add(t, "in %s", human_seconds(MAX(left, 0)).s);
+    else
+        table_add(t, "%s", *json_text(w, "host") ? "" : "for ever");
 }
 
 static const json_t *model_of(const json_t *models, const char *name)
@@ -53,7 +58,7 @@ static const json_t *model_of(const json_t *models, const char *name)
 
 static status ps(struct remote *r, const char *const *word, size_t n_word, struct error *e)
 {
-    struct table t = {.heading = "NAME|STATE|PID|DEVICES|>MEMORY|>CONTEXT|>RUNNING|>QUEUED|UNTIL"};
+    struct table t = {.heading = "NAME|STATE|PID|DEVICES|>MEMORY|>CONTEXT|>RUNNING|>QUEUED|UNLOADED"};
     json_t *health = NULL, *list = NULL, *w;
     size_t i;
     status s = remote_ask(r, "GET", "/models", NULL, &list, e);
@@ -85,9 +90,10 @@ const struct command cmd_ps = {
     .name = "ps",
     .args = "[--json]",
     .summary = "the workers of the server: what is loaded, where, and how busy it is",
-    .help = "MEMORY is what a worker has, or what it was planned to take while it loads. UNTIL is when the "
-            "model is unloaded if\n"
-            "nobody asks for it.\n",
+    .help =
+        "MEMORY is what a worker has, or what it was planned to take while it loads. UNLOADED is when the "
+        "model is unloaded if\n"
+        "nobody asks for it.\n",
     .opts = opts,
     .run = run,
 };

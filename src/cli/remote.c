@@ -45,6 +45,7 @@ static status serve_own(struct remote *r, struct error *e)
     const struct http_options ho = {.unix_path = r->socket, .render_error = api_render_error};
     const struct http_route *routes;
     log_set_level(LOG_ERROR); /* what the command is about is said by the command */
+    r->parts.idle = true;     /* corral list is not to begin a download */
     TRY(parts_open(&r->parts, NULL, &po, 0, e));
     TRY(http_server_new(&r->server, &ho, e));
     size_t n = gateway_routes(r->parts.gateway, &routes);

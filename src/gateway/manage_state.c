@@ -47,6 +47,11 @@ static struct uses uses_of(const struct device_sample *s, const struct pool_view
     return u;
 }
 
+static const char *strategy_of(const struct gateway *g)
+{
+    return g->o.strategy ? g->o.strategy : place_strategy_at(0)->name;
+}
+
 static void uses_free(struct uses *u)
 {
     free(u->use);
@@ -162,6 +167,14 @@ static void add_servers(struct buf *b, const struct pool_view *v)
     buf_addc(b, ']');
 }
 
+/* Of placement, with its reasons. */
+static const char *last_decision(const struct pool_view *v)
+{
+    for (size_t i = 0; i < v->n_decision; i++)
+        if (*v->decision[i].json) return v->decision[i].json;
+    return "null";
+}
+
 static void health_body(struct gateway *g, struct http_exchange *x, const struct pool_view *v, struct buf *b)
 {
     const struct device_sample *s = g->o.devices ? devices_sample(g->o.devices) : NULL;
@@ -179,7 +192,7 @@ static void health_body(struct gateway *g, struct http_exchange *x, const struct
     buf_adds(b, ",\"gpu_pool_status\":");
     if (s) {
         struct uses u = uses_of(s, v);
-        device_pool_json(b, s, u.use, g->o.strategy, clock_ns());
+        device_pool_json(b, s, u.use, strategy_of(g), clock_ns());
         uses_free(&u);
         buf_adds(b, ",\"host\":");
         device_host_json(b, &s->host);
@@ -187,11 +200,7 @@ static void health_body(struct gateway *g, struct http_exchange *x, const struct
     } else {
         buf_adds(b, "null");
     }
-    buf_adds(b, ",\"last_decision\":");
-    if (v->n_decision && *v->decision[0].json)
-        buf_adds(b, v->decision[0].json);
-    else
-        buf_adds(b, "null");
+    buf_addf(b, ",\"last_decision\":%s", last_decision(v));
     buf_addc(b, '}');
 }
 
@@ -268,7 +277,7 @@ static void gpus(struct http_exchange *x, void *gateway)
     } else {
         struct uses u = uses_of(s, v);
         buf_adds(&b, "{\"gpu_pool_status\":");
-        device_pool_json(&b, s, u.use, g->o.strategy, clock_ns());
+        device_pool_json(&b, s, u.use, strategy_of(g), clock_ns());
         buf_adds(&b, ",\"host\":");
         device_host_json(&b, &s->host);
         buf_adds(&b, ",\"ledger\":[");

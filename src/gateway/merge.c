@@ -40,28 +40,44 @@ static struct family *family_of(struct merge *m, const char *name, size_t n, boo
     return &m->item[m->n++];
 }
 
+/* One label at *p, name="value"; *p goes behind it and its comma. False: there is none. */
+struct label {
+    const char *name;
+    size_t n_name, n; /* n: all of it */
+};
+static bool next_label(const char **p, const char *end, struct label *out)
+{
+    const char *eq = *p < end ? memchr(*p, '=', (size_t)(end - *p)) : NULL;
+    if (!eq || eq + 1 >= end || eq[1] != '"') return false;
+    const char *at = eq + 2;
+    while (at < end && *at != '"') at += *at == '\\' ? 2 : 1;
+    if (at >= end) return false;
+    *out = (struct label){*p, (size_t)(eq - *p), (size_t)(at + 1 - *p)};
+    *p = at + 1;
+    if (*p < end && **p == ',') ++*p;
+    return true;
+}
+
+static bool has_label(const char *own, size_t n, const struct label *wanted)
+{
+    struct label l;
+    for (const char *p = own; next_label(&p, own + n, &l);)
+        if (l.n_name == wanted->n_name && !memcmp(l.name, wanted->name, l.n_name)) return true;
+    return false;
+}
+
 /* Those of `labels` whose names are not among the sample's own, with commas between. */
 static void add_missing(struct buf *out, const char *labels, const char *own, size_t n_own)
 {
-    struct buf mine = {0};
-    bool any = n_own > 0;
-    buf_adds(&mine, ",");
-    buf_add(&mine, own, n_own);
-    for (const char *p = labels; *p;) {
-        const char *eq = strchr(p, '='), *end = eq && eq[1] == '"' ? eq + 2 : NULL;
-        while (end && *end && *end != '"') end += *end == '\\' && end[1] ? 2 : 1;
-        if (!end || !*end) break;
-        end++;
-        struct buf name = {0};
-        buf_addf(&name, ",%.*s", (int)(eq + 1 - p), p);
-        if (!strstr(mine.data, name.data)) {
-            buf_addf(out, "%s%.*s", any ? "," : "", (int)(end - p), p);
-            any = true;
-        }
-        buf_deinit(&name);
-        p = end + (*end == ',');
+    const char *end = labels + strlen(labels);
+    bool comma = n_own > 0 && own[n_own - 1] != ',';
+    struct label l;
+    for (const char *p = labels; next_label(&p, end, &l);) {
+        if (has_label(own, n_own, &l)) continue;
+        buf_adds(out, comma ? "," : "");
+        buf_add(out, l.name, l.n);
+        comma = true;
     }
-    buf_deinit(&mine);
 }
 
 static void add_sample(struct family *f, const char *line, size_t n, const char *labels)

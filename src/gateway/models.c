@@ -377,7 +377,8 @@ json_t *model_json(const struct model_entry *m)
         (json_int_t)p->loads, "load_s", p->load_s, "error", p->error);
     if (now) json_object_update(v, now);
     json_object_set_new(v, "created_ms", json_integer(m->created_ms));
-    json_object_set_new(v, "used_ms", json_integer(m->used_ms));
+    json_object_set_new(v, "used_ms", json_integer(MAX(m->used_ms, p->used_ms)));
+    json_object_set_new(v, "expires_ms", json_integer(p->expires_ms));
     json_decref(now);
     return v;
 }

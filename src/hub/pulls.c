@@ -148,7 +148,7 @@ static void *work(void *arg)
     while (!p->closing) {
         struct store_job claimed = {0};
         struct job *j = NULL;
-        if (store_job_claim(p->store, "pull", "pulls", &claimed, NULL) == OK) {
+        if (!p->o.idle && store_job_claim(p->store, "pull", "pulls", &claimed, NULL) == OK) {
             j = find(p, claimed.id);
             if (!j && !(j = append_stored(p, &claimed))) {
                 const struct store_job_change change = {.status = STORE_JOB_FAILED,
@@ -224,6 +224,7 @@ status pulls_start(struct pulls *p, const struct pull_want *want, int64_t *id, s
         request = pull_request(ref.text, name, want->copy);
         s = store_job_add(p->store, "pull", want->reference, request, id, e);
         if (s == OK) append(p, *id, ref.text, name, want->copy)->created_ms = (int64_t)time(NULL) * 1000;
+        p->o.idle = false;
         if (s == OK) pthread_cond_signal(&p->work);
     }
     pthread_mutex_unlock(&p->lock);

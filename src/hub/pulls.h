@@ -16,6 +16,7 @@ struct pulls_options {
     struct hub_config hub;    /* as hub_config_init takes it */
     uint32_t max_jobs;        /* at once; 0: 2 */
     uint32_t connections;     /* of each; 0: 4 */
+    bool idle; /* jobs of before wait until one is begun here */
     uint64_t part_bytes;      /* what one connection asks for at once; 0: 64 MiB */
 };
 status pulls_open(struct pulls **out, struct store *store, const struct pulls_options *o, struct error *e);
