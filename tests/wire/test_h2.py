@@ -5,7 +5,7 @@ import ssl
 import time
 
 import server as wire
-from server import Server, generation
+from server import Worker as Server, generation
 
 try:
     import pytest

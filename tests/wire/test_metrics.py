@@ -5,7 +5,7 @@ import time
 import urllib.request
 
 import server as wire
-from server import Server
+from server import Worker as Server
 
 try:
     import pytest

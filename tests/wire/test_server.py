@@ -11,7 +11,7 @@ import threading
 import time
 
 import server as wire
-from server import Server, drain, generation, request, status
+from server import Worker as Server, drain, generation, request, status
 
 try:
     import pytest

@@ -1,0 +1,105 @@
+"""The gateway over real workers: streams whose workers are killed go on byte for byte, clients of several models, a
+restart in the middle."""
+import concurrent.futures
+import json
+import os
+import random
+import re
+import signal
+import sys
+import threading
+import time
+import urllib.request
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "wire"))
+from server import DEMO, Server, run
+
+STORIES = os.path.join(os.environ.get("CORRAL_SHARED", "../shared"), "models", "stories260K.gguf")
+PATHS = {"/v1/completions": {"prompt": "Once upon a time", "ignore_eos": True},
+         "/v1/chat/completions": {"messages": [{"role": "user", "content": "What is Corral?"}], "ignore_eos": True},
+         "/api/generate": {"prompt": "Once upon a time", "options": {"ignore_eos": True}},
+         "/v1/messages": {"messages": [{"role": "user", "content": "What is Corral?"}], "ignore_eos": True}}
+
+
+def body(path, model, seed, n):
+    b = {"model": model, "stream": True, **PATHS[path]}
+    if path.startswith("/api"):
+        b["options"] = {**b["options"], "seed": seed, "num_predict": n, "temperature": 0.9}
+    else:
+        b |= {"seed": seed, "max_tokens": n, "temperature": 0.9}
+    return b
+
+
+def stream(url, path, b):
+    r = urllib.request.Request(url + path, json.dumps(b).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(r, timeout=120) as answer:
+        return answer.read().decode()
+
+
+def plain(text):
+    """Without what is another in every run: names, times, and what the cache had."""
+    text = "\n".join(line for line in text.split("\n") if not line.startswith(":"))
+    for name in ("timings", "usage"):
+        text = re.sub(rf'"{name}":\{{.*?\}}(?=[,}}])', "", text)
+    text = re.sub(r'"(id|created_at)":"[^"]*"', "", text)
+    return re.sub(r'"(created|[a-z_]*duration|[a-z_]*eval_count|cached_tokens)":\d+', "", text)
+
+
+def pids(srv):
+    return [s["process"] for s in srv.health()["servers"] if s["process"]]
+
+
+def test_streams_survive_their_workers():
+    models = [DEMO, STORIES] if os.path.exists(STORIES) else [DEMO]
+    if len(models) == 1:
+        print("skipped: the stories model is not there")
+    with Server(*models[1:], "--alias", "other") as srv:
+        names = ["demo", "other"] + (["stories260K"] if len(models) > 1 else [])
+        jobs = [(path, body(path, name, i, 200)) for i, (path, name) in
+                enumerate((p, n) for p in PATHS for n in names for _ in range(4) if (p, n) not in
+                          {("/v1/chat/completions", "stories260K"), ("/v1/messages", "stories260K")})]
+        want = [plain(stream(srv.url, *job)) for job in jobs]
+        stop = threading.Event()
+        killed = 0
+
+        def kill():
+            nonlocal killed
+            while not stop.wait(0.4):
+                for pid in random.sample(all_of := pids(srv), min(1, len(all_of))):
+                    os.kill(pid, signal.SIGKILL)
+                    killed += 1
+                if killed >= 6:
+                    return
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        with concurrent.futures.ThreadPoolExecutor(len(jobs)) as pool:
+            got = list(pool.map(lambda job: plain(stream(srv.url, *job)), jobs))
+        stop.set()
+        killer.join()
+        assert killed > 0
+        for (path, b), w, g in zip(jobs, want, got):
+            assert g == w, (path, b["model"])
+
+
+def test_a_signal_lets_streams_finish():
+    with Server() as srv:
+        b = body("/v1/completions", "demo", 1, 150)
+        want = plain(stream(srv.url, "/v1/completions", b))
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            all_of = [pool.submit(stream, srv.url, "/v1/completions", b) for _ in range(4)]
+            time.sleep(0.15)
+            srv.proc.terminate()
+            assert all(plain(s.result()) == want for s in all_of)
+        assert srv.proc.wait(20) == 0
+
+
+def test_prompts_of_a_name_that_is_not_there():
+    with Server() as srv:
+        for path, shape in (("/v1/completions", "message"), ("/v1/messages", "message"), ("/api/generate", None)):
+            code, _, answer = srv.post(path, body(path, "nothing", 0, 1))
+            assert code == 404 and "nothing" in (answer["error"][shape] if shape else answer["error"])
+
+
+if __name__ == "__main__":
+    run(__file__)
