@@ -1,5 +1,6 @@
-/* What a gateway is made of, opened and closed in order: the store of a home, devices, pulls, the pool and the gateway
- * over them. `corral serve` listens with it; commands that find no server use it in their own process. */
+/* What a gateway is made of, opened and closed in order: the store of a home, devices, pulls, the pool and
+ * the gateway over them. `corral serve` listens with it; commands that find no server use it in their own
+ * process. */
 #ifndef CORRAL_CLI_PARTS_H
 #define CORRAL_CLI_PARTS_H
 
@@ -19,9 +20,10 @@ struct parts {
     struct gateway *gateway;
     bool idle; /* to be set before: pulls of before are not gone on with, unless one is begun */
 };
-/* home: NULL: $CORRAL_HOME (cli_home). pool: store, devices and home are filled in here. wait_ms: for the home, when
- * another process is about to leave it. Close it also after a failure. */
-status parts_open(struct parts *p, const char *home, const struct pool_options *pool, uint32_t wait_ms, struct error *e);
+/* home: NULL: $CORRAL_HOME (cli_home). pool: store, devices and home are filled in here. wait_ms: for the
+ * home, when another process is about to leave it. Close it also after a failure. */
+status parts_open(struct parts *p, const char *home, const struct pool_options *pool, uint32_t wait_ms,
+                  struct error *e);
 /* When the servers have returned: ends the workers, which have drain_ms to answer what they have. */
 void   parts_stop(struct parts *p, uint32_t drain_ms);
 void   parts_close(struct parts *p); /* when they were freed */

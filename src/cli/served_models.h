@@ -1,4 +1,5 @@
-/* The models that a command line of `corral serve` names: files, names of the store, aliases, splits, servers elsewhere. */
+/* The models that a command line of `corral serve` names: files, names of the store, aliases, splits,
+ * servers elsewhere. */
 #ifndef CORRAL_CLI_SERVED_MODELS_H
 #define CORRAL_CLI_SERVED_MODELS_H
 
@@ -17,7 +18,8 @@ struct served_models {
 };
 
 /* Make them known; the first is what requests get that name none. */
-status served_models_add(const struct served_models *m, struct pool *pool, struct store *store, struct error *e);
+status served_models_add(const struct served_models *m, struct pool *pool, struct store *store,
+                         struct error *e);
 /* Begin to load those that are to be there from the start. */
 status served_models_load(const struct served_models *m, struct pool *pool, struct error *e);
 

@@ -1,5 +1,5 @@
-/* What every command that listens has in common: the rows of options about where, for whom, how many and how long, and
- * from them a server, its log and its signals. */
+/* What every command that listens has in common: the rows of options about where, for whom, how many and how
+ * long, and from them a server, its log and its signals. */
 #ifndef CORRAL_CLI_SERVER_H
 #define CORRAL_CLI_SERVER_H
 
@@ -16,7 +16,8 @@ struct server_options {
 };
 
 #define SERVER_SECONDS(o, flag, field, d, text)                                                         \
-    {.name = flag, .type = OPT_FLOAT, .at = &(o).field, .min = 0.05, .max = 86400, .def = d, .unit = "s", .help = text}
+    {.name = flag, .type = OPT_FLOAT, .at = &(o).field, .min = 0.05, .max = 86400, .def = d, .unit = "s",  \
+     .help = text}
 
 /* o: a struct server_options with static storage. */
 #define SERVER_OPTS(o)                                                                                  \
@@ -40,7 +41,7 @@ struct server_options {
      .help = "clients must show a certificate of one of these authorities"},                            \
     {.name = "hsts", .type = OPT_INT, .at = &(o).hsts, .min = 0, .max = 1000000000, .def = "0",         \
      .unit = "s",                                                                                       \
-     .help = "with TLS: browsers shall use nothing else for so long (Strict-Transport-Security); 0: not said"},\
+     .help = "with TLS: browsers shall use nothing else for so long (Strict-Transport-Security); 0: no"},\
     {.name = "cors-origin", .type = OPT_LIST, .at = &(o).cors, .arg = "ORIGIN",                         \
      .help = "web pages from here may use the server, e.g. https://chat.example; * for all"},           \
     {.name = "", .help = "Connections"},                                                                \
@@ -64,7 +65,7 @@ struct server_options {
     SERVER_SECONDS(o, "body-timeout", body_timeout, "60", "for its body"),                              \
     SERVER_SECONDS(o, "write-timeout", write_timeout, "30", "for a client to take what waits for it"),  \
     SERVER_SECONDS(o, "idle-timeout", idle_timeout, "75", "between two requests on a connection"),      \
-    SERVER_SECONDS(o, "drain-timeout", drain_timeout, "30", "for answers to be finished after SIGTERM or SIGINT"),\
+    SERVER_SECONDS(o, "drain-timeout", drain_timeout, "30", "for answers to finish after SIGTERM or SIGINT"),\
     {.name = "half-close-answers", .type = OPT_BOOL, .at = &(o).half_close,                             \
      .help = "answer a client that has shut its sending side (default: it has gone)"},                  \
     {.name = "", .help = "Log (stderr)"},                                                               \
@@ -77,7 +78,8 @@ status server_options_check(const struct server_options *o, struct error *e);
 void   server_begin(const struct server_options *o);
 status server_read_keys(const struct server_options *o, struct api_keys *out, struct error *e);
 /* Bound, not listening. keys: borrowed. */
-status server_bind(struct http_server **out, const struct server_options *o, struct api_keys *keys, struct error *e);
+status server_bind(struct http_server **out, const struct server_options *o, struct api_keys *keys,
+                   struct error *e);
 bool   server_replaces(void); /* it was bound with the sockets of a process that goes when this one serves */
 /* SIGTERM and SIGINT drain, a second one quits, SIGHUP reads certificates again, SIGUSR2 hands over. */
 void   server_catch_signals(struct http_server *s, const struct server_options *o);

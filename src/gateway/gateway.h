@@ -1,9 +1,9 @@
-/* The gateway: what clients talk to in front of a pool of workers. Requests are forwarded by the name of the model in
- * them (proxy), models are pulled, listed, loaded and removed (management). It never opens a model file and never
- * tokenizes.
+/* The gateway: what clients talk to in front of a pool of workers. Requests are forwarded by the name of the
+ * model in them (proxy), models are pulled, listed, loaded and removed (management). It never opens a model
+ * file and never tokenizes.
  *
- * What belongs to one request lives on the loop of its exchange; the pool, the store and the pulls have locks of
- * their own. */
+ * What belongs to one request lives on the loop of its exchange; the pool, the store and the pulls have
+ * locks of their own. */
 #ifndef CORRAL_GATEWAY_H
 #define CORRAL_GATEWAY_H
 
@@ -29,7 +29,8 @@ struct gateway_options { /* all of it borrowed */
 };
 
 status gateway_new(struct gateway **out, const struct gateway_options *o, struct error *e);
-void   gateway_stop(struct gateway *g); /* when the servers have returned: ends its own threads; NULL is fine */
+void   gateway_stop(struct gateway *g); /* when the servers have returned: ends its own threads; NULL is fine
+                                           */
 void   gateway_free(struct gateway *g); /* after the servers were freed; NULL is fine */
 /* Routes of the proxy and of the management. */
 size_t gateway_routes(struct gateway *g, const struct http_route **out);

@@ -1,10 +1,10 @@
-/* The pieces of a streamed answer as they may go to the client, and what is needed to go on elsewhere when its worker
- * dies.
+/* The pieces of a streamed answer as they may go to the client, and what is needed to go on elsewhere when
+ * its worker dies.
  *
- * A worker writes, between the frames of an answer, lines ": corral {...}" that say from which tokens they came. Such
- * lines are taken out, and frames are given out only up to the last of them: so the client has exactly what the journal
- * says, and another worker that is given the journal goes on with the very next byte. Without a journal, whole frames
- * are given out, so that an error can be said behind them. */
+ * A worker writes, between the frames of an answer, lines ": corral {...}" that say from which tokens they
+ * came. Such lines are taken out, and frames are given out only up to the last of them: so the client has
+ * exactly what the journal says, and another worker that is given the journal goes on with the very next
+ * byte. Without a journal, whole frames are given out, so that an error can be said behind them. */
 #ifndef CORRAL_GATEWAY_JOURNAL_H
 #define CORRAL_GATEWAY_JOURNAL_H
 

@@ -1,9 +1,9 @@
 /* One request on its way through the pool to a worker, and the answer on its way back.
  *
- * A relay lives on its exchange's loop. It calls nobody: when something may have changed it fires the waker, and whoever
- * owns it looks at its state, takes what is in `out`, and says so (relay_took). A worker that fails before anything was
- * taken is asked again, or another is; afterwards a journalled stream goes on elsewhere (journal.h), and what cannot is
- * ended with a fault. */
+ * A relay lives on its exchange's loop. It calls nobody: when something may have changed it fires the waker,
+ * and whoever owns it looks at its state, takes what is in `out`, and says so (relay_took). A worker that
+ * fails before anything was taken is asked again, or another is; afterwards a journalled stream goes on
+ * elsewhere (journal.h), and what cannot is ended with a fault. */
 #ifndef CORRAL_GATEWAY_RELAY_H
 #define CORRAL_GATEWAY_RELAY_H
 
@@ -67,8 +67,8 @@ enum { RELAY_MAX_HEADERS = 32 };
 size_t relay_request_headers(const struct http_exchange *x, bool remote, struct http_header *out);
 bool   relay_returns(const char *name);
 
-/* settings.c: a body as a model's options want it (defaults, set, strip, system, and the name for servers elsewhere), in
- * out; false: as it is. */
+/* settings.c: a body as a model's options want it (defaults, set, strip, system, and the name for servers
+ * elsewhere), in out; false: as it is. */
 bool settings_apply(const struct relay_ask *ask, const struct pool_route *to, struct buf *out);
 
 #endif
