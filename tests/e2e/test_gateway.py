@@ -94,6 +94,25 @@ def test_a_signal_lets_streams_finish():
         assert srv.proc.wait(20) == 0
 
 
+def test_a_restart_hands_over():
+    with Server() as srv:
+        b = body("/v1/completions", "demo", 1, 300)
+        short = body("/v1/completions", "demo", 1, 10)
+        want = plain(stream(srv.url, "/v1/completions", b))
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            streams = [pool.submit(stream, srv.url, "/v1/completions", b) for _ in range(3)]
+            time.sleep(0.1)
+            srv.proc.send_signal(signal.SIGUSR2)
+            end = time.monotonic() + 30
+            while srv.proc.poll() is None and time.monotonic() < end: # nobody is refused meanwhile
+                stream(srv.url, "/v1/completions", short)
+            assert all(plain(s.result()) == want for s in streams)
+        assert srv.proc.returncode == 0
+        assert plain(stream(srv.url, "/v1/completions", b)) == want # by the process that came
+        with open(os.path.join(srv.home, "corral.lock")) as f:
+            os.kill(int(f.read()), signal.SIGTERM)
+
+
 def test_prompts_of_a_name_that_is_not_there():
     with Server() as srv:
         for path, shape in (("/v1/completions", "message"), ("/v1/messages", "message"), ("/api/generate", None)):
