@@ -189,6 +189,10 @@ static void on_request(struct connection *c, const char *id, const json_t *m)
                "/api/generate, /completion, /chat");
     else if (!json_is_object(body))
         refuse(&f, 400, "invalid_type", "body", "'body' must be an object, the request");
+    else if (!strncmp(path, "/api/", 5) && !json_object_get(body, "messages") &&
+             !json_object_get(body, "prompt"))
+        refuse(&f, 400, "invalid_value", "body",
+               "there is nothing to answer: 'messages' or 'prompt' is wanted");
     else if (find(c, id))
         refuse(&f, 400, "invalid_value", "id", "'id' is that of a request which is still running");
     else if (c->n == MAX_RUNNING)
