@@ -1,5 +1,5 @@
 /* The proxy between a client and workers that do as a script says; the pool is a stand-in of this file. */
-#include "gateway/gateway.h"
+#include "gateway/gateway_int.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -382,10 +382,6 @@ void pool_view_free(struct pool_view *v)
 {
     free(v);
 }
-status pool_unload(struct pool *p, const char *model, struct error *e)
-{
-    return OK;
-}
 
 /* ---- workers ------------------------------------------------------------------------------------------ */
 
@@ -442,7 +438,8 @@ static void work(struct http_exchange *x, void *user)
 /* ---- the stage ---------------------------------------------------------------------------------------- */
 
 static struct http_server *front, *worker, *far;
-static struct gateway *gateway;
+/* Of the proxy alone: management would bring the pool itself. */
+static struct gateway gateway = {.o = {.keepalive_ms = 50, .wait_ms = 60000}};
 static pthread_t thread[3];
 static char url[64];
 
@@ -469,16 +466,18 @@ static int open_all(void **state)
     static const struct http_route any[] = {
         {"POST", "/{path*}", work, NULL, HTTP_BODY_WHOLE, HTTP_ROLE_ANYONE},
         {"GET", "/{path*}", work, NULL, HTTP_BODY_WHOLE, HTTP_ROLE_ANYONE}};
-    const struct http_route *routes;
-    struct error e;
+    struct http_route routes[64];
+    assert_true(proxy_routes.n <= COUNT_OF(routes));
     log_set_level(LOG_ERROR);
     snprintf(socket_path, sizeof socket_path, "/tmp/corral-proxy-%d", (int)getpid());
     worker = open_server(&(struct http_options){.unix_path = socket_path}, any, 2);
     far = open_server(&(struct http_options){0}, any, 2);
     snprintf(remote_url, sizeof remote_url, "http://127.0.0.1:%u", http_server_port(far));
-    assert_int_equal(gateway_new(&gateway, &(struct gateway_options){.keepalive_ms = 50}, &e), OK);
-    size_t n = gateway_routes(gateway, &routes);
-    front = open_server(&(struct http_options){0}, routes, n);
+    for (size_t i = 0; i < proxy_routes.n; i++) {
+        routes[i] = proxy_routes.row[i];
+        routes[i].user = &gateway;
+    }
+    front = open_server(&(struct http_options){0}, routes, proxy_routes.n);
     snprintf(url, sizeof url, "http://127.0.0.1:%u", http_server_port(front));
     pthread_create(&thread[0], NULL, serve, worker);
     pthread_create(&thread[1], NULL, serve, far);
@@ -494,7 +493,6 @@ static int close_all(void **state)
         pthread_join(thread[i], NULL);
     }
     for (int i = 0; i < 3; i++) http_server_free(all[i]);
-    gateway_free(gateway);
     unlink(socket_path);
     return 0;
 }
