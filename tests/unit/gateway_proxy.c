@@ -103,7 +103,7 @@ static const struct script {
      {{0, NULL, NULL, false}},
      404,
      404,
-     "{\"error\":\"nobody here\"}",
+     "{\"error\":\"model 'nobody' not found: nobody here\"}",
      NULL,
      0},
     /* failures before anything was seen are repeated */
