@@ -162,7 +162,10 @@ static status pull(struct remote *r, const char *const *word, size_t n_word, str
     if (own.name) json_object_set_new(body, "as", json_string(own.name));
     sigaction(SIGINT, &act, NULL);
     sigaction(SIGTERM, &act, NULL);
-    status s = remote_follow(r, "POST", "/pull", body, &reader, e);
+    status s = remote_follow(r, "POST", "/pull", json_incref(body), &reader, e);
+    while (s != OK && !interrupted && remote_again(r))
+        s = remote_follow(r, "POST", "/pull", json_incref(body), &reader, e);
+    json_decref(body);
     if (p.width) fputs("\n", stderr);
     if (s == OK && interrupted) s = stopped(r, p.last, e);
     const char *how = json_text(p.last, "status");

@@ -16,13 +16,13 @@
 #include "cli/parts.h"
 #include "http/client.h"
 
-enum { WAIT_MS = 10000, LOOK_MS = 100, MAX_WORDS = 256 };
+enum { WAIT_MS = 10000, DRAIN_MS = 2000, LOOK_MS = 100, MAX_WORDS = 256 };
 
 struct remote {
     struct http_client *client;
     char url[1024], socket[MODEL_PATH_MAX]; /* socket "": the URL's host */
     char auth[600];                         /* "": none */
-    bool own;
+    bool own, found, cut;                   /* found: by the home, not named; cut: the last answer was */
     struct parts parts;
     struct http_server *server;
     pthread_t thread;
@@ -59,7 +59,7 @@ static status serve_own(struct remote *r, struct error *e)
 static void end_own(struct remote *r)
 {
     if (r->serving) {
-        http_server_quit(r->server);
+        http_server_drain(r->server, DRAIN_MS); /* other commands may have found it */
         pthread_join(r->thread, NULL);
     }
     parts_stop(&r->parts, 0);
@@ -103,6 +103,7 @@ status remote_open(struct remote **out, const struct remote_options *o, struct e
     status s = http_client_new(&r->client, e);
     int n = 0;
     if (s == OK && !o->server) {
+        r->found = true;
         s = find_owner(r, e);
     } else if (s == OK && !strncmp(o->server, "unix:", 5)) {
         n = snprintf(r->socket, sizeof r->socket, "%s", o->server + 5);
@@ -127,6 +128,12 @@ void remote_close(struct remote *r)
     http_client_free(r->client);
     end_own(r);
     free(r);
+}
+
+bool remote_again(struct remote *r)
+{
+    struct error e;
+    return r->found && !r->own && r->cut && find_owner(r, &e) == OK;
 }
 
 bool remote_is_own(const struct remote *r)
@@ -194,6 +201,8 @@ status remote_ask(struct remote *r, const char *method, const char *path, json_t
     json_t *v = NULL;
     request_make(&q, r, method, path, body);
     status s = http_fetch(r->client, &q.o, &a, e);
+    r->cut = s != OK;
+    if (s != OK && !strcmp(method, "GET") && remote_again(r)) s = http_fetch(r->client, &q.o, &a, e);
     if (s == OK && (a.code < 200 || a.code > 299)) s = refusal(a.code, &a.body, e);
     if (s == OK && out) {
         v = json_loadb(a.body.data ? a.body.data : "", a.body.n, 0, NULL);
@@ -252,6 +261,7 @@ status remote_follow(struct remote *r, const char *method, const char *path, jso
         http_call_cancel(call);
         f.ended = true;
     }
+    r->cut = f.s != OK;
     if (f.s != OK) {
         *e = f.e;
     } else if (f.code && (f.code < 200 || f.code > 299)) {

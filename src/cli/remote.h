@@ -1,6 +1,6 @@
 /* Commands that ask a server: the one that --server names, or the one that owns $CORRAL_HOME, on its Unix
- * socket. Where nobody does, the command opens the home itself and is that server as long as it runs, so there
- * is one way to do each thing. */
+ * socket. Where nobody does, the command opens the home itself and is that server as long as it runs, so
+ * there is one way to do each thing. */
 #ifndef CORRAL_CLI_REMOTE_H
 #define CORRAL_CLI_REMOTE_H
 
@@ -38,6 +38,9 @@ struct remote_reader {
 };
 status remote_follow(struct remote *r, const char *method, const char *path, json_t *body,
                      const struct remote_reader *reader, struct error *e);
+/* After a failure: the server was another command, which has ended meanwhile, and there is one again to be
+ * asked. */
+bool remote_again(struct remote *r);
 /* "/models/NAME/load" with the name encoded as one part of a path: prefix, name, suffix. Valid until the next
  * but three. */
 const char *remote_path(const char *prefix, const char *name, const char *suffix);

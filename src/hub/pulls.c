@@ -220,11 +220,14 @@ status pulls_start(struct pulls *p, const struct pull_want *want, int64_t *id, s
             !j->cancelled)
             break;
     if (s == OK && j) *id = j->id;
+    if (s == OK && p->o.idle) {
+        p->o.idle = false;
+        pthread_cond_broadcast(&p->work);
+    }
     if (s == OK && !j) {
         request = pull_request(ref.text, name, want->copy);
         s = store_job_add(p->store, "pull", want->reference, request, id, e);
         if (s == OK) append(p, *id, ref.text, name, want->copy)->created_ms = (int64_t)time(NULL) * 1000;
-        p->o.idle = false;
         if (s == OK) pthread_cond_signal(&p->work);
     }
     pthread_mutex_unlock(&p->lock);
