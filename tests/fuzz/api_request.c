@@ -53,13 +53,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         ASSERT(r.n_prompt >= 1 && r.n >= 1 && (uint64_t)r.n * r.n_prompt <= REQUEST_MAX_CHOICES);
         ASSERT(sample_params_check(&r.params, &e) == OK);
     } else {
-        struct buf out = {0};
         ASSERT(f.code >= 400 && f.code < 600 && f.msg[0]);
-        openai_error(&f, &out);
-        json_t *v = json_loadb(out.data, out.n, 0, NULL);
-        ASSERT(v);
-        json_decref(v);
-        buf_deinit(&out);
+        for (int family = FAMILY_OPENAI; family <= FAMILY_LLAMACPP; family++) {
+            struct buf out = {0};
+            fault_write(&f, (enum api_family)family, &out);
+            json_t *v = json_loadb(out.data, out.n, 0, NULL);
+            ASSERT(v);
+            json_decref(v);
+            buf_deinit(&out);
+        }
     }
     request_deinit(&r);
     free(body);
