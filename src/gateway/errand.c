@@ -311,6 +311,14 @@ bool query_value(const char *query, const char *name, char *out, size_t cap)
     return false;
 }
 
+uint32_t query_number(const char *query, const char *name, uint32_t def, uint32_t most)
+{
+    char text[24];
+    if (!query_value(query, name, text, sizeof text)) return def;
+    unsigned long v = strtoul(text, NULL, 10);
+    return (uint32_t)MIN(MAX(v, 1ul), (unsigned long)most);
+}
+
 const char *errand_text(struct errand *r, const char *name)
 {
     const char *v = json_string_value(json_object_get(r->body, name));

@@ -43,6 +43,8 @@ const char *errand_text(struct errand *r, const char *name);
 bool errand_need(struct errand *r, const char *name, const char **out);
 /* name=value of a query, percent-decoded; false: it is not there. */
 bool query_value(const char *query, const char *name, char *out, size_t cap);
+/* A number, 1 to most. */
+uint32_t query_number(const char *query, const char *name, uint32_t def, uint32_t most);
 
 int errand_code(status s); /* the HTTP status of an error */
 

@@ -5,8 +5,9 @@
 #include "gateway/errand.h"
 #include "gateway/models.h"
 
-const struct gateway_routes *const gateway_tables[] = {
-    &proxy_routes, &ws_routes, &models_routes, &ollama_routes, &jobs_routes, &state_routes, NULL};
+const struct gateway_routes *const gateway_tables[] = {&proxy_routes,   &ws_routes,   &models_routes,
+                                                       &ollama_routes,  &jobs_routes, &state_routes,
+                                                       &metrics_routes, NULL};
 
 static void make_routes(struct gateway *g)
 {

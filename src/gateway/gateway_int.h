@@ -24,7 +24,7 @@ struct gateway {
 
 struct gateway_routes { const struct http_route *row; size_t n; };
 extern const struct gateway_routes proxy_routes, ws_routes, models_routes, ollama_routes, jobs_routes,
-    state_routes;
+    state_routes, metrics_routes;
 /* NULL ends the list. */
 extern const struct gateway_routes *const gateway_tables[];
 
