@@ -152,7 +152,7 @@ static void x_metrics(struct http_exchange *x, void *gateway)
 
 struct tail {
     char path[4096];
-    off_t at;
+    off_t at, end; /* end: when it was asked, which counts unless it is followed */
     bool follow, due;
 };
 enum { LOOK_MS = 300, LOG_PIECE = 32 << 10 };
@@ -181,8 +181,9 @@ static enum http_pull tail_pull(struct http_exchange *x, void *user, struct buf 
     ssize_t n = 0;
     if (fd >= 0 && fstat(fd, &st) == 0) {
         if (st.st_size < t->at) t->at = 0; /* it was begun anew */
+        size_t most = t->follow ? LOG_PIECE : (size_t)MIN(MAX(t->end - t->at, 0), LOG_PIECE);
         char *room = buf_room(out, LOG_PIECE);
-        n = room ? pread(fd, room, LOG_PIECE, t->at) : 0;
+        n = room ? pread(fd, room, most, t->at) : 0;
         if (n > 0) {
             out->n += (size_t)n;
             t->at += n;
@@ -222,7 +223,8 @@ static void logs(struct http_exchange *x, void *gateway)
         http_reply_error(x, 404, "no worker of that model has run here: GET /models lists them");
         return;
     }
-    t->at = before_last(fd, lseek(fd, 0, SEEK_END), query_number(http_query(x), "lines", 200, 1000000));
+    t->end = lseek(fd, 0, SEEK_END);
+    t->at = before_last(fd, t->end, query_number(http_query(x), "lines", 200, 1000000));
     close(fd);
     t->follow = query_value(http_query(x), "follow", follow, sizeof follow) && strcmp(follow, "0") != 0;
     http_attach(x, &tailer, t);
