@@ -66,6 +66,14 @@ static bool has_label(const char *own, size_t n, const struct label *wanted)
     return false;
 }
 
+static bool all_labels(const char *own, size_t n)
+{
+    const char *p = own;
+    struct label l;
+    while (next_label(&p, own + n, &l)) continue;
+    return p == own + n;
+}
+
 /* Those of `labels` whose names are not among the sample's own, with commas between. */
 static void add_missing(struct buf *out, const char *labels, const char *own, size_t n_own)
 {
@@ -92,7 +100,7 @@ static void add_sample(struct family *f, const char *line, size_t n, const char 
             else if (*close == '"')
                 quoted = !quoted;
         }
-        if (close >= line + n) return;
+        if (close >= line + n || !all_labels(brace + 1, (size_t)(close - brace - 1))) return;
         buf_add(&f->samples, line, (size_t)(close - line));
         add_missing(&f->samples, labels, brace + 1, (size_t)(close - brace - 1));
     } else {

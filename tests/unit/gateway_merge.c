@@ -40,6 +40,7 @@ static const struct {
     {"no newline at the end", {{HEAD "a_total 1", ""}}, HEAD "a_total 1\n"},
     {"what is no such text is left out", {{"stray 1\n" HEAD "a_total{k=\"\n# a remark\nnothing\n\na_total 5\n", ""}},
      HEAD "a_total 5\n"},
+    {"labels that are none", {{HEAD "a_total{k} 1\na_total{k=v} 1\na_total{k=\"v\"x} 1\n", "w=\"1\""}}, HEAD},
     {"a timestamp stays", {{HEAD "a_total 1 1700000000\n", "w=\"1\""}}, HEAD "a_total{w=\"1\"} 1 1700000000\n"},
 };
 // clang-format on
