@@ -195,6 +195,11 @@ static void add_aliases(struct gateway *g, struct model_list *l)
     store_aliases_deinit(&all);
 }
 
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct model_entry *)a)->name, ((const struct model_entry *)b)->name);
+}
+
 status model_list_read(struct gateway *g, struct model_list *out, struct error *e)
 {
     struct store_models all = {0};
@@ -205,7 +210,9 @@ status model_list_read(struct gateway *g, struct model_list *out, struct error *
     }
     for (size_t i = out->view->n_model; i-- > 0;) /* the pool's newest is its first */
         if (!out->view->model[i].in_store) add_viewed(g, out, &out->view->model[i]);
+    size_t n_named = out->n;
     for (size_t i = 0; i < all.n; i++) add_stored(g, out, &all.item[i]);
+    if (out->n) qsort(out->item + n_named, out->n - n_named, sizeof *out->item, by_name);
     store_models_deinit(&all);
     add_aliases(g, out);
     fill_aliases(out);

@@ -146,6 +146,8 @@ def test_lists(srv, client):
     ours = call(srv, "GET", "/models")[1]["models"]
     tags = client.list().models
     assert [m["id"] for m in openai] == [m["name"] for m in ours] and openai[0]["id"] == srv.name
+    stored = [m["name"] for m in ours if m["in_store"]]
+    assert stored == sorted(stored)
     assert {"hf.co/org/repo", "second", "third"} <= {m["name"] for m in ours}
     assert {t.model for t in tags} >= {"hf.co/org/repo:latest", "second:latest"}
     second = next(m for m in ours if m["name"] == "second")
