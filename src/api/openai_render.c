@@ -311,7 +311,12 @@ static void text_last(struct generation *g, struct choice *c, struct buf *out)
 {
     open_chunk(out, g);
     open_text_choice(out, c);
-    buf_addf(out, "\"\",\"logprobs\":null,\"finish_reason\":\"%s\"}", choice_finish(c));
+    buf_adds(out, "\"\",");
+    if (notes_ready(c) > c->n_written) /* of tokens that made no text */
+        add_legacy_logprobs(out, g, c);
+    else
+        buf_adds(out, "\"logprobs\":null");
+    buf_addf(out, ",\"finish_reason\":\"%s\"}", choice_finish(c));
     close_last(out, c);
 }
 

@@ -97,7 +97,7 @@ def main():
         count, memory = asyncio.run(clients(s.port, s.proc.pid, alone))
         took = time.monotonic() - start
         for _ in range(100):
-            health = s.get("/health")[2]
+            health = s.worker_health()
             if health["running"] == health["queued"] == 0 and health["kv_blocks_free"] == health["kv_blocks"]:
                 break
             time.sleep(0.1)
