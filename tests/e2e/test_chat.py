@@ -6,6 +6,7 @@ import re
 import select
 import sys
 import tempfile
+import termios
 import time
 
 CORRAL = os.environ["CORRAL"]
@@ -36,15 +37,22 @@ class Terminal:
         text, self.seen = self.seen, ""
         return text
 
+    def type(self, keys):
+        """As soon as the prompt reads keys one by one: of what comes before, the terminal may drop some."""
+        end = time.monotonic() + PATIENCE_S
+        while termios.tcgetattr(self.fd)[3] & termios.ICANON:
+            assert time.monotonic() < end, "the prompt does not read keys"
+            time.sleep(0.002)
+        os.write(self.fd, keys)
+
     def say(self, line, pattern="\n> $"):
-        os.write(self.fd, (line + "\n").encode())
+        self.type((line + "\n").encode())
         return self.expect(pattern)
 
     def end(self, how=b"\x04"):
-        """Ctrl-D or /exit; what is still printed is read, so that the program cannot block on it. It is said again every
-        other second: what comes while the terminal changes its mode may be lost."""
-        os.write(self.fd, how)
-        again, end = time.monotonic() + 2, time.monotonic() + PATIENCE_S
+        """Ctrl-D or /exit; what is still printed is read, so that the program cannot block on it."""
+        self.type(how)
+        end = time.monotonic() + PATIENCE_S
         while True:
             try:
                 if select.select([self.fd], [], [], 0.2)[0] and not os.read(self.fd, 65536):
@@ -53,9 +61,6 @@ class Terminal:
                 break
             if time.monotonic() > end:
                 sys.exit(f"it did not end within {PATIENCE_S} s of {how!r}")
-            if time.monotonic() > again:
-                os.write(self.fd, how)
-                again += 2
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
@@ -88,13 +93,13 @@ def main(folder):
     assert len(open(saved).readlines()) == 1  # the system message stays
 
     # Ctrl-C drops a line that was begun, and ends an answer that would go on.
-    os.write(t.fd, b"half a line")
+    t.type(b"half a line")
     t.expect("half a line")
-    os.write(t.fd, b"\x03")
+    t.type(b"\x03")
     t.expect("\n> $")
     t.say("/set ignore-eos true")
     t.say("/set max-tokens 0")
-    os.write(t.fd, b"Tell a story\n")
+    t.type(b"Tell a story\n")
     t.expect(r"story\r\n[^>]")
     os.write(t.fd, b"\x03")
     assert "stopped" in t.expect("\n> $")
