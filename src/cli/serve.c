@@ -124,7 +124,8 @@ static char *make_defaults(void)
     json_t *d = json_object();
     if (o.model.ctx) json_object_set_new(d, "context", json_integer(o.model.ctx));
     if (o.model.threads) json_object_set_new(d, "threads", json_integer(o.model.threads));
-    if (strcmp(o.model.backend, "auto") != 0) json_object_set_new(d, "backend", json_string(o.model.backend));
+    /* What nobody has run on a card yet is chosen by name only (docs/gpu.md), by workers and so by plans. */
+    json_object_set_new(d, "backend", json_string(strcmp(o.model.backend, "auto") ? o.model.backend : "cpu"));
     json_object_set_new(d, "kv_type", json_string(o.model.kv_type));
     json_object_set_new(d, "parallel", json_integer(o.serving.parallel));
     char *text = json_dumps(d, JSON_COMPACT);

@@ -143,7 +143,7 @@ def test_idle_models_make_room_and_leave():
 
 
 def test_workers_die_and_no_stream_notices():
-    jobs = [(random.Random(i).choice("ab"), f"Once upon a time {i}", 200, i) for i in range(24)]
+    jobs = [(random.Random(i).choice("ab"), f"Once upon a time {i}", 600, i) for i in range(24)]
     with Gateway() as g:
         whole = [g.stream(*job) for job in jobs[:6]]  # undisturbed
         assert all(done for _, done in whole)
@@ -151,7 +151,7 @@ def test_workers_die_and_no_stream_notices():
 
         def kill():
             rng = random.Random(4)
-            while not stop.wait(0.3) and len(killed) < 5:
+            while not stop.wait(0.15) and len(killed) < 5:
                 for pid in rng.sample(sorted(g.workers()), k=min(1, len(g.workers()))):
                     os.kill(pid, signal.SIGKILL)
                     killed.append(pid)
