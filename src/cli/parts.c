@@ -34,8 +34,12 @@ status parts_open(struct parts *p, const char *home, const struct pool_options *
     po.devices = p->devices;
     po.home = store_home(p->store);
     TRY(pool_new(&p->pool, &po, e));
-    const struct gateway_options go = {
-        .pool = p->pool, .store = p->store, .pulls = p->pulls, .devices = p->devices};
+    const struct gateway_options go = {.pool = p->pool,
+                                       .store = p->store,
+                                       .pulls = p->pulls,
+                                       .devices = p->devices,
+                                       .max_models = po.max_models,
+                                       .strategy = po.placement};
     return gateway_new(&p->gateway, &go, e);
 }
 
