@@ -53,6 +53,14 @@ static bool any_strict(const json_t *tools)
     return false;
 }
 
+/* What the template is told by name counts like the fields for it. */
+static enum chat_think thinking(const struct request *r)
+{
+    const json_t *told = json_object_get(r->chat.kwargs, "enable_thinking");
+    if (r->chat.think != CHAT_THINK_DEFAULT || !json_is_boolean(told)) return r->chat.think;
+    return json_is_true(told) ? CHAT_THINK_ON : CHAT_THINK_OFF;
+}
+
 /* In a conversation the constraint is on what follows the reasoning, and calls have one of their own: they
  * cannot come out malformed. Where a model's way of calling cannot be constrained, it is not, unless the
  * client insists. */
@@ -67,7 +75,7 @@ static status constrain_answer(struct request *r, const struct api *api, struct 
                                        .only = r->tool_choice == TOOLS_NAMED ? r->tool : NULL,
                                        .parallel = !r->one_call,
                                        .think_open = r->think_open,
-                                       .think = r->chat.think};
+                                       .think = thinking(r)};
     if (!r->parse_answer || r->chat.continue_last) return OK;
     status s = constraint_for_answer(&r->constraint, &shape, e);
     bool free = s == ERR_UNSUPPORTED && shape.calls == ANSWER_MAY_CALL && !r->constraint.kind &&
