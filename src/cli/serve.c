@@ -11,6 +11,7 @@
 #include "api/family.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "cli/chat_format.h"
 #include "cli/cli.h"
 #include "cli/model_file.h"
 #include "cli/parts.h"
@@ -22,6 +23,7 @@
 static struct {
     struct session_options model;
     struct serving_options serving;
+    struct chat_format_options chat;
     struct server_options server;
     struct served_models models;
     const char *home, *placement, *balance;
@@ -32,6 +34,7 @@ static struct {
 /* What workers are started with, beside what the pool knows (see defaults). */
 static const struct opt worker_rows[] = {SERVING_OPTS(o.serving),
                                          ANSWER_OPTS(o.serving),
+                                         CHAT_FORMAT_OPTS(o.chat),
                                          {.name = "set", .type = OPT_LIST, .at = &o.model.set},
                                          {0}};
 
@@ -113,6 +116,7 @@ static const struct opt opts[] = {
     SESSION_OPTS(o.model),
     SERVING_OPTS(o.serving),
     ANSWER_OPTS(o.serving),
+    CHAT_FORMAT_OPTS(o.chat),
     SERVER_OPTS(o.server),
     {0}};
 

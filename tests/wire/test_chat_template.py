@@ -3,6 +3,8 @@ import os
 import subprocess
 import tempfile
 
+import pytest
+
 import server as wire
 
 
@@ -38,8 +40,9 @@ def test_template_of_a_file():
     os.unlink(path)
 
 
-def test_chatml_and_a_format():
-    with Worker("--chat-template", "chatml", "--chat-format", "hermes", "--ctx", "256", "--quiet") as s:
+@pytest.mark.parametrize("command", [Worker, wire.Server])
+def test_chatml_and_a_format(command):
+    with command("--chat-template", "chatml", "--chat-format", "hermes", "--ctx", "256", "--quiet") as s:
         _, _, body = s.post("/apply-template", HI)
         assert body["prompt"].startswith("<|im_start|>system\nBe brief.<|im_end|>\n"), body
 
