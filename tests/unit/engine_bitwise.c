@@ -17,6 +17,13 @@
 
 enum { N_REQ = 16, N_OUT = 40, CONTEXT = 192 };
 
+/* What sanitizers look for is found with some of the places too; with all of them it takes minutes. */
+#if defined(CORRAL_SANITIZED) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { GIVEN_STEP = 13 };
+#else
+enum { GIVEN_STEP = 1 };
+#endif
+
 /* Prompts: half of them begin alike, some repeat themselves. */
 static struct engine_request request(uint32_t i, uint32_t n_vocab, int32_t *prompt, struct answer *a)
 {
@@ -198,7 +205,7 @@ static void run_given(const struct model_desc *m, const struct scene *s)
     struct engine *en = start(m, s);
     uint32_t most = 0;
     for (uint32_t i = 0; i < N_REQ; i++) most = MAX(most, truth[i].n);
-    for (uint32_t k = 0; k < most; k++) {
+    for (uint32_t k = 0; k < most; k += GIVEN_STEP) {
         int32_t prompt[CONTEXT];
         struct error e = {0};
         uint64_t id;
