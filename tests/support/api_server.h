@@ -57,6 +57,7 @@ struct job {
     uint64_t id;
     uint32_t choice;
     char *reply;
+    int32_t *prompt;
 };
 static atomic_int n_jobs, n_sent; /* running; tokens sent in all */
 static _Atomic uint64_t next_id = 1, cancelled[4096];
@@ -81,9 +82,9 @@ static void *run_job(void *arg)
     uint32_t n = 0;
     pause_ms(j->id, script.prefill_ms);
     for (uint32_t i = 1; j->r.score_prompt && j->choice == 0 && i < j->r.n_prompt; i++) {
-        struct sample_logprob top[1] = {{script.prompt[i], -0.25f}};
+        struct sample_logprob top[1] = {{j->prompt[i], -0.25f}};
         struct sample_result r = {
-            .token = script.prompt[i], .logprob = -0.25f, .top = top, .n_top = MIN(j->r.params.n_logprobs, 1u)};
+            .token = j->prompt[i], .logprob = -0.25f, .top = top, .n_top = MIN(j->r.params.n_logprobs, 1u)};
         j->r.on_event(j->r.user, &(struct engine_event){.kind = EV_PROMPT, .id = j->id, .token = &r});
     }
     for (; j->reply[n]; n++) {
@@ -113,6 +114,7 @@ static void *run_job(void *arg)
                                .choice = j->choice};
     j->r.on_event(j->r.user, &end);
     free(j->reply);
+    free(j->prompt);
     free(j);
     atomic_fetch_sub(&n_jobs, 1);
     return NULL;
@@ -137,7 +139,8 @@ status engine_submit(struct engine *en, const struct engine_request *r, uint64_t
     for (uint32_t i = 0; i < n; i++) {
         pthread_t t;
         struct job *j = mem_zalloc(1, sizeof *j);
-        *j = (struct job){*r, *id + i, i, mem_strdup(script.reply)};
+        *j = (struct job){*r, *id + i, i, mem_strdup(script.reply), mem_alloc(r->n_prompt * sizeof *j->prompt)};
+        memcpy(j->prompt, r->prompt, r->n_prompt * sizeof *r->prompt);
         atomic_fetch_add(&n_jobs, 1);
         pthread_create(&t, NULL, run_job, j);
         pthread_detach(t);
