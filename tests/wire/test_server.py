@@ -221,11 +221,14 @@ def test_request_ids_and_odd_methods(srv):
 
 
 def test_a_full_queue_is_answered_429():
-    with Server("--parallel", "1", "--queue", "2", "--quiet") as s:
+    with Server("--parallel", "1", "--queue", "2", "--ctx", "30000", "--quiet") as s:
+        def state():
+            h = s.health()
+            return h["running"], h["queued"]
         clients = [s.connect() for _ in range(3)]
         for i, c in enumerate(clients):  # one runs, two wait
-            c.sendall(request("/v1/completions", generation(n=900)))
-            until(lambda i=i: (s.health()["running"], s.health()["queued"]) == (1, i))
+            c.sendall(request("/v1/completions", generation(n=20000)))
+            until(lambda i=i: state() == (1, i))
         code, headers, body = s.post("/v1/completions", generation(n=5))
         assert code == 429 and headers["Retry-After"] and body["error"]["code"] == "queue_full"
         assert s.health()["running"] == 1
@@ -236,9 +239,9 @@ def test_a_full_queue_is_answered_429():
 
 
 def test_a_client_that_goes_while_it_waits_leaves_the_queue():
-    with Server("--parallel", "1", "--quiet") as s:
+    with Server("--parallel", "1", "--ctx", "30000", "--quiet") as s:
         first, waiting = s.connect(), s.connect()
-        first.sendall(request("/v1/completions", generation(n=3000)))
+        first.sendall(request("/v1/completions", generation(n=20000)))
         assert first.recv(10)
         waiting.sendall(request("/v1/completions", generation(n=5)))
         until(lambda: s.health()["queued"] == 1)
