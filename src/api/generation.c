@@ -461,8 +461,12 @@ size_t notes_ready(const struct choice *c)
 
 void generation_usage(const struct generation *g, struct usage *u)
 {
+    /* The engine's thread writes the timing of a choice when it ends, which need not be over for us to ask.
+     */
+    pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&g->lock;
     *u = (struct usage){.cache_miss = "none"};
     for (uint32_t i = 0; i < g->req.n_prompt; i++) u->prompt += g->req.prompt[i].ids.n;
+    pthread_mutex_lock(lock);
     for (uint32_t i = 0; i < g->n_choice; i++) {
         const struct choice *c = &g->choice[i];
         u->completion += c->n_tokens;
@@ -472,4 +476,5 @@ void generation_usage(const struct generation *g, struct usage *u)
         if (i % g->req.n == 0) u->cached += c->timing.n_cached;
     }
     if (g->n_choice && g->choice[0].timing.cache_miss) u->cache_miss = g->choice[0].timing.cache_miss;
+    pthread_mutex_unlock(lock);
 }
