@@ -400,11 +400,11 @@ def test_a_passed_socket_and_notifications(tmp_path):
     notify.settimeout(20)
     listener = socket.create_server(("127.0.0.1", 0))
     early = socket.create_connection(listener.getsockname())  # before the server is there
-    early.sendall(request("/health", method="GET", headers=["Connection: close"]))
+    early.sendall(request("/livez", method="GET", headers=["Connection: close"]))
     start = ("import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1');"
              "os.execv(sys.argv[2], sys.argv[2:])")
     p = subprocess.Popen([sys.executable, "-c", start, str(listener.fileno()), wire.CORRAL, "serve", wire.DEMO, "--quiet"],
-                         pass_fds=[listener.fileno()], env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")},
+                         pass_fds=[listener.fileno()], env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"), "CORRAL_HOME": str(tmp_path / "home")},
                          stdout=subprocess.PIPE, text=True)
     assert notify.recv(100) == b"READY=1"
     assert f":{listener.getsockname()[1]} serves" in p.stdout.readline()
