@@ -8,6 +8,12 @@ struct scan {
     const char *p, *end;
 };
 
+/* Of a text that may be absent: nothing may be added to a null pointer, not even zero. */
+static struct scan scan_of(struct http_str text)
+{
+    return (struct scan){text.p, text.n ? text.p + text.n : text.p};
+}
+
 static void skip_space(struct scan *s)
 {
     while (s->p < s->end && (*s->p == ' ' || *s->p == '\t' || *s->p == '\n' || *s->p == '\r')) s->p++;
@@ -164,7 +170,7 @@ static bool scan_member(struct scan *s, struct body_member *m, size_t n)
 
 bool body_scan(struct http_str body, struct body_member *m, size_t n)
 {
-    struct scan s = {body.p, body.p + body.n};
+    struct scan s = scan_of(body);
     for (size_t i = 0; i < n; i++) m[i].raw = (struct http_str){0};
     skip_space(&s);
     if (s.p == s.end || *s.p++ != '{') return false;
@@ -182,7 +188,7 @@ bool body_scan(struct http_str body, struct body_member *m, size_t n)
 
 struct http_str body_beginning(struct http_str raw, size_t max)
 {
-    struct scan s = {raw.p, raw.p + raw.n};
+    struct scan s = scan_of(raw);
     if (raw.n && *raw.p == '[') {
         s.p++;
         skip_space(&s);
@@ -200,7 +206,7 @@ void body_with_model(struct http_str body, struct http_str model, const char *na
         buf_add(out, body.p, (size_t)(model.p - body.p));
         buf_json_str(out, name, strlen(name));
     } else {
-        const char *open = memchr(body.p, '{', body.n);
+        const char *open = body.n ? memchr(body.p, '{', body.n) : NULL;
         if (!open) {
             buf_add(out, body.p, body.n);
             return;

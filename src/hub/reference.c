@@ -238,7 +238,7 @@ static status parse_http(struct hub_ref *r, const char *s, struct error *e)
     r->kind = HUB_HTTP;
     if (!n || memchr(host, '@', n)) return fail(e, ERR_ARG, "the URL names no host, or a password with it");
     if (host[n] != '/' || strchr("?#", host[n + 1])) return fail(e, ERR_ARG, "the URL names no file");
-    r->repo = mem_strndup(s, strcspn(s, "#"));
+    r->repo = mem_strdup(s);
     return OK;
 }
 
@@ -297,6 +297,8 @@ static status parse(struct hub_ref *r, char *s, struct error *e)
     static const char *const hf[] = {
         "hf:", "hf://", "hf.co/", "huggingface.co/", "https://huggingface.co/", "https://hf.co/"};
     size_t skip = 0;
+    if (begins(s, "http://") || begins(s, "https://"))
+        s[strcspn(s, "#")] = 0; /* nobody's business but a browser's */
     for (size_t i = 0; i < COUNT_OF(hf); i++)
         if (begins(s, hf[i])) skip = strlen(hf[i]);
     if (skip && !(begins(s, "https:") && (strstr(s, "/resolve/") || strstr(s, "/blob/"))))
@@ -340,7 +342,8 @@ status hub_ref_parse(struct hub_ref *out, const char *text, struct error *e)
     free(copy);
     if (s == OK) {
         name(out);
-        return OK;
+        if (strlen(out->text) <= MAX_TEXT) return OK;
+        s = fail(e, ERR_ARG, "written in full, the reference is longer than %d characters", MAX_TEXT);
     }
     hub_ref_deinit(out);
     return fail_in(e, "%.80s", text);

@@ -45,6 +45,12 @@ static bool is_name(const char *text, size_t *n_parts, const char **tag)
            (!*tag || is_part(*tag, strlen(*tag)));
 }
 
+static status too_long(const char *name, struct error *e)
+{
+    return fail(e, ERR_ARG, "the name '%.60s...' is longer than %d characters, its tag among them", name,
+                STORE_NAME_MAX - 1);
+}
+
 status store_name(char out[STORE_NAME_MAX], const char *text, struct error *e)
 {
     static const char latest[] = ":latest";
@@ -52,9 +58,7 @@ status store_name(char out[STORE_NAME_MAX], const char *text, struct error *e)
     const char *tag;
     out[0] = 0;
     if (!n) return fail(e, ERR_ARG, "the name of the model is empty");
-    if (n + sizeof latest > STORE_NAME_MAX)
-        return fail(e, ERR_ARG, "the name '%.60s...' is longer than %zu characters", text,
-                    STORE_NAME_MAX - sizeof latest);
+    if (n >= STORE_NAME_MAX) return too_long(text, e);
     char low[STORE_NAME_MAX];
     for (size_t i = 0; i <= n; i++) low[i] = (char)tolower((unsigned char)text[i]);
     if (!is_name(low, &n_parts, &tag))
@@ -63,6 +67,7 @@ status store_name(char out[STORE_NAME_MAX], const char *text, struct error *e)
             "'%.80s' is no name of a model: names are like llama3.2, qwen3:8b or hf.co/org/repo:q4_k_m, "
             "of letters, digits and . _ - +",
             text);
+    if (!tag && n + sizeof latest > STORE_NAME_MAX) return too_long(text, e);
     memcpy(out, low, n + 1);
     if (!tag) memcpy(out + n, latest, sizeof latest);
     return OK;
