@@ -21,7 +21,7 @@ help:
 	@echo 'make test      install what the tests need, build and run all of them, sanitizers and fuzzing included'
 	@echo 'make build     build/corral only'
 	@echo 'make install   to PREFIX ($(PREFIX)), under DESTDIR'
-	@echo 'make format    clang-format on the C files;  make lint: formatting and layering, checked'
+	@echo 'make format    clang-format on the C files;  make lint: formatting, layering, docs checked'
 	@echo 'make tidy      clang-tidy on everything (minutes)'
 	@echo 'make clean     remove the build folders'
 	@echo 'make test-gpu  the GPU kernels and models on the card of this machine (exit 2: there is none)'
@@ -65,6 +65,7 @@ test: test-packages venv lint release-tests asan-tests tsan-tests fuzz-tests
 
 lint: test-packages
 	@tools/check_layers.py
+	@tools/check_docs.py
 	@clang-format --dry-run -Werror $(CHECKED_SOURCE) && echo 'format: as clang-format would have it'
 
 release-tests: venv
