@@ -30,7 +30,9 @@ def run(path, *needs):
             print(f"skipped: the Python package {name} is missing (make venv)")
             sys.exit(77)
     import pytest
-    sys.exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", path]))
+    with tempfile.TemporaryDirectory(prefix="corral-", ignore_cleanup_errors=True) as home:  # the user's own is no test's business
+        os.environ["CORRAL_HOME"] = home
+        sys.exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", path]))
 
 
 class Server:
@@ -38,7 +40,7 @@ class Server:
     command = ("serve",)
 
     def __init__(self, *args, model=DEMO, port="0"):
-        self.home = tempfile.mkdtemp(prefix="corral-") # one server owns a home
+        self.home = tempfile.mkdtemp(prefix="corral-")  # one server owns a home
         self.proc = subprocess.Popen([CORRAL, *self.command, model, "--port", port, *args], stdout=subprocess.PIPE,
                                      stderr=subprocess.PIPE, text=True, env={**os.environ, "CORRAL_HOME": self.home})
         self.log = []

@@ -404,13 +404,17 @@ def test_a_passed_socket_and_notifications(tmp_path):
     start = ("import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='1');"
              "os.execv(sys.argv[2], sys.argv[2:])")
     p = subprocess.Popen([sys.executable, "-c", start, str(listener.fileno()), wire.CORRAL, "serve", wire.DEMO, "--quiet"],
-                         pass_fds=[listener.fileno()], env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"), "CORRAL_HOME": str(tmp_path / "home")},
+                         pass_fds=[listener.fileno()], env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")},
                          stdout=subprocess.PIPE, text=True)
-    assert notify.recv(100) == b"READY=1"
-    assert f":{listener.getsockname()[1]} serves" in p.stdout.readline()
-    assert status(drain(early)) == 200
-    p.terminate()
-    assert notify.recv(100) == b"STOPPING=1" and p.wait(10) == 0
+    try:
+        assert notify.recv(100) == b"READY=1"
+        assert f":{listener.getsockname()[1]} serves" in p.stdout.readline()
+        assert status(drain(early)) == 200
+        p.terminate()
+        assert notify.recv(100) == b"STOPPING=1" and p.wait(10) == 0
+    finally:
+        p.kill()
+        p.wait()
 
 
 def test_the_log_in_json():
