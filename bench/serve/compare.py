@@ -35,7 +35,9 @@ CONTEXT, PARALLEL = 4096, 16
 class Server:
     def __init__(self, name, command, ready):
         self.name, self.log = name, tempfile.TemporaryFile("w+")
-        self.proc = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT)
+        self.home = tempfile.TemporaryDirectory()
+        self.proc = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT,
+                                     env={**os.environ, "CORRAL_HOME": self.home.name})
         self.url = ready(self)
 
     def output(self):

@@ -60,7 +60,7 @@ status api_new(struct api **out, const struct api_options *o, struct error *e)
     if (!a->o.max_buffered) a->o.max_buffered = 65536;
     facts_read(&a->facts, o->gguf);
     a->sessions = sessions_new(NULL);
-    a->health = health_new();
+    a->health = http_fresh_new(HEALTH_FRESH_MS);
     a->created = (int64_t)time(NULL);
     json_object_seed((size_t)rng_seed_from_os()); /* hash tables that a client cannot predict */
     a->responses = recall_new(NULL);
@@ -92,7 +92,7 @@ void api_free(struct api *a)
     for (size_t i = 0; i < a->o.n_alias; i++) free(a->alias[i]);
     free(a->alias);
     sessions_free(a->sessions);
-    health_free(a->health);
+    http_fresh_free(a->health);
     free(a->route);
     free((char *)a->o.model);
     free(a);

@@ -15,7 +15,6 @@
 #include "api/openapi.h"
 
 struct workers;
-struct health_cache;
 
 struct endpoint {
     const char *method, *path;
@@ -40,7 +39,7 @@ struct api {
     int64_t created;
     struct model_facts facts;
     struct workers *workers;
-    struct health_cache *health;
+    struct http_fresh *health; /* the report of GET /health */
     struct constraints *constraints;
     struct recall *responses; /* for previous_response_id */
     struct sessions *sessions; /* of POST /chat */

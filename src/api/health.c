@@ -3,7 +3,6 @@
  * null, 0 or empty. */
 #include "api/health.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -76,57 +75,23 @@ static void add_pool(struct buf *b, const struct api *a, const struct http_excha
         trouble && !strcmp(trouble, "stalled") ? "error" : "running", (int)getpid());
 }
 
-/* Whoever asks all the time gets the same report for a moment: writing one costs more than sending it. */
-enum { FRESH_NS = 50 * 1000000 };
-struct health_cache {
-    pthread_mutex_t lock;
-    int64_t until_ns;
-    bool draining, trouble;
-    struct buf body;
-};
-
-struct health_cache *health_new(void)
+static int write_report(struct buf *b, struct http_exchange *x, void *api)
 {
-    struct health_cache *c = mem_zalloc(1, sizeof *c);
-    pthread_mutex_init(&c->lock, NULL);
-    return c;
-}
-
-void health_free(struct health_cache *c)
-{
-    if (!c) return;
-    pthread_mutex_destroy(&c->lock);
-    buf_deinit(&c->body);
-    free(c);
-}
-
-static void report(struct health_cache *c, const struct api *a, const struct http_exchange *x)
-{
+    const struct api *a = api;
     const char *trouble = health_trouble(a, x);
     struct engine_stats s;
     engine_stats(a->o.engine, &s);
-    c->trouble = trouble != NULL;
-    buf_reset(&c->body);
-    add_summary(&c->body, a, trouble);
-    add_engine(&c->body, a, x, &s);
-    add_pool(&c->body, a, x, trouble);
-    buf_addc(&c->body, '}');
+    add_summary(b, a, trouble);
+    add_engine(b, a, x, &s);
+    add_pool(b, a, x, trouble);
+    buf_addc(b, '}');
+    return trouble ? 503 : 200;
 }
 
 void health_report(struct http_exchange *x, void *user)
 {
-    const struct api *a = user;
-    struct health_cache *c = a->health;
-    bool draining = http_server_draining(http_exchange_server(x));
-    int64_t now = clock_ns();
-    pthread_mutex_lock(&c->lock);
-    if (now >= c->until_ns || draining != c->draining) {
-        report(c, a, x);
-        c->draining = draining;
-        c->until_ns = now + FRESH_NS;
-    }
-    http_reply(x, c->trouble ? 503 : 200, "application/json", c->body.data, c->body.n);
-    pthread_mutex_unlock(&c->lock);
+    struct api *a = user;
+    http_reply_fresh(x, a->health, "application/json", write_report, a);
 }
 
 /* ---- probes ------------------------------------------------------------------------------------------ */

@@ -150,6 +150,14 @@ struct http_server *http_exchange_server(const struct http_exchange *x);
 void http_set_header(struct http_exchange *x, const char *name, const char *value);
 /* The whole response. Not after http_stream. */
 void http_reply(struct http_exchange *x, int code, const char *type, const void *body, size_t n);
+/* A whole response that costs more to write than to send, such as a report of figures: whoever asks all the time
+ * gets the same one for so many milliseconds, and a new one at once when the server begins to drain. The writer
+ * appends the body and returns the status code. Any loop; writers run one at a time. */
+typedef int http_writer(struct buf *body, struct http_exchange *x, void *user);
+struct http_fresh;
+struct http_fresh *http_fresh_new(uint32_t ms);
+void http_fresh_free(struct http_fresh *f); /* NULL is fine */
+void http_reply_fresh(struct http_exchange *x, struct http_fresh *f, const char *type, http_writer *write, void *user);
 /* An error as this module's own are rendered. */
 void http_reply_error(struct http_exchange *x, int code, const char *why);
 
@@ -178,7 +186,8 @@ void http_stream_sized(struct http_exchange *x, int code, const char *type, uint
 void http_set_timer(struct http_exchange *x, uint32_t ms); /* one shot; 0 clears */
 
 /* A handle through which any thread can say "look at this exchange again". It may outlive the exchange, not
- * the server; firing many times before the loop looks counts once, so nothing can pile up. */
+ * the server; firing many times before the loop looks counts once, so nothing can pile up. It is counted: who
+ * fires holds it, directly or through something whose last holder frees it, until fire has returned. */
 struct http_waker *http_waker_new(struct http_exchange *x);
 void http_waker_fire(struct http_waker *w);
 void http_waker_free(struct http_waker *w); /* any thread */

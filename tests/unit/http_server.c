@@ -39,6 +39,21 @@ static void echo(struct http_exchange *x, void *user)
     http_reply(x, 200, "application/octet-stream", body.p, body.n);
 }
 
+static struct http_fresh *report_now;
+static atomic_int n_report;
+
+static int write_report(struct buf *b, struct http_exchange *x, void *user)
+{
+    int n = atomic_fetch_add(&n_report, 1) + 1;
+    buf_addf(b, "report %d!", n);
+    return n % 2 ? 503 : 200;
+}
+
+static void report(struct http_exchange *x, void *user)
+{
+    http_reply_fresh(x, report_now, "text/plain", write_report, user);
+}
+
 static void item(struct http_exchange *x, void *user)
 {
     const char *id = http_param(x, "id");
@@ -114,6 +129,7 @@ static void fails(struct http_exchange *x, void *user)
 static const struct http_route routes[] = {
     {"GET", "/health", health, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER},
     {"POST", "/echo", echo, NULL, HTTP_BODY_WHOLE, HTTP_ROLE_USER},
+    {"GET", "/report", report, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER},
     {"GET", "/item/{id}", item, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER},
     {"DELETE", "/item/{id}", item, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER},
     {"GET", "/rest/{id*}", item, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER},
@@ -594,6 +610,41 @@ static void draining_lets_streams_finish(void **state)
     assert_int_equal(atomic_load(&n_open), 0);
 }
 
+static void a_report_is_written_anew_when_it_is_old(void **state)
+{
+    static const char *const ask = "GET /report HTTP/1.1\r\n" HOST "\r\n";
+    static const struct {
+        uint32_t ms;
+        int n_written; /* for five requests, and one more while the server drains */
+    } cases[] = {{0, 6}, {60000, 2}};
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        report_now = http_fresh_new(cases[i].ms);
+        atomic_store(&n_report, 0);
+        start(&(struct http_options){0});
+        int busy = dial(), late = dial();
+        for (int n = 0; n < 5; n++) {
+            char want[32];
+            snprintf(want, sizeof want, "report %d!", cases[i].ms ? 1 : n + 1);
+            say(busy, ask);
+            const char *got = hear(busy, "!", 2000);
+            assert_non_null(strstr(got, want));
+            assert_non_null(strstr(got, cases[i].ms || n % 2 == 0 ? "503 " : "200 "));
+        }
+        say(busy, "GET /wait?100 HTTP/1.1\r\n" HOST "\r\n");
+        assert_true(until_true(&n_open, 1, 2000));
+        http_server_drain(server, 1000);
+        usleep(20 * 1000);
+        say(late, ask);
+        assert_non_null(strstr(hear(late, "!", 2000), "report"));
+        pthread_join(thread, NULL);
+        http_server_free(server);
+        assert_int_equal(atomic_load(&n_report), cases[i].n_written);
+        http_fresh_free(report_now);
+        close(busy), close(late);
+        http_waker_free(atomic_exchange(&waiting, NULL));
+    }
+}
+
 static void ports_and_paths(void **state)
 {
     struct error e = {0};
@@ -659,6 +710,7 @@ int main(void)
         cmocka_unit_test(one_address_has_its_share),
         cmocka_unit_test(pages_of_other_origins),
         cmocka_unit_test(draining_lets_streams_finish),
+        cmocka_unit_test(a_report_is_written_anew_when_it_is_old),
         cmocka_unit_test(ports_and_paths),
         cmocka_unit_test(server_sent_events),
     };
