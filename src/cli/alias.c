@@ -57,7 +57,8 @@ const struct command cmd_alias = {
         "  corral alias gpt-4o-mini qwen3                      clients that ask for the one get the other\n"
         "  corral alias coder hf:Qwen/Qwen3-8B-GGUF:Q4_K_M     what corral pull coder brings\n"
         "  corral alias rm coder\n\n"
-        "$CORRAL_HOME/aliases.json, {\"name\": \"target\"}, is read when a server starts.\n",
+        "$CORRAL_HOME/aliases.json, {\"name\": \"target\"}, holds others; a server reads it again when it "
+        "changes.\n",
     .opts = opts,
     .run = run,
 };

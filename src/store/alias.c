@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include "base/buf.h"
 #include "base/log.h"
@@ -22,29 +22,31 @@ static const struct {
 
 /* ---- the file ---------------------------------------------------------------------------------------- */
 
-/* A file with a mistake in it is told and otherwise ignored: models by their names must work all the same. */
-void alias_read_file(struct store *s)
+/* {"name": "target"} with names in their one spelling; NULL: it cannot be read at all. Mistakes are told and
+ * otherwise ignored: models by their names must work all the same. */
+static json_t *read_file(const char *path)
 {
-    char path[STORE_PATH_MAX], name[STORE_NAME_MAX];
-    json_error_t where;
+    char name[STORE_NAME_MAX];
+    json_error_t where = {0};
     const char *key;
-    json_t *target;
+    json_t *target, *out;
     struct error e;
     struct buf text;
-    snprintf(path, sizeof path, "%s/aliases.json", s->home);
-    s->file_aliases = json_object();
-    if (access(path, F_OK) != 0) return;
     buf_init(&text, STORE_JSON_MAX);
     if (buf_read_file(&text, path, &e) != OK) {
         LOG(WARN, "store", "aliases", "%s", e.msg);
         buf_deinit(&text);
-        return;
+        return NULL;
     }
     json_t *file = json_loadb(text.data ? text.data : "", text.n, JSON_REJECT_DUPLICATES, &where);
     buf_deinit(&text);
-    if (!json_is_object(file))
+    if (!json_is_object(file)) {
         LOG(WARN, "store", "aliases", "%s: line %d: %s", path, file ? 1 : where.line,
             file ? "an object {\"name\": \"target\"} is wanted" : where.text);
+        json_decref(file);
+        return NULL;
+    }
+    out = json_object();
     json_object_foreach(file, key, target)
     {
         if (store_name(name, key, &e) != OK)
@@ -53,9 +55,28 @@ void alias_read_file(struct store *s)
                  json_string_length(target) >= ALIAS_TARGET_MAX)
             LOG(WARN, "store", "aliases", "%s: '%s' must stand for a short text", path, key);
         else
-            json_object_set(s->file_aliases, name, target);
+            json_object_set(out, name, target);
     }
     json_decref(file);
+    return out;
+}
+
+/* The file as it is now. Whoever edits it may not be done yet: what cannot be read changes nothing. */
+static const json_t *file_aliases(struct store *s)
+{
+    char path[STORE_PATH_MAX];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/aliases.json", s->home);
+    if (stat(path, &st) != 0) st = (struct stat){0};
+    const struct store_stamp now = {st.st_mtim.tv_sec, st.st_mtim.tv_nsec, st.st_ino, st.st_size};
+    if (memcmp(&now, &s->aliases_read, sizeof now) == 0) return s->file_aliases;
+    json_t *read = st.st_ino ? read_file(path) : json_object();
+    s->aliases_read = now;
+    if (read) {
+        json_decref(s->file_aliases);
+        s->file_aliases = read;
+    }
+    return s->file_aliases;
 }
 
 /* ---- looking up -------------------------------------------------------------------------------------- */
@@ -76,7 +97,7 @@ static bool alias_target(struct store *s, const char *name, char *out, size_t ca
     *layer = "set";
     if (target_set(s, name, out, cap)) return true;
     *layer = "file";
-    const char *in_file = json_string_value(json_object_get(s->file_aliases, name));
+    const char *in_file = json_string_value(json_object_get(file_aliases(s), name));
     if (in_file) {
         snprintf(out, cap, "%s", in_file);
         return true;
@@ -190,7 +211,8 @@ static status list_all(struct store *s, struct store_aliases *out, struct error 
     while ((code = db_next(s, st, e)) == OK)
         add(out, (const char *)sqlite3_column_text(st, 0), (const char *)sqlite3_column_text(st, 1), "set");
     if (code != ERR_NOT_FOUND) return code;
-    json_object_foreach(s->file_aliases, name, target) add(out, name, json_string_value(target), "file");
+    json_object_foreach((json_t *)file_aliases(s), name, target)
+        add(out, name, json_string_value(target), "file");
     for (size_t i = 0; i < COUNT_OF(defaults); i++) add(out, defaults[i].name, defaults[i].target, "default");
     qsort(out->item, out->n, sizeof *out->item, by_name);
     return OK;

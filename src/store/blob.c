@@ -123,17 +123,36 @@ status digest_expect(const char *file, const char *digest, bool (*cancel)(void *
     char got[STORE_DIGEST_MAX];
     TRY(store_digest_file(file, got, cancel, user, e));
     if (!strcmp(got, digest)) return OK;
-    return fail(e, ERR_FORMAT, "damaged: it should be %.20s... and is %.20s...: %s", digest, got, file);
+    return fail(e, ERR_FORMAT, "the digest is another: it should be %.20s... and is %.20s...: %s", digest,
+                got, file);
 }
 
-/* On the disk before it gets the name that says it is whole. */
-static status move_in(const char *file, const char *path, struct error *e)
+/* A name is on the disk when its folder is. Some file systems cannot be asked. */
+static bool sync_folder(const char *path)
 {
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool good = fd >= 0 && (fsync(fd) == 0 || errno == EINVAL);
+    int why = errno;
+    if (fd >= 0) close(fd);
+    errno = why;
+    return good;
+}
+
+static void blob_folder(const struct store *s, char *path, size_t cap)
+{
+    snprintf(path, cap, "%s/models/blobs", s->home);
+}
+
+/* On the disk before it gets the name that says it is whole, and its name before a model refers to it. */
+static status move_in(const struct store *s, const char *file, const char *path, struct error *e)
+{
+    char folder[STORE_PATH_MAX];
     int fd = open(file, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return fail(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%s: %s", file, strerror(errno));
     int failed = fdatasync(fd) != 0 ? errno : 0;
     close(fd);
-    if (!failed && rename(file, path) != 0) failed = errno;
+    blob_folder(s, folder, sizeof folder);
+    if (!failed && (rename(file, path) != 0 || !sync_folder(folder))) failed = errno;
     return failed ? fail(e, ERR_IO, "%s: %s", file, strerror(failed)) : OK;
 }
 
@@ -143,7 +162,7 @@ status store_blob_add(struct store *s, const char *file, const char *digest, boo
     TRY(digest_read(full, digest, e));
     if (check) TRY(digest_expect(file, full, NULL, NULL, e));
     digest_path(s, full, path, sizeof path);
-    if (access(path, F_OK) != 0) return move_in(file, path, e);
+    if (access(path, F_OK) != 0) return move_in(s, file, path, e);
     if (unlink(file) != 0) return fail(e, ERR_IO, "%s: %s", file, strerror(errno));
     return OK;
 }
@@ -189,20 +208,30 @@ status blob_drop(struct store *s, const char *digest, struct dropped *d, struct 
     return OK;
 }
 
+/* An upload that nobody ended: sha256-HEX.upload-XXXXXX. */
+static bool is_upload(const char *name)
+{
+    char first[STORE_DIGEST_MAX], digest[STORE_DIGEST_MAX];
+    snprintf(first, sizeof first, "%.*s", 7 + HEX, name);
+    return digest_read(digest, first, NULL) == OK && !strncmp(name + 7 + HEX, ".upload-", 8);
+}
+
 status store_sweep(struct store *s, int64_t older_than_s, uint64_t *freed_bytes, struct error *e)
 {
-    char folder[STORE_PATH_MAX], path[STORE_PATH_MAX], digest[STORE_DIGEST_MAX];
+    char folder[STORE_PATH_MAX], digest[STORE_DIGEST_MAX];
     struct dirent *d;
     struct stat st;
     uint64_t freed = 0;
     status code = OK;
-    snprintf(folder, sizeof folder, "%s/models/blobs", s->home);
+    blob_folder(s, folder, sizeof folder);
     DIR *dir = opendir(folder);
     if (!dir) return fail(e, ERR_IO, "%s: %s", folder, strerror(errno));
     while (code == OK && (d = readdir(dir)) != NULL) {
+        if (fstatat(dirfd(dir), d->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode) ||
+            time(NULL) - st.st_ctime < older_than_s)
+            continue;
+        if (is_upload(d->d_name) && unlinkat(dirfd(dir), d->d_name, 0) == 0) freed += (uint64_t)st.st_size;
         if (digest_read(digest, d->d_name, NULL) != OK) continue;
-        digest_path(s, digest, path, sizeof path);
-        if (stat(path, &st) != 0 || time(NULL) - st.st_ctime < older_than_s) continue;
         struct dropped gone = {0};
         pthread_mutex_lock(&s->lock);
         code = blob_drop(s, digest, &gone, e);

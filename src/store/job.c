@@ -15,16 +15,6 @@ const char *store_job_status_name(enum store_job_status st)
     return (unsigned)st < STORE_JOB_STATES ? names[st] : "unknown";
 }
 
-bool store_job_status_read(enum store_job_status *out, const char *text)
-{
-    for (unsigned i = 0; i < STORE_JOB_STATES; i++) {
-        if (strcmp(names[i], text) != 0) continue;
-        *out = (enum store_job_status)i;
-        return true;
-    }
-    return false;
-}
-
 void store_job_deinit(struct store_job *j)
 {
     free(j->kind);

@@ -179,12 +179,11 @@ status model_means(struct store *s, const char *text, struct model_row *out, str
 
 /* ---- for others -------------------------------------------------------------------------------------- */
 
-static status get(struct store *s, const char *text, int64_t version, struct store_model *out,
-                  struct error *e)
+static status get(struct store *s, const char *text, struct store_model *out, struct error *e)
 {
     struct model_row row;
     TRY(model_means(s, text, &row, e));
-    TRY(model_read(s, row.id, version ? version : row.current, out, e));
+    TRY(model_read(s, row.id, row.current, out, e));
     if (is_there(out)) return OK;
     (void)fail(e, ERR_NOT_FOUND, "the file of the model '%.60s' is gone: %s", out->name, out->path);
     store_model_deinit(out);
@@ -193,15 +192,9 @@ static status get(struct store *s, const char *text, int64_t version, struct sto
 
 status store_get(struct store *s, const char *text, struct store_model *out, struct error *e)
 {
-    return store_get_version(s, text, 0, out, e);
-}
-
-status store_get_version(struct store *s, const char *text, uint32_t version_or_0, struct store_model *out,
-                         struct error *e)
-{
     *out = (struct store_model){0};
     pthread_mutex_lock(&s->lock);
-    status code = get(s, text, version_or_0, out, e);
+    status code = get(s, text, out, e);
     pthread_mutex_unlock(&s->lock);
     return code;
 }

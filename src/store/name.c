@@ -83,8 +83,8 @@ void store_name_short(char out[STORE_NAME_MAX], const char *name)
 
 /* ---- near names -------------------------------------------------------------------------------------- */
 
-/* Levenshtein's distance by one row at a time. */
-size_t name_distance(const char *a, const char *b, size_t over)
+/* How many letters must change, at most `over`: Levenshtein's distance by one row at a time. */
+static size_t distance(const char *a, const char *b, size_t over)
 {
     size_t n = strlen(a), m = strlen(b), row[STORE_NAME_MAX + 1];
     if (m > STORE_NAME_MAX || (n > m ? n - m : m - n) > over) return over;
@@ -108,7 +108,7 @@ void name_nearest_init(struct name_nearest *n, const char *to)
 
 void name_nearest_see(struct name_nearest *n, const char *candidate)
 {
-    size_t d = name_distance(n->to, candidate, n->distance);
+    size_t d = distance(n->to, candidate, n->distance);
     if (d >= n->distance) return;
     n->distance = d;
     snprintf(n->best, sizeof n->best, "%s", candidate);

@@ -121,7 +121,6 @@ status store_open(struct store **out, const char *home, struct error *e)
     if (code == OK) code = lock_home(s, e);
     if (code == OK) code = db_open(s, e);
     if (code == OK) code = begin_again(s, e);
-    if (code == OK) alias_read_file(s);
     if (code == OK)
         *out = s;
     else

@@ -67,9 +67,6 @@ void store_models_deinit(struct store_models *list);
 /* What text means: a name, an alias, the source or the path of a model; the current version. An existing
  * name goes before an alias. ERR_NOT_FOUND says what to do, and names the nearest. */
 status store_get(struct store *s, const char *text, struct store_model *out, struct error *e);
-/* One version of what text means. */
-status store_get_version(struct store *s, const char *text, uint32_t version_or_0, struct store_model *out,
-                         struct error *e);
 /* All names, their current versions, by name. Looks into $CORRAL_HOME/models for *.gguf files. */
 status store_list(struct store *s, struct store_models *out, struct error *e);
 /* All versions of a name, newest first. */
@@ -149,7 +146,7 @@ const struct store_option *store_option_at(size_t i); /* NULL: there are no more
 /* ---- aliases ---- */
 
 /* Three layers, the first that knows a name wins: those set here, those of $CORRAL_HOME/aliases.json
- * ({"name": "target"}, read at open), ours. A target is a name, another alias, or a reference that `pull`
+ * ({"name": "target"}, read again when it changed), ours. A target is a name, another alias, or a reference that `pull`
  * understands. */
 struct store_alias {
     char *name, *target; /* the name without ":latest" */
@@ -181,7 +178,7 @@ status store_blob_add(struct store *s, const char *file, const char *digest, boo
 /* sha256 of a file, without the store. cancel (may be NULL) is asked between pieces: ERR_CANCELLED. */
 status store_digest_file(const char *path, char out[STORE_DIGEST_MAX], bool (*cancel)(void *user), void *user,
                          struct error *e);
-/* Remove blobs that no version refers to and that nobody touched for so long. */
+/* Remove blobs that no version refers to, and uploads that nobody ended, when nobody touched them for so long. */
 status store_sweep(struct store *s, int64_t older_than_s, uint64_t *freed_bytes, struct error *e);
 
 /* ---- jobs ---- */
@@ -194,8 +191,7 @@ enum store_job_status {
     STORE_JOB_CANCELLED,
     STORE_JOB_STATES
 };
-const char *store_job_status_name(enum store_job_status st);             /* "queued", ... */
-bool store_job_status_read(enum store_job_status *out, const char *text);
+const char *store_job_status_name(enum store_job_status st); /* "queued", ... */
 
 struct store_job {
     int64_t id;      /* 1, 2, ... never used again */

@@ -23,7 +23,11 @@ struct store {
         sqlite3_stmt *st;
     } statement[STORE_STATEMENTS_MAX];
     size_t n_statement;
-    json_t *file_aliases; /* {"name:tag": "target"} of aliases.json */
+    json_t *file_aliases; /* {"name:tag": "target"} of aliases.json; NULL: there is none */
+    struct store_stamp {
+        int64_t s, ns;
+        uint64_t inode, size;
+    } aliases_read; /* when it was like this */
 };
 
 /* --- db.c --- */
@@ -44,8 +48,6 @@ char *db_text(sqlite3_stmt *st, int column);                    /* never NULL; f
 
 /* --- name.c --- */
 
-/* How many letters must change, at most `over`. */
-size_t name_distance(const char *a, const char *b, size_t over);
 struct name_nearest { /* the nearest of the names shown to it */
     const char *to;
     char best[STORE_NAME_MAX];
@@ -112,7 +114,6 @@ status model_means(struct store *s, const char *text, struct model_row *out, str
 
 /* --- alias.c --- */
 
-void alias_read_file(struct store *s);
 /* Follow aliases from text until a model, or what is none. */
 status alias_resolve(struct store *s, const char *text, char *out, size_t cap, struct error *e);
 void alias_see_all(struct store *s, struct name_nearest *n);

@@ -155,6 +155,39 @@ static void aliases_have_layers(void **state)
     temp_remove(&h);
 }
 
+/* A server that runs goes by the file as it is now, and by what it was while somebody is still writing it. */
+static void the_file_of_aliases_is_read_again(void **state)
+{
+    static const struct {
+        const char *text; /* NULL: the file goes */
+        const char *want;
+    } steps[] = {
+        {"{\"chat\": \"one\"}", "one"},
+        {"{\"chat\": \"two\"}", "two"},
+        {"{\"chat\": ", "two"},
+        {"[]", "two"},
+        {"{}", "chat"},
+        {"{\"chat\": \"four\", \"n\": 5}", "four"},
+        {NULL, "chat"},
+    };
+    struct temp_home h = {0};
+    struct error e = {0};
+    struct store_aliases all;
+    char to[300], path[100];
+    assert_true(temp_open(&h, &e));
+    snprintf(path, sizeof path, "%s/aliases.json", h.path);
+    for (size_t i = 0; i < COUNT_OF(steps); i++) {
+        (void)unlink(path); /* another file each time, however coarse its file system's clock is */
+        if (steps[i].text) assert_true(temp_write(&h, "aliases.json", steps[i].text, strlen(steps[i].text)));
+        if (store_resolve(h.store, "chat", to, sizeof to, &e) != OK) fail_msg("step %zu: %s", i, e.msg);
+        if (strcmp(to, steps[i].want) != 0) fail_msg("step %zu: %s, not %s", i, to, steps[i].want);
+        assert_int_equal(store_alias_list(h.store, &all, &e), OK);
+        assert_int_equal(all.n, strcmp(steps[i].want, "chat") ? 4 : 3);
+        store_aliases_deinit(&all);
+    }
+    temp_remove(&h);
+}
+
 static void what_is_missing_is_told(void **state)
 {
     static const struct {
@@ -288,8 +321,11 @@ static void options_are_kept(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_have_one_spelling), cmocka_unit_test(aliases_have_layers),
-        cmocka_unit_test(what_is_missing_is_told), cmocka_unit_test(options_are_checked),
+        cmocka_unit_test(names_have_one_spelling),
+        cmocka_unit_test(aliases_have_layers),
+        cmocka_unit_test(the_file_of_aliases_is_read_again),
+        cmocka_unit_test(what_is_missing_is_told),
+        cmocka_unit_test(options_are_checked),
         cmocka_unit_test(options_are_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
