@@ -1,4 +1,6 @@
 /* corral gpus: devices, what is on them, and what the server counts on. */
+#include <time.h>
+
 #include "cli/human.h"
 #include "cli/remote.h"
 #include "cli/table.h"
@@ -43,12 +45,40 @@ static void add_gpu(struct table *t, const json_t *g)
     buf_deinit(&models);
 }
 
+/* "Links: 0-1 nvlink, 0-2 host-bridge" */
+static void print_links(const json_t *list)
+{
+    struct buf b = {0};
+    json_t *g, *l;
+    size_t i, k;
+    json_array_foreach(list, i, g) json_array_foreach(json_object_get(g, "links"), k, l)
+    {
+        double from = json_num(g, "id"), to = json_num(l, "id");
+        if (from < to) buf_addf(&b, "%s%.0f-%.0f %s", b.n ? ", " : "", from, to, json_text(l, "type"));
+    }
+    if (b.n) printf("Links: %s\n", b.data);
+    buf_deinit(&b);
+}
+
+/* Where nobody serves, devices have just been opened, and starting a driver takes its time. */
+static status ask(struct remote *r, json_t **all, struct error *e)
+{
+    enum { WAIT_MS = 10000, AGAIN_MS = 20 };
+    for (int waited = 0;; waited += AGAIN_MS) {
+        TRY(remote_ask(r, "GET", "/gpus", NULL, all, e));
+        if (json_num(json_object_get(*all, "gpu_pool_status"), "sample_number") > 0 || waited >= WAIT_MS)
+            return OK;
+        json_decref(*all);
+        nanosleep(&(struct timespec){.tv_nsec = AGAIN_MS * 1000000}, NULL);
+    }
+}
+
 static status gpus(struct remote *r, const char *const *word, size_t n_word, struct error *e)
 {
     struct table t = {.heading = ">ID|NAME|UUID|>USED|>OF|>MODELS'|>LOAD|>TEMP|>POWER|STATE|MODELS"};
     json_t *all, *g;
     size_t i;
-    TRY(remote_ask(r, "GET", "/gpus", NULL, &all, e));
+    TRY(ask(r, &all, e));
     if (o.json) {
         json_print(all);
         return OK;
@@ -59,6 +89,7 @@ static status gpus(struct remote *r, const char *const *word, size_t n_word, str
         printf("No GPU: models run on the CPU.%s%s\n", *json_text(all, "nvml_error") ? " " : "",
                json_text(all, "nvml_error"));
     table_print(&t);
+    print_links(json_object_get(pool, "gpu_list"));
     printf("%sHost memory: %s available of %s%s\n", i ? "\n" : "", size_of(host, "available_bytes").s,
            size_of(host, "total_bytes").s, json_yes(host, "memory_warning") ? " (nearly full)" : "");
     json_decref(all);

@@ -11,7 +11,8 @@
 
 #include "base/buf.h"
 
-enum { DEVICE_MAX_GPUS = 32, DEVICE_MAX_PROCESSES = 64, DEVICE_HISTORY_S = 3600 };
+/* With the host as many as a ledger of placement has: eight cards in seven instances each, and room. */
+enum { DEVICE_MAX_GPUS = 63, DEVICE_MAX_PROCESSES = 64, DEVICE_HISTORY_S = 3600 };
 
 enum device_vendor { DEVICE_NVIDIA, DEVICE_AMD };
 const char *device_vendor_name(enum device_vendor v); /* "nvidia", "amd" */
@@ -22,6 +23,14 @@ enum device_has { /* which fields the driver told */
     DEVICE_HAS_PROCESSES = 128,
 };
 
+enum device_link { /* how two GPUs reach each other's memory, best first */
+    DEVICE_LINK_UNKNOWN, /* the driver does not tell, or not at all */
+    DEVICE_LINK_NVLINK, DEVICE_LINK_BOARD, DEVICE_LINK_SWITCH, DEVICE_LINK_SWITCHES /* of PCIe, several in a row */,
+    DEVICE_LINK_BRIDGE /* the processor's own PCIe */, DEVICE_LINK_NODE /* of one NUMA node */, DEVICE_LINK_SYSTEM,
+    DEVICE_LINKS
+};
+const char *device_link_name(enum device_link l); /* "nvlink", "pcie-switch", ... */
+
 struct device_process { int32_t pid; bool known; uint64_t used_bytes; }; /* known: the driver says how much */
 
 struct device_gpu {
@@ -29,9 +38,11 @@ struct device_gpu {
     enum device_vendor vendor;
     uint32_t has;        /* enum device_has */
     bool     lost;       /* it was there and does not answer; the figures are its last ones */
+    bool     divided;    /* lost because it is in MIG mode by now: its instances are in the list */
     bool     crowded;    /* its memory is over the warning line */
     char     uuid[96];   /* as CUDA_VISIBLE_DEVICES and ROCR_VISIBLE_DEVICES take it */
     char     name[96], pci[32];
+    char     parent[96]; /* UUID of the card that this is an instance of (NVIDIA's MIG); "": a card */
     char     compute[16]; /* "8.9"; AMD: "gfx90a" */
     uint64_t total_bytes, used_bytes, free_bytes;
     float    utilization, memory_utilization; /* percent */
@@ -39,6 +50,7 @@ struct device_gpu {
     int64_t  sampled_ns;  /* clock_ns() of these figures */
     uint32_t n_process;
     struct device_process process[DEVICE_MAX_PROCESSES];
+    uint8_t  link[DEVICE_MAX_GPUS]; /* enum device_link to the GPU of that id */
 };
 
 struct device_host { /* total and available are the least of the machine's and its control groups' */
@@ -99,9 +111,10 @@ struct device_use {
 };
 /* The GPU entity of /health and /gpus: id, name, total_memory, free_memory, used_memory (GiB), utilization,
  * temperature, power_usage, compute_capability, assigned_models; and uuid, bytes, processes, state, ages,
- * the ledger. use may be NULL. */
+ * links to others, the ledger. use may be NULL. */
 void device_gpu_json(struct buf *b, const struct device_gpu *g, const struct device_use *use, int64_t now_ns);
-/* gpu_pool_status: totals, the list and the strategy. use: one for each GPU, or NULL. */
+/* gpu_pool_status: totals, the list and the strategy; sample_number 0: no driver was asked yet. use: one for each
+ * GPU, or NULL. */
 void device_pool_json(struct buf *b, const struct device_sample *s, const struct device_use *use,
                       const char *strategy, int64_t now_ns);
 /* One card of /metrics/gpu: gpu_index, name, memory_allocated_mb, memory_reserved_mb, memory_total_mb,

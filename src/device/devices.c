@@ -56,6 +56,13 @@ const char *device_vendor_name(enum device_vendor v)
     return v == DEVICE_AMD ? "amd" : "nvidia";
 }
 
+const char *device_link_name(enum device_link l)
+{
+    static const char *const name[DEVICE_LINKS] = {"unknown",       "nvlink",      "board",     "pcie-switch",
+                                                   "pcie-switches", "host-bridge", "numa-node", "system"};
+    return (unsigned)l < DEVICE_LINKS ? name[l] : name[0];
+}
+
 /* --- a sample --- */
 
 static struct counted *new_sample(uint64_t number, int64_t now_ns, const struct device_host *host,
@@ -94,6 +101,28 @@ static struct device_gpu *find(struct gpu_list *l, const char *uuid)
     return NULL;
 }
 
+static bool is_divided(const struct gpu_list *now, const char *uuid)
+{
+    for (uint32_t i = 0; i < now->n; i++)
+        if (!strcmp(now->gpu[i].parent, uuid)) return true;
+    return false;
+}
+
+/* Drivers tell links between the cards of their list; in ours those have other places. */
+static void merge_links(struct devices *d)
+{
+    uint32_t id[DEVICE_MAX_GPUS];
+    for (uint32_t i = 0; i < d->now.n; i++) {
+        const struct device_gpu *k = find(&d->known, d->now.gpu[i].uuid);
+        id[i] = k ? k->id : DEVICE_MAX_GPUS;
+        if (k) memset(d->known.gpu[id[i]].link, 0, sizeof k->link);
+    }
+    for (uint32_t i = 0; i < d->now.n; i++)
+        for (uint32_t k = 0; k < d->now.n; k++)
+            if (id[i] < DEVICE_MAX_GPUS && id[k] < DEVICE_MAX_GPUS)
+                d->known.gpu[id[i]].link[id[k]] = d->now.gpu[i].link[k];
+}
+
 /* What answers now, in the places that cards were given first. */
 static void merge(struct devices *d, int64_t now_ns)
 {
@@ -108,10 +137,16 @@ static void merge(struct devices *d, int64_t now_ns)
         k->crowded = over_line(d, before, g->used_bytes, g->total_bytes);
         say_crowded(before, k->crowded, k->name, k->uuid, k->used_bytes, k->total_bytes);
     }
+    merge_links(d);
     for (uint32_t i = 0; i < d->known.n; i++) {
         struct device_gpu *k = &d->known.gpu[i];
         const bool lost = find(&d->now, k->uuid) == NULL;
-        if (lost && !k->lost) LOG(WARN, "device", "lost", "%s (%s) does not answer", k->name, k->uuid);
+        k->divided = lost && is_divided(&d->now, k->uuid);
+        if (lost && !k->lost && k->divided)
+            LOG(INFO, "device", "divided", "%s (%s) is in MIG mode: its instances take its place", k->name,
+                k->uuid);
+        else if (lost && !k->lost)
+            LOG(WARN, "device", "lost", "%s (%s) does not answer", k->name, k->uuid);
         k->lost = lost;
     }
 }

@@ -13,12 +13,19 @@ struct backoff { /* samples to let pass before the next attempt */
     uint32_t wait, last;
 };
 
+struct links { /* between cards, asked for when other cards are there than before */
+    uint32_t n;
+    char uuid[DEVICE_MAX_GPUS][96];
+    uint8_t to[DEVICE_MAX_GPUS][DEVICE_MAX_GPUS];
+};
+
 struct nvml {
     char path[1024]; /* "": there is to be none */
     void *lib;
     bool up;
     struct backoff init, restart;
     char why[160], driver[48];
+    struct links links;
 #define X(name, args) int(*name) args;
     NVML_FUNCTIONS(X)
 #undef X
@@ -115,6 +122,7 @@ static void init(struct nvml *n)
         return;
     }
     n->up = true;
+    n->links.n = 0;
     n->why[0] = n->driver[0] = 0;
     if (n->SystemGetDriverVersion) (void)n->SystemGetDriverVersion(n->driver, sizeof n->driver);
     n->driver[sizeof n->driver - 1] = 0;
@@ -182,13 +190,10 @@ static void get_figures(const struct nvml *n, nvml_device dev, struct device_gpu
 }
 
 /* False when the card does not answer; code says why. */
-static bool look(const struct nvml *n, unsigned i, struct device_gpu *g, int *code)
+static bool look(const struct nvml *n, nvml_device dev, struct device_gpu *g, int *code)
 {
-    nvml_device dev = NULL;
     struct nvml_pci pci = {0};
     g->vendor = DEVICE_NVIDIA;
-    *code = n->DeviceGetHandleByIndex_v2(i, &dev);
-    if (*code != NVML_SUCCESS) return false;
     *code = n->DeviceGetUUID(dev, g->uuid, sizeof g->uuid);
     if (*code != NVML_SUCCESS) return false;
     get_memory(n, dev, g, code);
@@ -203,8 +208,100 @@ static bool look(const struct nvml *n, unsigned i, struct device_gpu *g, int *co
     return true;
 }
 
+/* --- a card's instances (MIG) --- */
+
+static bool is_divided(const struct nvml *n, nvml_device dev)
+{
+    unsigned now = 0, pending = 0;
+    return n->DeviceGetMigMode && n->DeviceGetMaxMigDeviceCount && n->DeviceGetMigDeviceHandleByIndex &&
+           n->DeviceGetMigMode(dev, &now, &pending) == NVML_SUCCESS && now == NVML_MIG_ENABLED;
+}
+
+/* An instance has memory and processes of its own; its load and power nobody tells, the rest is the card's.
+ */
+static bool look_at_instance(const struct nvml *n, nvml_device dev, const struct device_gpu *card,
+                             struct device_gpu *g)
+{
+    const uint32_t shared = DEVICE_HAS_TEMPERATURE | DEVICE_HAS_COMPUTE;
+    int code;
+    *g = (struct device_gpu){
+        .vendor = DEVICE_NVIDIA, .has = card->has & shared, .temperature_c = card->temperature_c};
+    memcpy(g->parent, card->uuid, sizeof g->parent);
+    memcpy(g->pci, card->pci, sizeof g->pci);
+    memcpy(g->compute, card->compute, sizeof g->compute);
+    if (n->DeviceGetUUID(dev, g->uuid, sizeof g->uuid) != NVML_SUCCESS) return false;
+    if (!n->DeviceGetName || n->DeviceGetName(dev, g->name, sizeof g->name) != NVML_SUCCESS)
+        snprintf(g->name, sizeof g->name, "%.80s MIG", card->name);
+    get_memory(n, dev, g, &code);
+    get_processes(n, dev, g);
+    return true;
+}
+
+/* They take the place of the card, the last one of the list: it computes nothing itself. */
+static void divide(const struct nvml *n, nvml_device dev, struct gpu_list *out)
+{
+    const struct device_gpu card = out->gpu[--out->n];
+    unsigned count = 0;
+    if (n->DeviceGetMaxMigDeviceCount(dev, &count) != NVML_SUCCESS) return;
+    for (unsigned i = 0; i < count; i++) {
+        nvml_device instance = NULL;
+        if (n->DeviceGetMigDeviceHandleByIndex(dev, i, &instance) != NVML_SUCCESS) continue; /* none there */
+        struct device_gpu *g = gpu_list_add(out);
+        if (!g) return;
+        if (!look_at_instance(n, instance, &card, g)) out->n--;
+    }
+}
+
+/* --- links --- */
+
+static enum device_link link_of(const struct nvml *n, nvml_device a, nvml_device b)
+{
+    static const struct {
+        int level;
+        enum device_link link;
+    } levels[] = {
+        {NVML_TOPOLOGY_INTERNAL, DEVICE_LINK_BOARD},    {NVML_TOPOLOGY_SINGLE, DEVICE_LINK_SWITCH},
+        {NVML_TOPOLOGY_MULTIPLE, DEVICE_LINK_SWITCHES}, {NVML_TOPOLOGY_HOSTBRIDGE, DEVICE_LINK_BRIDGE},
+        {NVML_TOPOLOGY_NODE, DEVICE_LINK_NODE},         {NVML_TOPOLOGY_SYSTEM, DEVICE_LINK_SYSTEM}};
+    int is = -1;
+    if (n->DeviceGetP2PStatus && n->DeviceGetP2PStatus(a, b, NVML_P2P_NVLINK, &is) == NVML_SUCCESS &&
+        is == NVML_P2P_OK)
+        return DEVICE_LINK_NVLINK;
+    if (!n->DeviceGetTopologyCommonAncestor || n->DeviceGetTopologyCommonAncestor(a, b, &is) != NVML_SUCCESS)
+        return DEVICE_LINK_UNKNOWN;
+    for (size_t i = 0; i < COUNT_OF(levels); i++)
+        if (levels[i].level == is) return levels[i].link;
+    return DEVICE_LINK_UNKNOWN;
+}
+
+static bool is_about(const struct links *l, const struct gpu_list *cards)
+{
+    for (uint32_t i = 0; i < cards->n && i < l->n; i++)
+        if (strcmp(l->uuid[i], cards->gpu[i].uuid) != 0) return false;
+    return l->n == cards->n;
+}
+
+/* dev: the handle of each, NULL for instances, which reach nobody. */
+static void get_links(struct nvml *n, const nvml_device *dev, struct gpu_list *cards)
+{
+    struct links *l = &n->links;
+    if (!is_about(l, cards)) {
+        memset(l, 0, sizeof *l);
+        l->n = cards->n;
+        for (uint32_t i = 0; i < l->n; i++) {
+            memcpy(l->uuid[i], cards->gpu[i].uuid, sizeof l->uuid[i]);
+            for (uint32_t k = 0; k < l->n; k++)
+                if (i != k && dev[i] && dev[k]) l->to[i][k] = (uint8_t)link_of(n, dev[i], dev[k]);
+        }
+    }
+    for (uint32_t i = 0; i < l->n; i++) memcpy(cards->gpu[i].link, l->to[i], sizeof l->to[i]);
+}
+
+/* --- all of them --- */
+
 static void look_at_all(struct nvml *n, struct gpu_list *out)
 {
+    nvml_device dev[DEVICE_MAX_GPUS] = {NULL};
     unsigned count = 0;
     bool all = true;
     int code = n->DeviceGetCount_v2(&count);
@@ -213,12 +310,20 @@ static void look_at_all(struct nvml *n, struct gpu_list *out)
         return;
     }
     for (unsigned i = 0; i < count; i++) {
+        nvml_device card = NULL;
         struct device_gpu *g = gpu_list_add(out);
         if (!g) break;
-        if (look(n, i, g, &code)) continue;
-        out->n--;
-        all = false;
+        code = n->DeviceGetHandleByIndex_v2(i, &card);
+        if (code != NVML_SUCCESS || !look(n, card, g, &code)) {
+            out->n--;
+            all = false;
+        } else if (is_divided(n, card)) {
+            divide(n, card, out);
+        } else {
+            dev[out->n - 1] = card;
+        }
     }
+    get_links(n, dev, out);
     /* The library keeps the cards that it found when it was started: start it again to see whether one is
      * back. */
     if (all)

@@ -21,6 +21,10 @@ enum {
     NVML_GPU_IS_LOST = 15,
     NVML_RESET_REQUIRED = 16, NVML_LIB_RM_VERSION_MISMATCH = 18,
     NVML_TEMPERATURE_GPU = 0,
+    NVML_MIG_ENABLED = 1,
+    NVML_P2P_NVLINK = 2, NVML_P2P_OK = 0,
+    NVML_TOPOLOGY_INTERNAL = 0, NVML_TOPOLOGY_SINGLE = 10, NVML_TOPOLOGY_MULTIPLE = 20, NVML_TOPOLOGY_HOSTBRIDGE = 30,
+    NVML_TOPOLOGY_NODE = 40, NVML_TOPOLOGY_SYSTEM = 50,
 };
 #define NVML_BYTES_UNKNOWN (~0ull) /* a process whose memory the driver does not tell */
 
@@ -40,6 +44,11 @@ enum {
     X(DeviceGetEnforcedPowerLimit, (nvml_device, unsigned *)) /* milliwatts */ \
     X(DeviceGetCudaComputeCapability, (nvml_device, int *, int *)) \
     X(DeviceGetComputeRunningProcesses_v3, (nvml_device, unsigned *, struct nvml_process *)) \
-    X(DeviceGetComputeRunningProcesses_v2, (nvml_device, unsigned *, struct nvml_process *))
+    X(DeviceGetComputeRunningProcesses_v2, (nvml_device, unsigned *, struct nvml_process *)) \
+    X(DeviceGetMigMode, (nvml_device, unsigned *now, unsigned *pending)) \
+    X(DeviceGetMaxMigDeviceCount, (nvml_device, unsigned *)) \
+    X(DeviceGetMigDeviceHandleByIndex, (nvml_device, unsigned, nvml_device *)) \
+    X(DeviceGetP2PStatus, (nvml_device, nvml_device, int what, int *)) \
+    X(DeviceGetTopologyCommonAncestor, (nvml_device, nvml_device, int *))
 
 #endif

@@ -54,6 +54,19 @@ static void add_processes(struct buf *b, const struct device_gpu *g)
     buf_adds(b, g->n_process ? "]" : "[]");
 }
 
+/* Others that it is linked with, by their ids. */
+static void add_links(struct buf *b, const struct device_gpu *g)
+{
+    const char *comma = "";
+    buf_adds(b, ",\"links\":[");
+    for (uint32_t i = 0; i < DEVICE_MAX_GPUS; i++) {
+        if (!g->link[i]) continue;
+        buf_addf(b, "%s{\"id\":%u,\"type\":\"%s\"}", comma, i, device_link_name(g->link[i]));
+        comma = ",";
+    }
+    buf_addc(b, ']');
+}
+
 static void add_ledger(struct buf *b, const struct device_use *use)
 {
     if (use && use->has_ledger)
@@ -80,8 +93,12 @@ void device_gpu_json(struct buf *b, const struct device_gpu *g, const struct dev
     add_str(b, "uuid", g->uuid);
     buf_addc(b, ',');
     add_str(b, "pci", g->pci);
+    buf_addc(b, ',');
+    add_str(b, "instance_of", g->parent);
+    add_links(b, g);
     buf_addf(b, ",\"vendor\":\"%s\",\"state\":\"%s\",\"memory_warning\":%s", device_vendor_name(g->vendor),
-             g->lost               ? "error"
+             g->divided            ? "divided"
+             : g->lost             ? "error"
              : use && use->n_model ? "assigned"
                                    : "available",
              g->crowded ? "true" : "false");
@@ -126,7 +143,8 @@ void device_pool_json(struct buf *b, const struct device_sample *s, const struct
     add_str(b, "nvidia_driver", s->nvidia_driver);
     buf_addc(b, ',');
     add_str(b, "monitoring_error", s->nvml_error);
-    buf_addf(b, ",\"sample_age_ms\":%" PRId64 ",\"gpu_list\":[", MAX(now_ns - s->sampled_ns, 0) / 1000000);
+    buf_addf(b, ",\"sample_number\":%" PRIu64 ",\"sample_age_ms\":%" PRId64 ",\"gpu_list\":[", s->number,
+             MAX(now_ns - s->sampled_ns, 0) / 1000000);
     for (uint32_t i = 0; i < s->n_gpu; i++) {
         if (i) buf_addc(b, ',');
         device_gpu_json(b, &s->gpu[i], use ? &use[i] : NULL, now_ns);

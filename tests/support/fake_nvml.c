@@ -5,7 +5,9 @@
  * One line per card: `uuid|name|total MiB|used MiB|utilization|temperature|milliwatts|compute|processes`; a
  * field `-` is not supported; processes are pid:MiB,pid:MiB, `?` for MiB that the driver does not tell. A
  * line `fail N` makes every call answer N, `lost UUID` makes that card fall off the bus,
- * `hang MS` makes each count take so long. */
+ * `hang MS` makes each count take so long. `mig UUID card` makes that card one in MIG mode and adds an
+ * instance, written as a card; `mig UUID` alone only does the former. `link UUID UUID LEVEL` joins two cards:
+ * nvlink, or a level of the PCIe topology as NVML has it (0, 10, ... 50). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,9 +20,15 @@ enum { MOST = 40, FIELDS = 9 };
 static struct nvml_device_st {
     char text[400];
     char *field[FIELDS];
-    int lost;
-} card[MOST];
-static unsigned n_card;
+    int lost, divided;
+    struct nvml_device_st *of; /* the card of an instance */
+} card[MOST], instance[MOST];
+static unsigned n_card, n_instance;
+static struct link {
+    struct nvml_device_st *a, *b;
+    int nvlink, level;
+} joint[MOST];
+static unsigned n_joint;
 static int failing, up;
 
 #define EXPORT __attribute__((visibility("default")))
@@ -29,27 +37,55 @@ static int failing, up;
 NVML_FUNCTIONS(X)
 #undef X
 
-static void add_card(const char *line)
+static void read_card(struct nvml_device_st *c, const char *line)
 {
-    struct nvml_device_st *c = &card[n_card];
+    *c = (struct nvml_device_st){0};
     snprintf(c->text, sizeof c->text, "%s", line);
-    c->lost = 0;
     char *at = c->text;
     for (int i = 0; i < FIELDS; i++) {
         c->field[i] = at;
         at += strcspn(at, "|");
         if (*at) *at++ = 0;
     }
-    n_card++;
+}
+
+static struct nvml_device_st *find(const char *uuid)
+{
+    for (unsigned i = 0; i < n_card; i++)
+        if (!strcmp(card[i].field[0], uuid)) return &card[i];
+    return NULL;
+}
+
+static void divide(const char *uuid, const char *line)
+{
+    struct nvml_device_st *c = find(uuid);
+    if (!c) return;
+    c->divided = 1;
+    if (!*line || n_instance == MOST) return;
+    read_card(&instance[n_instance], line);
+    instance[n_instance++].of = c;
+}
+
+static void join(const char *a, const char *b, const char *how)
+{
+    if (n_joint == MOST || !find(a) || !find(b)) return;
+    joint[n_joint++] = (struct link){find(a), find(b), !strcmp(how, "nvlink"), atoi(how)};
+}
+
+static const struct link *joint_of(nvml_device a, nvml_device b)
+{
+    for (unsigned i = 0; i < n_joint; i++)
+        if ((joint[i].a == a && joint[i].b == b) || (joint[i].a == b && joint[i].b == a)) return &joint[i];
+    return NULL;
 }
 
 static void read_file(void)
 {
     const char *path = getenv("FAKE_NVML");
-    char line[400], lost[100];
+    char line[400], lost[100], other[100], how[20];
     int hang_ms = 0, n;
     FILE *f = path ? fopen(path, "re") : NULL;
-    n_card = 0;
+    n_card = n_instance = n_joint = 0;
     failing = f ? 0 : NVML_DRIVER_NOT_LOADED;
     while (f && fgets(line, sizeof line, f) && n_card < MOST) {
         line[strcspn(line, "\n")] = 0;
@@ -59,8 +95,12 @@ static void read_file(void)
             hang_ms = n;
         } else if (sscanf(line, "lost %99s", lost) == 1) {
             for (unsigned i = 0; i < n_card; i++) card[i].lost |= !strcmp(card[i].field[0], lost);
+        } else if (sscanf(line, "mig %99s%n", lost, &n) == 1) {
+            divide(lost, line + n + (line[n] == ' '));
+        } else if (sscanf(line, "link %99s %99s %19s", lost, other, how) == 3) {
+            join(lost, other, how);
         } else if (strchr(line, '|')) {
-            add_card(line);
+            read_card(&card[n_card++], line);
         }
     }
     if (f) fclose(f);
@@ -130,8 +170,49 @@ int nvmlDeviceGetName(nvml_device d, char *s, unsigned n)
 
 int nvmlDeviceGetPciInfo_v3(nvml_device d, struct nvml_pci *p)
 {
+    if (d->of) return NVML_INVALID_ARGUMENT;
     snprintf(p->bus_id, sizeof p->bus_id, "00000000:%02X:00.0", (unsigned)(d - card) + 1);
     return check(d, 0);
+}
+
+int nvmlDeviceGetMigMode(nvml_device d, unsigned *now, unsigned *pending)
+{
+    *now = *pending = (unsigned)d->divided;
+    return check(d, 0);
+}
+
+int nvmlDeviceGetMaxMigDeviceCount(nvml_device d, unsigned *n)
+{
+    *n = 7;
+    return check(d, 0);
+}
+
+/* Instances keep their numbers: here the odd ones are there. */
+int nvmlDeviceGetMigDeviceHandleByIndex(nvml_device d, unsigned i, nvml_device *out)
+{
+    unsigned at = 1;
+    for (unsigned k = 0; k < n_instance; k++) {
+        if (instance[k].of != d) continue;
+        *out = &instance[k];
+        if (at == i) return NVML_SUCCESS;
+        at += 2;
+    }
+    return NVML_NOT_FOUND;
+}
+
+int nvmlDeviceGetP2PStatus(nvml_device a, nvml_device b, int what, int *is)
+{
+    const struct link *l = joint_of(a, b);
+    *is = what == NVML_P2P_NVLINK && l && l->nvlink ? NVML_P2P_OK : 5;
+    return NVML_SUCCESS;
+}
+
+int nvmlDeviceGetTopologyCommonAncestor(nvml_device a, nvml_device b, int *level)
+{
+    const struct link *l = joint_of(a, b);
+    if (!l || l->nvlink) return NVML_NOT_SUPPORTED;
+    *level = l->level;
+    return NVML_SUCCESS;
 }
 
 int nvmlDeviceGetMemoryInfo(nvml_device d, struct nvml_memory *m)

@@ -266,6 +266,90 @@ static void test_hanging_driver(void **state)
     remove_tree(root);
 }
 
+/* A card in MIG mode is its instances, each with what it has itself. */
+static void test_instances(void **state)
+{
+    fresh_root();
+    write_at("nvml", CARD_A CARD_B "mig GPU-aaaa MIG-1111|NVIDIA H100 MIG 3g.40gb|40000|512|-|-|-|-|11:300\n"
+                                   "mig GPU-aaaa MIG-2222|-|10000|0|-|-|-|-|\n"
+                                   "link GPU-aaaa GPU-bbbb nvlink\n");
+    struct devices *d = open_fakes(true, 3600000, NULL, NULL);
+    const struct device_sample *s = devices_sample(d);
+    assert_int_equal(s->n_gpu, 3);
+    const struct device_gpu *one = &s->gpu[0], *two = &s->gpu[1], *b = &s->gpu[2];
+    assert_string_equal(one->uuid, "MIG-1111");
+    assert_string_equal(one->name, "NVIDIA H100 MIG 3g.40gb");
+    assert_string_equal(one->parent, "GPU-aaaa");
+    assert_string_equal(one->pci, "00000000:01:00.0");
+    assert_string_equal(one->compute, "9.0");
+    assert_int_equal(one->total_bytes, 40000ull << 20);
+    assert_int_equal(one->used_bytes, 512ull << 20);
+    assert_int_equal(one->n_process, 1);
+    assert_int_equal(one->has,
+                     DEVICE_HAS_MEMORY | DEVICE_HAS_TEMPERATURE | DEVICE_HAS_COMPUTE | DEVICE_HAS_PROCESSES);
+    assert_string_equal(two->uuid, "MIG-2222");
+    assert_string_equal(two->name, "NVIDIA H100 MIG");
+    assert_int_equal(two->n_process, 0);
+    assert_string_equal(b->uuid, "GPU-bbbb");
+    assert_string_equal(b->parent, "");
+    for (uint32_t i = 0; i < 3; i++) assert_int_equal(b->link[i], DEVICE_LINK_UNKNOWN);
+    device_sample_release(s);
+
+    write_at("nvml", CARD_A CARD_B "mig GPU-aaaa\n"); /* divided anew: no instance yet */
+    s = next(d);
+    assert_int_equal(s->n_gpu, 3);
+    assert_true(s->gpu[0].lost && s->gpu[1].lost && !s->gpu[2].lost);
+    device_sample_release(s);
+    write_at("nvml", CARD_A CARD_B); /* and whole again */
+    s = next(d);
+    assert_int_equal(s->n_gpu, 4);
+    assert_string_equal(s->gpu[3].uuid, "GPU-aaaa");
+    assert_false(s->gpu[3].lost);
+    device_sample_release(s);
+    write_at("nvml", CARD_A CARD_B "mig GPU-aaaa MIG-3333|-|10000|0|-|-|-|-|\n"); /* somebody divides it */
+    s = next(d);
+    assert_int_equal(s->n_gpu, 5);
+    assert_true(s->gpu[3].lost && s->gpu[3].divided);
+    assert_true(s->gpu[0].lost && !s->gpu[0].divided);
+    assert_string_equal(s->gpu[4].parent, "GPU-aaaa");
+    device_sample_release(s);
+    devices_close(d);
+    remove_tree(root);
+}
+
+/* Links are between the ids of our list, whatever the driver's order is. */
+static void test_links(void **state)
+{
+#define CARD_C "GPU-cccc|NVIDIA H100|81920|0|0|35|-|9.0|\n"
+#define LINKS  "link GPU-aaaa GPU-bbbb nvlink\nlink GPU-bbbb GPU-cccc 30\nlink GPU-aaaa GPU-cccc 77\n"
+    static const struct {
+        const char *text;
+        uint8_t ab, bc, ac;
+    } steps[] = {
+        {CARD_A CARD_B CARD_C, DEVICE_LINK_UNKNOWN, DEVICE_LINK_UNKNOWN, DEVICE_LINK_UNKNOWN},
+        {CARD_A CARD_B "lost GPU-bbbb\n", DEVICE_LINK_UNKNOWN, DEVICE_LINK_UNKNOWN, DEVICE_LINK_UNKNOWN},
+        {CARD_C CARD_B CARD_A LINKS, DEVICE_LINK_NVLINK, DEVICE_LINK_BRIDGE, DEVICE_LINK_UNKNOWN},
+        {CARD_B CARD_A LINKS, DEVICE_LINK_NVLINK, DEVICE_LINK_UNKNOWN, DEVICE_LINK_UNKNOWN},
+    };
+    fresh_root();
+    write_at("nvml", "%s", steps[0].text);
+    struct devices *d = open_fakes(true, 3600000, NULL, NULL);
+    for (size_t i = 0; i < COUNT_OF(steps); i++) {
+        write_at("nvml", "%s", steps[i].text);
+        const struct device_sample *s = next(d);
+        const struct device_gpu *g = s->gpu;
+        assert_int_equal(s->n_gpu, 3);
+        if (g[0].link[1] != steps[i].ab || g[1].link[2] != steps[i].bc || g[0].link[2] != steps[i].ac)
+            fail_msg("step %zu: %s, %s, %s", i, device_link_name(g[0].link[1]),
+                     device_link_name(g[1].link[2]), device_link_name(g[0].link[2]));
+        if (!g[2].lost && !g[1].lost) assert_int_equal(g[2].link[1], steps[i].bc);
+        assert_int_equal(g[1].link[0], steps[i].ab);
+        device_sample_release(s);
+    }
+    devices_close(d);
+    remove_tree(root);
+}
+
 /* --- AMD --- */
 
 static void amd_card(int n, const char *unique, uint64_t total, uint64_t used)
@@ -483,7 +567,7 @@ static void test_reports(void **state)
     fresh_root();
     write_at("nvml", CARD_A CARD_B "lost GPU-bbbb\n");
     struct devices *d = open_fakes(true, 3600000, NULL, NULL);
-    write_at("nvml", CARD_A CARD_B);
+    write_at("nvml", CARD_A CARD_B "link GPU-aaaa GPU-bbbb 20\n");
     device_sample_release(next(d));
     const struct device_sample *s = next(d);
     device_pool_json(&b, s, use, "single-gpu-preferred", clock_ns());
@@ -514,6 +598,10 @@ static void test_reports(void **state)
     assert_true(real(a, "total_bytes") > 8e10);
     assert_true(real(a, "sample_age_ms") < 10000);
     assert_true(json_is_null(json_object_get(l4, "power_usage"))); /* not told is null */
+    assert_true(json_is_null(json_object_get(l4, "instance_of")));
+    const json_t *link = json_array_get(json_object_get(l4, "links"), 0);
+    assert_int_equal((int)real(link, "id"), 0);
+    assert_string_equal(json_string_value(json_object_get(link, "type")), "pcie-switches");
     assert_string_equal(json_string_value(json_object_get(l4, "state")), "available");
     json_decref(pool);
     device_metrics_json(&b, &s->gpu[0], &use[0]);
@@ -626,6 +714,8 @@ int main(void)
         cmocka_unit_test(test_driver_lost_and_found),
         cmocka_unit_test(test_no_nvml),
         cmocka_unit_test(test_hanging_driver),
+        cmocka_unit_test(test_instances),
+        cmocka_unit_test(test_links),
         cmocka_unit_test(test_amd),
         cmocka_unit_test(test_host),
         cmocka_unit_test(test_crowded),
