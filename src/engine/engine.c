@@ -16,14 +16,25 @@ const char *finish_reason_name(enum finish_reason r)
     return name[r];
 }
 
+/* What the KV cache may have when nobody said: of a GPU's own memory most of what the model leaves free, of
+ * the host's, where others live too, a quarter. */
+static uint64_t kv_room(const struct engine *en)
+{
+    const uint64_t host = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    const uint64_t model = (uint64_t)en->plan.weight_bytes + en->plan.scratch_bytes;
+    struct backend_device d;
+    struct error e;
+    if (en->api->info(0, &d, &e) != OK || !d.memory_bytes || d.memory_bytes == host) return host / 4;
+    return d.memory_free_bytes > model ? (d.memory_free_bytes - model) / 10 * 9 : 0;
+}
+
 /* How many blocks the pool gets, and a context that it can hold. */
 static status size_kv(struct engine *en, const struct engine_options *o, uint32_t *n_block, struct error *e)
 {
     const size_t each = en->plan.kv_block_bytes;
-    const uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     const uint64_t per_seq = (en->lim.max_context + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
     uint64_t want = per_seq * en->lim.max_seqs;
-    uint64_t have = o->kv_bytes ? o->kv_bytes / each : MIN(want, memory / 4 / each);
+    uint64_t have = o->kv_bytes ? o->kv_bytes / each : MIN(want, kv_room(en) / each);
     have = MIN(have, (uint64_t)UINT32_MAX);
     if (have < per_seq) {
         if (o->max_context || have == 0)
@@ -35,7 +46,7 @@ static status size_kv(struct engine *en, const struct engine_options *o, uint32_
                         (double)have * (double)each / 0x1p20);
         en->lim.max_context = (uint32_t)have * KV_BLOCK_TOKENS;
         LOG(WARN, "engine", "context",
-            "reduced to %u tokens: more would take over a quarter of this machine's memory",
+            "reduced to %u tokens: there is no room for a larger KV cache (--kv-bytes, --kv-type)",
             en->lim.max_context);
     }
     *n_block = (uint32_t)have;
