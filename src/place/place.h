@@ -193,7 +193,6 @@ struct place_decision {
 void place_decide(struct place_decision *out, const struct place_ledger *l, const struct place_want *w,
                   const struct place_resident *resident, size_t n_resident);
 /* One sentence for people: "one device: 4.1 GiB on GPU 0 (NVIDIA L4), ...". */
-void place_reason_text(struct buf *b, const struct place_ledger *l, const struct place_reason *r);
 void place_decision_text(struct buf *b, const struct place_ledger *l, const struct place_decision *d);
 /* Objects for /health and /gpus:
  * {"way":..,"devices":[..],"evict":[..],"reasons":[{"code":..,"text":..,..}],..}, and

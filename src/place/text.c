@@ -64,7 +64,7 @@ static void add_need(struct buf *b, const struct place_reason *r, const char *wa
     add_bytes(b, r->available_bytes);
 }
 
-void place_reason_text(struct buf *b, const struct place_ledger *l, const struct place_reason *r)
+static void reason_text(struct buf *b, const struct place_ledger *l, const struct place_reason *r)
 {
     if (r->device >= 0 && r->code != PLACE_SAYS_EVICT && r->code != PLACE_SAYS_DRAIN) {
         add_device(b, l, r->device);
@@ -118,7 +118,7 @@ void place_decision_text(struct buf *b, const struct place_ledger *l, const stru
     buf_adds(b, place_way_name(d->way));
     for (uint32_t i = 0; i < d->n_reason; i++) {
         buf_adds(b, i ? "; " : ": ");
-        place_reason_text(b, l, &d->reason[i]);
+        reason_text(b, l, &d->reason[i]);
     }
 }
 
@@ -143,7 +143,7 @@ static void share_json(struct buf *b, const struct place_ledger *l, const struct
 static void reason_json(struct buf *b, const struct place_ledger *l, const struct place_reason *r)
 {
     struct buf text = {0};
-    place_reason_text(&text, l, r);
+    reason_text(&text, l, r);
     buf_addc(b, '{');
     add_str(b, "code", code_name[r->code]);
     buf_addc(b, ',');
