@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/log.h"
 #include "hub/hub.h"
 
 enum { STALL_MS = 30000, SLOW_MS = 10000, MAX_TRIES = 8, RETRY_MS = 500, MAX_TOKEN = 4096 };
@@ -30,8 +31,8 @@ static char *read_token(const char *path)
     return token;
 }
 
-/* Where `hf auth login` leaves it. */
-static char *saved_token(void)
+/* Where `hf auth login` leaves it; NULL: nowhere. */
+static char *token_file(void)
 {
     const char *path = getenv("HF_TOKEN_PATH"), *hf_home = getenv("HF_HOME"),
                *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
@@ -44,9 +45,21 @@ static char *saved_token(void)
         buf_addf(&b, "%s/huggingface/token", cache);
     else if (home)
         buf_addf(&b, "%s/.cache/huggingface/token", home);
-    char *token = b.data ? read_token(b.data) : NULL;
-    buf_deinit(&b);
-    return token;
+    return b.data;
+}
+
+/* A file that was named goes before the environment. */
+static char *find_token(const struct hub_config *given, const char *file)
+{
+    static const char *const names[] = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", NULL};
+    if (given->hf_token) return mem_strdup(given->hf_token);
+    if (given->hf_token_file) {
+        char *token = read_token(file);
+        if (!token) LOG(WARN, "hub", "token", "there is no token in %s", file);
+        return token;
+    }
+    const char *v = from_env(NULL, names);
+    return v ? mem_strdup(v) : file ? read_token(file) : NULL;
 }
 
 static char *copy(const char *given, const char *def, const char *const *names)
@@ -71,8 +84,8 @@ void hub_config_init(struct hub_config *out, const struct hub_config *given)
     const struct hub_config *g = given ? given : &none;
     *out = *g;
     out->hf_endpoint = copy_base(g->hf_endpoint, "https://huggingface.co", ENV("HF_ENDPOINT"));
-    out->hf_token = copy(g->hf_token, NULL, ENV("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"));
-    if (!out->hf_token) out->hf_token = saved_token();
+    out->hf_token_file = g->hf_token_file ? mem_strdup(g->hf_token_file) : token_file();
+    out->hf_token = find_token(g, out->hf_token_file);
     out->registry = copy_base(g->registry, "https://registry.ollama.ai", ENV("CORRAL_REGISTRY"));
     out->s3_endpoint = copy_base(g->s3_endpoint, NULL, ENV("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"));
     out->s3_region = copy(g->s3_region, "us-east-1", ENV("AWS_REGION", "AWS_DEFAULT_REGION"));
@@ -88,8 +101,8 @@ void hub_config_init(struct hub_config *out, const struct hub_config *given)
 
 void hub_config_deinit(struct hub_config *c)
 {
-    const char *const own[] = {c->hf_endpoint, c->hf_token,  c->registry,   c->s3_endpoint, c->s3_region,
-                               c->s3_key,      c->s3_secret, c->s3_session, c->ca_file};
+    const char *const own[] = {c->hf_endpoint, c->hf_token, c->hf_token_file, c->registry,   c->s3_endpoint,
+                               c->s3_region,   c->s3_key,   c->s3_secret,     c->s3_session, c->ca_file};
     for (size_t i = 0; i < COUNT_OF(own); i++) free((char *)own[i]);
     *c = (struct hub_config){0};
 }

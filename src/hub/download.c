@@ -150,6 +150,7 @@ status download_run(struct download *d, struct error *e)
         struct file *f = &d->file[i];
         if (f->done) unlink(f->side);
         if (s == ERR_FORMAT && f->second && !f->done) download_discard(f->item.path);
+        if (!f->done) file_give_back(f);
     }
     http_client_wait(d->o.session->client, 0); /* the cancelled calls go */
     return s;

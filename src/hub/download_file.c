@@ -227,6 +227,14 @@ static status take_room(const struct file *f, struct error *e)
                : OK;
 }
 
+void file_give_back(const struct file *f)
+{
+    for (uint32_t i = 0; i < f->n_part; i++) {
+        uint64_t at = part_start(f, i) + f->part[i].have, n = part_size(f, i) - f->part[i].have;
+        if (n) (void)fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at, (off_t)n);
+    }
+}
+
 status download_take_room(const struct download *d, struct error *e)
 {
     uint64_t needed = missing_bytes(d), room = UINT64_MAX;

@@ -102,6 +102,7 @@ void   file_reset(struct file *f); /* it is another file by now: nothing of it i
 void   file_drop_part(struct file *f, uint32_t i);
 void   file_state(const struct file *f, struct buf *out); /* the text of PATH.parts */
 status file_save(const struct file *f, const struct buf *text, struct error *e); /* no lock needed */
+void   file_give_back(const struct file *f); /* the room of what did not come: perhaps nobody returns */
 /* Is there room for what is missing? Then it is taken. ERR_LIMIT says how much is needed, and free. */
 status download_take_room(const struct download *d, struct error *e);
 

@@ -66,12 +66,21 @@ bool hub_digest_is_good(const char *digest)
     return (!strncmp(digest, "sha256:", 7) && n == 64) || (!strncmp(digest, "git:", 4) && n == 40);
 }
 
+/* What sources say of sizes can be added up: all files of a model together stay below 2^63. */
+#define MAX_FILE_BYTES (UINT64_C(1) << 52)
+
 status hub_plan_add(struct hub_plan *p, const char *path, char *url, uint64_t bytes, const char *digest,
                     struct error *e)
 {
-    if (!hub_path_is_safe(path)) {
+    status s = OK;
+    if (!hub_path_is_safe(path))
+        s = fail(e, ERR_FORMAT, "the source names a file \"%.80s\", which is no name for one", path);
+    else if (bytes != HUB_UNKNOWN && bytes > MAX_FILE_BYTES)
+        s = fail(e, ERR_FORMAT, "the source says that %.80s has %llu bytes, which no file has", path,
+                 (unsigned long long)bytes);
+    if (s != OK) {
         free(url);
-        return fail(e, ERR_FORMAT, "the source names a file \"%.80s\", which is no name for one", path);
+        return s;
     }
     p->file = mem_realloc(p->file, p->n_file + 1, sizeof *p->file);
     p->file[p->n_file++] =
@@ -112,6 +121,8 @@ static status add_parts(struct hub_plan *out, const char *url, size_t stem, uint
                         struct error *e)
 {
     status r = OK;
+    if (of > HUB_MAX_FILES)
+        return fail(e, ERR_LIMIT, "a model of %u files: at most %d can be pulled", of, HUB_MAX_FILES);
     for (uint32_t i = 1; r == OK && i <= of; i++) {
         struct buf to = {0}, file = {0};
         buf_addf(&to, "%.*s-%05u-of-%05u%s", (int)stem, url, i, of, url + stem + HUB_SPLIT_LENGTH);

@@ -31,15 +31,15 @@ struct hub_ref {
 };
 
 /* ERR_ARG says what is wrong, and how to write it. */
-status      hub_ref_parse(struct hub_ref *out, const char *text, struct error *e);
-void        hub_ref_deinit(struct hub_ref *r); /* a zeroed one is fine */
-const char *hub_kind_name(enum hub_kind kind); /* "Hugging Face", ... */
+status hub_ref_parse(struct hub_ref *out, const char *text, struct error *e);
+void   hub_ref_deinit(struct hub_ref *r); /* a zeroed one is fine */
 
 /* ---- settings ---------------------------------------------------------------------------------------- */
 
 struct hub_config { /* strings are borrowed */
     const char *hf_endpoint; /* HF_ENDPOINT, https://huggingface.co */
-    const char *hf_token;    /* HF_TOKEN, else the file that the hub's own tools write */
+    const char *hf_token;    /* HF_TOKEN, else what is in this file: */
+    const char *hf_token_file; /* HF_TOKEN_PATH, else the one that the hub's own tools write */
     const char *registry;    /* CORRAL_REGISTRY, https://registry.ollama.ai */
     const char *s3_endpoint; /* AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL; NULL: Amazon's */
     const char *s3_region;   /* AWS_REGION, AWS_DEFAULT_REGION, us-east-1 */
@@ -64,6 +64,7 @@ void hub_config_deinit(struct hub_config *c);
 /* ---- what stands behind a reference ------------------------------------------------------------------ */
 
 #define HUB_UNKNOWN UINT64_MAX
+enum { HUB_MAX_FILES = 512 }; /* of one model: all of them are open while they come */
 
 struct hub_file {
     char    *path;   /* relative, in the model's folder; no "..", no leading '/' */

@@ -11,12 +11,6 @@
 
 enum { MAX_TEXT = 2048 };
 
-const char *hub_kind_name(enum hub_kind kind)
-{
-    static const char *const name[] = {"Hugging Face", "Ollama registry", "S3", "HTTP", "file"};
-    return name[kind];
-}
-
 void hub_ref_deinit(struct hub_ref *r)
 {
     char *const own[] = {r->text, r->name, r->host, r->repo, r->tag, r->file, r->rev};
@@ -151,6 +145,47 @@ static void name_hf(struct hub_ref *r, struct buf *text, struct buf *name)
         add_name(name, r->tag, strlen(r->tag));
     else
         buf_adds(name, "latest");
+}
+
+/* %41 is A, in place. False: malformed, or no text. */
+static bool decode(char *s)
+{
+    char *to = s;
+    for (const char *p = s; *p; p++) {
+        unsigned c = (unsigned char)*p;
+        if (c == '%') {
+            if (!isxdigit((unsigned char)p[1]) || !isxdigit((unsigned char)p[2])) return false;
+            c = (unsigned)strtoul((const char[]){p[1], p[2], 0}, NULL, 16);
+            p += 2;
+        }
+        if (iscntrl((int)c)) return false;
+        *to++ = (char)c;
+    }
+    *to = 0;
+    return utf8_valid(s, (size_t)(to - s));
+}
+
+/* What a browser shows of the hub: ORG/REPO/blob/REV/FILE (resolve/ to fetch it), ORG/REPO/tree/REV. */
+static status parse_hf_page(struct hub_ref *r, char *s, struct error *e)
+{
+    static const char *const kinds[] = {"resolve/", "blob/", "tree/"};
+    char *rest = strchr(s, '/'), *rev = NULL;
+    rest = rest ? strchr(rest + 1, '/') : NULL;
+    for (size_t i = 0; rest && i < COUNT_OF(kinds); i++)
+        if (begins(rest + 1, kinds[i])) rev = rest + 1 + strlen(kinds[i]);
+    if (!rev) return parse_hf(r, s, e);
+    rev[strcspn(rev, "?")] = 0;
+    char *file = strchr(rev, '/');
+    struct buf b = {0};
+    if (file) *file++ = 0;
+    *rest = 0;
+    if (!decode(rev) || (file && !decode(file))) return fail(e, ERR_ARG, "the URL is malformed");
+    buf_adds(&b, s);
+    if (file) buf_addf(&b, "/%s", file);
+    if (strcmp(rev, "main") != 0 || (file && strchr(file, '@'))) buf_addf(&b, "@%s", rev);
+    status code = parse_hf(r, b.data, e);
+    buf_deinit(&b);
+    return code;
 }
 
 /* NAME, NS/NAME or HOST/NS/NAME, each with :TAG. */
@@ -294,15 +329,13 @@ static bool has_host(const char *s)
 
 static status parse(struct hub_ref *r, char *s, struct error *e)
 {
-    static const char *const hf[] = {
-        "hf:", "hf://", "hf.co/", "huggingface.co/", "https://huggingface.co/", "https://hf.co/"};
-    size_t skip = 0;
+    static const char *const hf[] = {"hf.co/", "huggingface.co/", "https://huggingface.co/",
+                                     "https://hf.co/"};
     if (begins(s, "http://") || begins(s, "https://"))
         s[strcspn(s, "#")] = 0; /* nobody's business but a browser's */
     for (size_t i = 0; i < COUNT_OF(hf); i++)
-        if (begins(s, hf[i])) skip = strlen(hf[i]);
-    if (skip && !(begins(s, "https:") && (strstr(s, "/resolve/") || strstr(s, "/blob/"))))
-        return parse_hf(r, s + skip, e);
+        if (begins(s, hf[i])) return parse_hf_page(r, s + strlen(hf[i]), e);
+    if (begins(s, "hf:")) return parse_hf(r, s + 3 + (begins(s + 3, "//") ? 2 : 0), e);
     if (begins(s, "http://") || begins(s, "https://")) return parse_http(r, s, e);
     if (begins(s, "s3://")) return parse_s3(r, s + 5, e);
     if (begins(s, "ollama:")) return parse_ollama(r, s + 7 + (begins(s + 7, "//") ? 2 : 0), e);

@@ -26,6 +26,8 @@ status hub_plan(struct hub_session *s, const struct hub_ref *ref, struct hub_pla
 {
     *out = (struct hub_plan){0};
     status r = hub_source_of(ref->kind)->plan(s, ref, out, e);
+    if (r == OK && out->n_file > HUB_MAX_FILES)
+        r = fail(e, ERR_LIMIT, "a model of %zu files: at most %d can be pulled", out->n_file, HUB_MAX_FILES);
     if (r == OK && !out->revision) out->revision = mem_strdup("");
     if (r != OK) hub_plan_deinit(out);
     return r == OK ? OK : fail_in(e, "%.80s", ref->text);

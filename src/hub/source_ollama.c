@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "hub/hub_int.h"
+#include "store/store.h"
 
 enum { MAX_MANIFEST = 4 << 20, MAX_TEXT = 256 * 1024, MAX_LAYERS = 256 };
 
@@ -166,7 +167,7 @@ static status take_layer(struct hub_session *s, const struct hub_ref *ref, const
     struct buf name = {0};
     size_t k = 0;
     if (!type || strncmp(type, prefix, sizeof prefix - 1) != 0 || !digest || size < 0 ||
-        !hub_digest_is_good(digest))
+        strncmp(digest, "sha256:", 7) != 0 || !hub_digest_is_good(digest))
         return fail(e, ERR_FORMAT, "the manifest has a layer that is none of Ollama's");
     type += sizeof prefix - 1;
     if (!strcmp(type, "adapter"))
@@ -237,6 +238,17 @@ static void take_params(json_t *options, const json_t *params)
     json_decref(defaults);
 }
 
+/* What a source says of them may be more than they can be: then the model comes without. */
+static bool are_options(const char *json)
+{
+    struct store_settings o;
+    struct error e;
+    bool good = store_settings_read(&o, json, &e) == OK;
+    store_settings_deinit(&o);
+    if (!good) LOG(WARN, "hub", "options_left_out", "why=\"%s\"", e.msg);
+    return good;
+}
+
 static status take_options(struct hub_session *s, struct hub_plan *out, struct error *e)
 {
     struct http_answer params = {0}, system = {0};
@@ -248,6 +260,10 @@ static status take_options(struct hub_session *s, struct hub_plan *out, struct e
     if (r == OK && system.body.n)
         json_object_set_new(options, "system", json_stringn(system.body.data, system.body.n));
     if (r == OK && json_object_size(options)) out->details = json_dumps(options, JSON_COMPACT);
+    if (out->details && !are_options(out->details)) {
+        free(out->details);
+        out->details = NULL;
+    }
     json_decref(o);
     json_decref(options);
     http_answer_deinit(&params);

@@ -24,7 +24,7 @@ class Fault:
     """What goes wrong with a path. Lists are used up: their first item counts for the next answer."""
 
     def __init__(self, cut=(), status=(), retry_after=None, corrupt=(), always_corrupt=None, slow=None, stall=(), ranges=True,
-                 redirect=None, etag=True, gone_after=None, change=None, short=(), need=None, no_length=False):
+                 redirect=None, etag=True, gone_after=None, change=None, short=(), need=None, no_length=False, lies=()):
         self.cut = list(cut)          # end the connection after so many bytes of the body
         self.status = list(status)    # answer this instead
         self.retry_after = retry_after
@@ -39,6 +39,7 @@ class Fault:
         self.short = list(short)      # so many bytes fewer than the range asked for
         self.need = need              # (header, value) or 403
         self.no_length = no_length
+        self.lies = list(lies)        # (by how much Content-Range's first byte is wrong, by how much its total)
 
 
 class FakeHub:
@@ -163,6 +164,7 @@ class FakeHub:
             slow = fault.slow if not isinstance(fault.slow, list) else fault.slow.pop(0) if fault.slow else None
             if fault.short and status == 206:
                 end = max(first + 1, end - fault.short.pop(0))
+            shift, grow = fault.lies.pop(0) if fault.lies and status == 206 else (0, 0)
             body = bytearray(data[first:end])
             for place in [p for p in fault.corrupt if first <= p < end]:
                 body[place - first] ^= 0x55
@@ -177,7 +179,7 @@ class FakeHub:
             request.send_header("Connection", "close")
             request.close_connection = True
         if status == 206:
-            request.send_header("Content-Range", f"bytes {first}-{end - 1}/{len(data)}")
+            request.send_header("Content-Range", f"bytes {first + shift}-{end - 1 + shift}/{len(data) + grow}")
         if etag:
             request.send_header("ETag", etag)
         if fault.ranges:

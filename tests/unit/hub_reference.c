@@ -8,7 +8,7 @@
 #include <time.h>
 
 #include "hub/hub_int.h"
-#include "store/store.h"
+#include "support/temp_home.h"
 
 #include <cmocka.h> /* last: it defines a macro fail() */
 
@@ -46,7 +46,13 @@ static void references(void **state)
         {"s3://bucket/models/tiny/", HUB_S3, "s3://bucket/models/tiny/", "tiny:latest", "bucket", "-", "models/tiny/", "-"},
         {"https://example.com/m/A..B.gguf?x=1#y", HUB_HTTP, "https://example.com/m/A..B.gguf?x=1", "a.b:latest", "https://example.com/m/A..B.gguf?x=1", "-", "-", "-"},
         {"http://h:80/--.gguf", HUB_HTTP, "http://h:80/--.gguf", "model:latest", "http://h:80/--.gguf", "-", "-", "-"},
-        {"https://huggingface.co/o/r/resolve/main/a.gguf", HUB_HTTP, "https://huggingface.co/o/r/resolve/main/a.gguf", "a:latest", "https://huggingface.co/o/r/resolve/main/a.gguf", "-", "-", "-"},
+        {"https://huggingface.co/o/r/resolve/main/a.gguf?download=true", HUB_HF, "hf:o/r/a.gguf", "hf.co/o/r:a", "o/r", "-", "a.gguf", "-"},
+        {"https://huggingface.co/o/r/blob/v1/sub/a%20b.gguf", HUB_HF, "hf:o/r/sub/a b.gguf@v1", "hf.co/o/r:a-b", "o/r", "-", "sub/a b.gguf", "v1"},
+        {"hf.co/o/r/resolve/refs%2Fpr%2F1/a@b.gguf", HUB_HF, "hf:o/r/a@b.gguf@refs/pr/1", "hf.co/o/r:a-b", "o/r", "-", "a@b.gguf", "refs/pr/1"},
+        {"https://hf.co/o/r/blob/main/a@b.gguf", HUB_HF, "hf:o/r/a@b.gguf@main", "hf.co/o/r:a-b", "o/r", "-", "a@b.gguf", "main"},
+        {"https://huggingface.co/o/r/tree/main", HUB_HF, "hf:o/r", "hf.co/o/r:latest", "o/r", "-", "-", "-"},
+        {"https://huggingface.co/o/r/tree/v1", HUB_HF, "hf:o/r@v1", "hf.co/o/r:latest", "o/r", "-", "-", "v1"},
+        {"hf:o/r/blob/main/a.gguf", HUB_HF, "hf:o/r/blob/main/a.gguf", "hf.co/o/r:a", "o/r", "-", "blob/main/a.gguf", "-"},
         {"/nowhere/My Model.gguf", HUB_LOCAL, "file:/nowhere/My Model.gguf", "my-model:latest", "/nowhere/My Model.gguf", "-", "-", "-"},
         {"file:/nowhere/dir/", HUB_LOCAL, "file:/nowhere/dir", "dir:latest", "/nowhere/dir", "-", "-", "-"},
         {"./nothere.gguf", HUB_LOCAL, "file:./nothere.gguf", "nothere:latest", "./nothere.gguf", "-", "-", "-"},
@@ -65,7 +71,7 @@ static void references(void **state)
         const char *const got[] = {r.text, r.name, r.repo, or_dash(r.tag), or_dash(r.file), or_dash(r.rev)};
         const char *const want[] = {cases[i].full, cases[i].name, cases[i].repo,
                                     cases[i].tag,  cases[i].file, cases[i].rev};
-        if (r.kind != cases[i].kind) fail_msg("%s: %s", cases[i].text, hub_kind_name(r.kind));
+        if (r.kind != cases[i].kind) fail_msg("%s: kind %d", cases[i].text, (int)r.kind);
         for (size_t k = 0; k < COUNT_OF(got); k++)
             if (strcmp(got[k], want[k]) != 0)
                 fail_msg("%s: \"%s\", not \"%s\"", cases[i].text, got[k], want[k]);
@@ -95,6 +101,11 @@ static void no_references(void **state)
                                         "hf:org/repo/README.md",
                                         "hf:org/repo/../x.gguf",
                                         "hf:o rg/repo",
+                                        "https://huggingface.co/o/r/blob/main/README.md",
+                                        "https://huggingface.co/o/r/blob/main/a%0a.gguf",
+                                        "https://huggingface.co/o/r/blob/main/%ff.gguf",
+                                        "https://huggingface.co/o/r/blob/main/..%2Fa.gguf",
+                                        "https://huggingface.co/o/r/blob/a%zz/a.gguf",
                                         "s3://",
                                         "s3://bucket",
                                         "s3://bucket/",
@@ -126,6 +137,33 @@ static void no_references(void **state)
     struct hub_ref r;
     assert_int_equal(hub_ref_parse(&r, longest, NULL), ERR_ARG);
     free(longest);
+}
+
+/* What is built in can be pulled. */
+static void default_aliases(void **state)
+{
+    static const struct {
+        const char *alias, *reference;
+    } cases[] = {{"gpt2", "hf:QuantFactory/gpt2-GGUF:Q8_0"},
+                 {"llama3-70b", "hf:bartowski/Meta-Llama-3-70B-Instruct-GGUF:Q4_K_M"},
+                 {"qwen2-72b", "hf:Qwen/Qwen2-72B-Instruct-GGUF:Q4_K_M"}};
+    struct temp_home h = {0};
+    struct store_aliases all;
+    struct error e = {0};
+    assert_true(temp_open(&h, &e));
+    assert_int_equal(store_alias_list(h.store, &all, &e), OK);
+    assert_int_equal(all.n, COUNT_OF(cases));
+    for (size_t i = 0; i < all.n; i++) {
+        struct hub_ref r;
+        assert_string_equal(all.item[i].name, cases[i].alias);
+        assert_string_equal(all.item[i].target, cases[i].reference);
+        if (hub_ref_parse(&r, all.item[i].target, &e) != OK) fail_msg("%s: %s", cases[i].alias, e.msg);
+        assert_int_equal(r.kind, HUB_HF);
+        assert_string_equal(r.text, cases[i].reference);
+        hub_ref_deinit(&r);
+    }
+    store_aliases_deinit(&all);
+    temp_remove(&h);
 }
 
 /* ---- choosing --------------------------------------------------------------------------------------------
@@ -199,9 +237,30 @@ static void hostile_paths(void **state)
         if (!hub_path_is_safe(good[i])) fail_msg("\"%s\" is refused", good[i]);
 }
 
+static void hostile_sizes(void **state)
+{
+    static const struct {
+        uint64_t bytes;
+        status want;
+    } cases[] = {{0, OK},
+                 {HUB_UNKNOWN, OK},
+                 {UINT64_C(1) << 52, OK},
+                 {INT64_MAX, ERR_FORMAT},
+                 {UINT64_MAX - 1, ERR_FORMAT}};
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct hub_plan p = {0};
+        struct error e;
+        if (hub_plan_add(&p, "a.gguf", mem_strdup("u"), cases[i].bytes, "", &e) != cases[i].want)
+            fail_msg("case %zu", i);
+        hub_plan_deinit(&p);
+    }
+}
+
 static void urls_of_split_files(void **state)
 {
     struct hub_plan p = {0};
+    struct error e;
+    assert_int_equal(hub_plan_url(&p, "http://h/M-00002-of-99999.gguf", "m:latest", &e), ERR_LIMIT);
     assert_int_equal(hub_plan_url(&p, "http://h/M-00002-of-00003.gguf?x=1", "m:latest", NULL), OK);
     assert_int_equal(p.n_file, 3);
     assert_string_equal(p.file[0].url, "http://h/M-00001-of-00003.gguf?x=1");
@@ -272,9 +331,15 @@ static void sizes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(references),    cmocka_unit_test(no_references),       cmocka_unit_test(choices),
-        cmocka_unit_test(hostile_paths), cmocka_unit_test(urls_of_split_files), cmocka_unit_test(retries),
+        cmocka_unit_test(references),
+        cmocka_unit_test(no_references),
+        cmocka_unit_test(choices),
+        cmocka_unit_test(hostile_paths),
+        cmocka_unit_test(urls_of_split_files),
+        cmocka_unit_test(retries),
         cmocka_unit_test(sizes),
+        cmocka_unit_test(hostile_sizes),
+        cmocka_unit_test(default_aliases),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

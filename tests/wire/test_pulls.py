@@ -91,6 +91,8 @@ FAULTS = {
     "weak etag": {"etag": 'W/"abc"', "cut": [1000]},
     "no etag": {"etag": None, "cut": [1000]},
     "short ranges": {"short": [1000, 2000]},
+    "other ranges": {"lies": [(0, 0), (100, 0), (1 << 40, 0)]},
+    "another size": {"lies": [(0, 1), (0, 0), (0, 1 << 50)]},
 }
 
 
@@ -107,7 +109,7 @@ def test_http_with_faults(hub, tmp_path, fault):
     else:
         assert content(model) == DATA and model["digest"] == "sha256:" + sha(DATA)
     assert leftovers(tmp_path) == []
-    if "ranges" not in FAULTS[fault] and fault != "stall":
+    if not {"ranges", "lies"} & set(FAULTS[fault]) and fault != "stall":
         assert hub.sent("/files/a.gguf") <= len(DATA) + 1, "bytes came twice"
 
 
@@ -224,6 +226,38 @@ def test_a_page_instead_of_a_model(hub, tmp_path):
     assert "no GGUF" in p.last()["error"] and leftovers(tmp_path) == []
 
 
+def test_a_cancelled_one_gives_its_room_back(hub, tmp_path):
+    hub.put("/files/a.gguf", DATA)
+    hub.fault("/files/a.gguf", slow=4 * MIB)
+    p = pull(tmp_path, "connections=1", f"cancel={MIB}", hub.url + "/files/a.gguf", fails=True)
+    assert p.last()["status"] == "cancelled"
+    part = tmp_path / "models" / "partial" / [f for f in leftovers(tmp_path) if not f.endswith(".parts")][0]
+    assert part.stat().st_size == len(DATA) and part.stat().st_blocks * 512 <= p.last()["downloaded_bytes"] + MIB
+    hub.fault("/files/a.gguf")
+    assert content(pull(tmp_path, hub.url + "/files/a.gguf").models["a:latest"]) == DATA
+
+
+def test_what_is_old_goes(hub, tmp_path):
+    hub.put("/files/a.gguf", DATA)
+    pull(tmp_path, hub.url + "/files/a.gguf")
+    partial, blobs = tmp_path / "models" / "partial", tmp_path / "models" / "blobs"
+    for name in ("url-old", "url-old.parts", "url-new"):
+        (partial / name).write_bytes(b"x")
+    for name in ("url-old", "url-old.parts"):
+        os.utime(partial / name, (1, 1))
+    before = sorted(os.listdir(blobs))
+    pull(tmp_path, hub.url + "/files/a.gguf")
+    assert leftovers(tmp_path) == ["url-new"] and sorted(os.listdir(blobs)) == before
+
+
+def test_too_many_files(hub, tmp_path):
+    hub.hf_repo("org/repo", {f"m-{i:05}-of-00600.gguf": b"GGUF" for i in range(1, 601)})
+    p = pull(tmp_path, "org/repo", env=env_of(hub), fails=True)
+    assert "600 files" in p.last()["error"]
+    p = pull(tmp_path, hub.url + "/m-00001-of-99999.gguf", fails=True)
+    assert "99999 files" in p.last()["error"]
+
+
 def test_same_reference_is_one_job(hub, tmp_path):
     hub.put("/files/a.gguf", DATA)
     url = hub.url + "/files/a.gguf"
@@ -302,6 +336,7 @@ def test_hf_token_and_revision(hub, tmp_path):
         p = pull(tmp_path, "org/repo@refs/pr/1", env=env_of(hub, HF_TOKEN="secret"))
         assert content(p.models["hf.co/org/repo:latest"]) == DATA
         assert cdn.log and not any("Authorization" in r["headers"] for r in cdn.log), "the token went elsewhere"
+        assert "secret" not in p.log, "the token is in the log"
     for env, why in ({}, "set HF_TOKEN"), ({"HF_TOKEN": "wrong"}, "may not read"):
         p = pull(tmp_path / "other", "org/repo", env=env_of(hub, **env), fails=True)
         assert "gated" in p.last()["error"] and why in p.last()["error"]
