@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "cli/remote.h"
+#include "cli/table.h"
+#include "store/store.h"
 
 static struct remote_options o;
 static const struct opt opts[] = {REMOTE_OPTS(o), {0}};
@@ -54,10 +56,28 @@ static status change(struct remote *r, const char *model, const char *const *wor
     return remote_ask(r, "GET", path, NULL, now, e);
 }
 
+static status list(void)
+{
+    struct table t = {.heading = "OPTION|"};
+    json_t *all = json_object();
+    const struct store_option *row;
+    for (size_t i = 0; (row = store_option_at(i)); i++) {
+        json_object_set_new(all, row->name, json_string(row->help));
+        if (o.json) continue;
+        table_add(&t, "%s", row->name);
+        table_add(&t, "%s", row->help);
+    }
+    if (o.json) json_print(json_incref(all));
+    table_print(&t);
+    json_decref(all);
+    return OK;
+}
+
 static status options(struct remote *r, const char *const *word, size_t n_word, struct error *e)
 {
     json_t *m = NULL, *v;
     const char *key;
+    if (!n_word) return list();
     TRY(remote_ask(r, "GET", remote_path("/models/", word[0], ""), NULL, &m, e));
     status s = n_word > 1 ? change(r, word[0], word + 1, n_word - 1, &m, e) : OK;
     if (s == OK && o.json) {
@@ -76,18 +96,19 @@ static status options(struct remote *r, const char *const *word, size_t n_word, 
 
 static int run(int argc, char **argv)
 {
-    return remote_main(&(struct remote_command){&cmd_options, &o, 1, 64, options}, argc, argv);
+    return remote_main(&(struct remote_command){&cmd_options, &o, 0, 64, options}, argc, argv);
 }
 
 const struct command cmd_options = {
     .name = "options",
-    .args = "NAME [OPTION=VALUE ...]",
+    .args = "[NAME [OPTION=VALUE ...]]",
     .summary = "how a model is run here: context, parallel, keep_alive, defaults, ...",
-    .help = "  corral options qwen3                                those that are set\n"
+    .help = "  corral options                                      all that there are\n"
+            "  corral options qwen3                                those that are set\n"
             "  corral options qwen3 context=8192 parallel=4        a loaded model is reloaded with them\n"
             "  corral options qwen3 defaults.temperature=0.2       a default of requests\n"
             "  corral options qwen3 context=                       as the server has it again\n\n"
-            "Values are JSON, or text. docs/gateway.md has the list of options.\n",
+            "Values are JSON, or text. docs/models.md has more on each.\n",
     .opts = opts,
     .run = run,
 };

@@ -152,6 +152,28 @@ static status stopped(struct remote *r, const json_t *last, struct error *e)
                 id, id, id);
 }
 
+static bool is_safetensors(const json_t *job)
+{
+    const json_t *f;
+    size_t i;
+    json_array_foreach(json_object_get(job, "files"), i, f)
+    {
+        const char *dot = strrchr(json_text(f, "name"), '.');
+        if (dot && !strcmp(dot, ".safetensors")) return true;
+    }
+    return false;
+}
+
+static void print_end(const json_t *job)
+{
+    const char *name = json_text(job, "name");
+    printf("%s is here (%s)", name, human_bytes((uint64_t)json_num(job, "total_bytes")).s);
+    if (is_safetensors(job))
+        puts(". It is in safetensors format, which corral cannot run yet: pull a GGUF of it");
+    else
+        printf("; corral serve %s\n", name);
+}
+
 static status pull(struct remote *r, const char *const *word, size_t n_word, struct error *e)
 {
     struct progress p = {.terminal = isatty(STDERR_FILENO)};
@@ -179,8 +201,7 @@ static status pull(struct remote *r, const char *const *word, size_t n_word, str
     if (o.json && p.last)
         json_print(json_incref(p.last));
     else if (s == OK && !own.quiet)
-        printf("%s is here (%s); corral serve %s\n", json_text(p.last, "name"),
-               human_bytes((uint64_t)json_num(p.last, "total_bytes")).s, json_text(p.last, "name"));
+        print_end(p.last);
     json_decref(p.last);
     buf_deinit(&p.line);
     free(reference);
