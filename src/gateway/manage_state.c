@@ -81,7 +81,7 @@ static const char *trouble(const struct pool_view *v, const struct device_sample
     for (size_t i = 0; i < v->n_model; i++)
         if (v->model[i].state == POOL_FAILED) return "a model cannot be loaded";
     for (uint32_t i = 0; s && i < s->n_gpu; i++)
-        if (s->gpu[i].lost) return "a GPU does not answer";
+        if (s->gpu[i].lost && !s->gpu[i].divided) return "a GPU does not answer";
     return NULL;
 }
 

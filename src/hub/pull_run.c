@@ -13,7 +13,7 @@
 
 enum { COPY_BLOCK = 4 << 20, BUSY_MS = 300, MAX_PATH = 4096 };
 
-void pull_phase(struct pulls *p, struct job *j, const char *phase)
+static void set_phase(struct pulls *p, struct job *j, const char *phase)
 {
     pthread_mutex_lock(&p->lock);
     j->phase = phase;
@@ -168,7 +168,7 @@ static status fetch(struct pulls *p, struct job *j, struct hub_session *session,
         s = n ? download_new(&d, item, n, &o, e) : OK;
         if (s != ERR_BUSY) break;
         free_items(item, n);
-        pull_phase(p, j, "waiting");
+        set_phase(p, j, "waiting");
         nanosleep(&(struct timespec){.tv_nsec = BUSY_MS * 1000000}, NULL);
         if (hub_cancelled(session)) return fail(e, ERR_CANCELLED, "cancelled");
     }
@@ -176,7 +176,7 @@ static status fetch(struct pulls *p, struct job *j, struct hub_session *session,
         set_download(p, j, d);
         s = download_run(d, e);
         set_download(p, j, NULL);
-        pull_phase(p, j, "storing");
+        set_phase(p, j, "storing");
         if (s == OK) s = store_files(p, j, plan, d, item, e);
     }
     download_free(d);
@@ -212,9 +212,17 @@ static status copy_bytes(struct pulls *p, struct job *j, size_t i, int from, int
     return s;
 }
 
+/* Of this job alone: another one may copy the same file under another name. */
+static char *copy_path(const struct pulls *p, const struct job *j, size_t i)
+{
+    struct buf b = {0};
+    buf_addf(&b, "%s/copy-%lld-%zu", p->partial, (long long)j->id, i);
+    return b.data;
+}
+
 static status copy_file(struct pulls *p, struct job *j, size_t i, const struct hub_file *f, struct error *e)
 {
-    char digest[STORE_DIGEST_MAX], *path = partial_path(p, f);
+    char digest[STORE_DIGEST_MAX], *path = copy_path(p, j, i);
     int from = open(f->url, O_RDONLY | O_CLOEXEC),
         to = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     status s = from < 0 ? fail(e, ERR_IO, "%.120s: %s", f->url, strerror(errno))
@@ -273,15 +281,15 @@ static status put_in_place(struct pulls *p, struct job *j, const struct hub_ref 
 static status run(struct pulls *p, struct job *j, struct hub_session *session, const struct hub_ref *ref,
                   struct hub_plan *plan, struct error *e)
 {
-    pull_phase(p, j, "resolving");
+    set_phase(p, j, "resolving");
     TRY(hub_plan(session, ref, plan, e));
     take_files(p, j, plan);
     if (ref->kind == HUB_LOCAL && !j->copy) return put_in_place(p, j, ref, plan, e);
-    pull_phase(p, j, ref->kind == HUB_LOCAL ? "copying" : "downloading");
+    set_phase(p, j, ref->kind == HUB_LOCAL ? "copying" : "downloading");
     if (ref->kind != HUB_LOCAL) TRY(fetch(p, j, session, ref, plan, e));
     for (size_t i = 0; ref->kind == HUB_LOCAL && i < plan->n_file; i++)
         TRY(copy_file(p, j, i, &plan->file[i], e));
-    pull_phase(p, j, "storing");
+    set_phase(p, j, "storing");
     return put(p, j, ref, plan, e);
 }
 

@@ -16,7 +16,7 @@
 #include "http/http.h"
 #include "hub/pulls_int.h"
 
-enum { MAX_JOBS = 2, PULSE_MS = 200, SAVE_US = 1000000, KEPT_DAYS = 14, MAX_QUEUED = 1000 };
+enum { MAX_JOBS = 2, PULSE_MS = 200, SAVE_US = 1000000, KEPT_DAYS = 14, MAX_QUEUED = 10000 };
 
 /* ---- the list ------------------------------------------------------------------------------------------ */
 
@@ -170,10 +170,12 @@ static void *work(void *arg)
     return NULL;
 }
 
-/* Measures what runs, tells who watches, writes down. */
+/* Measures what runs, tells who watches, writes down; first it removes blobs that no model was made of. */
 static void *pulse(void *arg)
 {
     struct pulls *p = arg;
+    struct error e;
+    if (store_sweep(p->store, KEPT_DAYS * 86400, NULL, &e) != OK) LOG(WARN, "hub", "sweep", "%s", e.msg);
     pthread_mutex_lock(&p->lock);
     while (!p->closing) {
         bool any = false;

@@ -51,10 +51,8 @@ struct pulls {
 
 /* pull_run.c: all of a job, on its thread. The model is in the store when it is OK. */
 status pull_run(struct pulls *p, struct job *j, struct error *e);
-void   pull_phase(struct pulls *p, struct job *j, const char *phase);
 /* pulls_view.c, with the lock held */
 void   pull_measure(struct job *j);
-struct pull_view *pull_view_of(const struct job *j);
 char  *pull_detail(const struct job *j); /* what the store keeps of it, JSON */
 char  *pull_request(const char *reference, const char *name, bool copy); /* what begins it again, JSON */
 void   pull_files_free(struct pull_file *file, size_t n);

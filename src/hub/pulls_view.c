@@ -74,7 +74,7 @@ static void guess_end(struct pull_view *v)
         v->eta_s = (double)(v->total - MIN(v->bytes, v->total)) / v->bytes_per_s;
 }
 
-struct pull_view *pull_view_of(const struct job *j)
+static struct pull_view *view_of(const struct job *j)
 {
     struct pull_view *v = mem_zalloc(1, sizeof *v);
     *v = (struct pull_view){.id = j->id,
@@ -133,16 +133,20 @@ static void add_files(struct buf *b, const struct pull_file *file, size_t n)
     buf_addc(b, ']');
 }
 
+/* With as many files as the store takes the text of. */
 char *pull_detail(const struct job *j)
 {
     struct buf b = {0};
-    buf_addc(&b, '{');
-    add_text(&b, "phase", j->phase);
-    add_text(&b, "reference", j->reference);
-    add_text(&b, "name", j->name);
-    add_files(&b, j->file, j->n_file);
-    buf_addc(&b, '}');
-    return b.data;
+    for (size_t n = j->n_file;; n /= 2) {
+        buf_reset(&b);
+        buf_addc(&b, '{');
+        add_text(&b, "phase", j->phase);
+        add_text(&b, "reference", j->reference);
+        add_text(&b, "name", j->name);
+        add_files(&b, j->file, n);
+        buf_addc(&b, '}');
+        if (b.n < STORE_JSON_MAX || !n) return b.data;
+    }
 }
 
 char *pull_request(const char *reference, const char *name, bool copy)
@@ -210,7 +214,7 @@ status pulls_snapshot(struct pulls *p, int64_t id, struct pull_view **out, struc
     for (struct job *j = p->jobs; j && !*out; j = j->next)
         if (j->id == id) {
             if (j->running) pull_measure(j);
-            *out = pull_view_of(j);
+            *out = view_of(j);
         }
     pthread_mutex_unlock(&p->lock);
     if (*out) return OK;

@@ -124,6 +124,8 @@ static void take_answer(struct plan *x, const struct buf *text, int wait_status)
     } else {
         x->code = place_plan_read(&x->plan, text->data ? text->data : "", text->n, &e);
         snprintf(x->error, sizeof x->error, "%s", e.msg);
+        x->plan.max_devices = 1; /* workers run a model on one device, whatever its planner can */
+        x->plan.partial_cpu = false;
     }
     json_decref(j);
 }

@@ -13,6 +13,8 @@
  *   lack=FILE       the first time it lacks memory
  *   mb=N            its plan says N MiB
  *   gpu             it has a plan for GPUs, too
+ *   split           which says that layers may lie on several devices and on the CPU
+ *   kv=N            N MiB of KV for a sequence of full length, and a ladder from 16 of them down to a quarter of one
  *   plan=MS         so long does its plan take
  *   unplanned, bad  it has no plan; looking at the file crashes
  */
@@ -134,10 +136,25 @@ static int work(const char *path)
     return http_server_run(server, &e) == OK ? 0 : 1;
 }
 
-/* One layer of the whole size, a KV cache of one byte. */
+/* Sixteen sequences, half of them each time; then less context. */
+static void ladder(long block_bytes)
+{
+    static const int step[][2] = {{16, 128}, {8, 128}, {4, 128}, {2, 128},
+                                  {1, 128},  {1, 96},  {1, 64},  {1, 32}};
+    for (size_t i = 0; i < sizeof step / sizeof *step; i++)
+        printf("%s{\"parallel\":16,\"kv_sequences\":%d,\"context\":%d,\"kv_type\":\"f16\",\"kv_block_bytes\":"
+               "%ld,"
+               "\"scratch_bytes\":0}",
+               i ? "," : "],\"rungs\":[", step[i][0], step[i][1], block_bytes);
+    puts("]}");
+}
+
+/* Four layers, with KV blocks of one byte if nothing else is said. */
 static int plan(const char *backend)
 {
     bool gpu = !strcmp(backend, "cuda");
+    long kv = word("kv") ? (number("kv", 0) << 20) / 8 / 4
+                         : 1; /* of a block and layer; a sequence has eight blocks */
     wait_ms(number("plan", 0));
     if (word("bad")) raise(SIGKILL);
     if (word("unplanned") || (gpu && !word("gpu"))) {
@@ -145,12 +162,17 @@ static int plan(const char *backend)
         return 1;
     }
     printf(
-        "{\"backend\":\"%s\",\"kind\":\"%s\",\"max_devices\":1,\"partial_cpu\":false,\"context_trained\":128,"
-        "\"kv_block_tokens\":16,\"first_bytes\":0,\"last_bytes\":0,\"overhead_bytes\":0,"
-        "\"layers\":[{\"weight_bytes\":%ld,\"kv_block_bytes\":1}],"
-        "\"rungs\":[{\"parallel\":2,\"context\":128,\"kv_type\":\"f16\",\"kv_block_bytes\":1,"
-        "\"scratch_bytes\":0}]}\n",
-        backend, gpu ? "gpu" : "host", number("mb", 1) << 20);
+        "{\"backend\":\"%s\",\"kind\":\"%s\",\"max_devices\":%d,\"partial_cpu\":%s,\"context_trained\":128,"
+        "\"kv_block_tokens\":16,\"first_bytes\":0,\"last_bytes\":0,\"overhead_bytes\":0,\"layers\":[",
+        backend, gpu ? "gpu" : "host", word("split") ? 4 : 1, word("split") ? "true" : "false");
+    for (int i = 0; i < 4; i++)
+        printf("%s{\"weight_bytes\":%ld,\"kv_block_bytes\":%ld}", i ? "," : "", number("mb", 1) << 18, kv);
+    if (word("kv")) {
+        ladder(4 * kv);
+        return 0;
+    }
+    puts("],\"rungs\":[{\"parallel\":2,\"context\":128,\"kv_type\":\"f16\",\"kv_block_bytes\":4,\"scratch_"
+         "bytes\":0}]}");
     return 0;
 }
 

@@ -15,7 +15,7 @@
 #include "base/clock.h"
 #include "http/client.h"
 #include "http/static.h"
-#include "hub/pulls.h"
+#include "hub/pulls_int.h"
 
 #include <cmocka.h> /* last: it defines a macro fail() */
 
@@ -262,6 +262,52 @@ static void several_at_once(void **state)
     close_pulls();
 }
 
+/* The same file of this machine copied twice at once: neither reads what the other is still writing. */
+static void copied_at_once(void **state)
+{
+    static const char *const name[] = {"copy-1", "copy-2", "copy-3", "copy-4"};
+    char path[128];
+    struct error e;
+    open_pulls(4);
+    snprintf(path, sizeof path, "%s/d.gguf", folder);
+    for (int turn = 0; turn < 5; turn++) {
+        int64_t id[COUNT_OF(name)];
+        for (size_t i = 0; i < COUNT_OF(name); i++) {
+            const struct pull_want want = {.reference = path, .name = name[i], .copy = true};
+            if (pulls_start(pulls, &want, &id[i], &e) != OK) fail_msg("%s", e.msg);
+        }
+        for (size_t i = 0; i < COUNT_OF(name); i++) wait_until(id[i], STORE_JOB_COMPLETED);
+        for (size_t i = 0; i < COUNT_OF(name); i++) check_model(name[i]);
+        for (size_t i = 0; i < COUNT_OF(name); i++)
+            if (store_remove(store, name[i], 0, NULL, NULL, &e) != OK) fail_msg("%s", e.msg);
+    }
+    close_pulls();
+}
+
+/* What the store keeps of a job has a limit; names of files do not make it fail. */
+static void long_names(void **state)
+{
+    struct job j = {.phase = "downloading",
+                    .reference = mem_strdup("r"),
+                    .name = mem_strdup("n"),
+                    .n_file = HUB_MAX_FILES};
+    char long_name[1025];
+    memset(long_name, 1, sizeof long_name - 1);
+    long_name[sizeof long_name - 1] = 0;
+    j.file = mem_zalloc(j.n_file, sizeof *j.file);
+    for (size_t i = 0; i < j.n_file; i++)
+        j.file[i] = (struct pull_file){.name = mem_strdup(long_name), .digest = mem_strdup("")};
+    char *detail = pull_detail(&j);
+    json_t *o = json_loads(detail, 0, NULL);
+    assert_true(strlen(detail) < STORE_JSON_MAX);
+    assert_in_range(json_array_size(json_object_get(o, "files")), 100, HUB_MAX_FILES / 2);
+    json_decref(o);
+    free(detail);
+    pull_files_free(j.file, j.n_file);
+    free(j.reference);
+    free(j.name);
+}
+
 static void cancelled(void **state)
 {
     struct error e;
@@ -320,8 +366,10 @@ static void refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(watched),           cmocka_unit_test(several_at_once), cmocka_unit_test(cancelled),
-        cmocka_unit_test(closed_and_opened), cmocka_unit_test(refused),
+        cmocka_unit_test(watched),    cmocka_unit_test(several_at_once),
+        cmocka_unit_test(cancelled),  cmocka_unit_test(closed_and_opened),
+        cmocka_unit_test(refused),    cmocka_unit_test(copied_at_once),
+        cmocka_unit_test(long_names),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

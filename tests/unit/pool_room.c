@@ -13,6 +13,9 @@
 static struct play y;
 static struct devices *devices;
 static uint32_t turn_ms; /* 0: that of play_options */
+static const char *library = FAKE_NVML_LIBRARY,
+                  *cards =
+                      "GPU-aaaa|Card A|1000|0|0|30|50000|8.0|-\nGPU-bbbb|Card B|1000|0|0|30|50000|8.0|-\n";
 
 #define NEEDS_PLAYER                                                                                         \
     if (!play_program()) {                                                                                   \
@@ -39,9 +42,9 @@ static void begin(bool gpus, uint32_t max_models)
     snprintf(nvml, sizeof nvml, "%s/nvml", y.home);
     if (mkdir(proc, 0700) != 0) abort();
     write_file("proc/meminfo", "MemTotal: 1024000 kB\nMemAvailable: 1024000 kB\n");
-    write_file("nvml", "GPU-aaaa|Card A|1000|0|0|30|50000|8.0|-\nGPU-bbbb|Card B|1000|0|0|30|50000|8.0|-\n");
+    write_file("nvml", cards);
     setenv("FAKE_NVML", nvml, 1);
-    const struct devices_options d = {.nvml_path = gpus ? FAKE_NVML_LIBRARY : "none",
+    const struct devices_options d = {.nvml_path = gpus ? library : "none",
                                       .sysfs_root = "/nonexistent",
                                       .proc_root = proc,
                                       .period_ms = 50};
@@ -221,6 +224,91 @@ static void gpus_first(void **state)
     end();
 }
 
+/* The scenarios of the requirement: what fits one card, what would need several, what fits nowhere, machines
+ * without cards and without a driver's library; and cards that are full, lost or divided. */
+static void scenarios(void **state)
+{
+    NEEDS_PLAYER
+#define CARD(uuid, used) uuid "|Card|1000|" used "|0|30|50000|8.0|-\n"
+    static const struct {
+        const char *name, *cards, *script, *options;
+        const char *where, *says; /* where NULL: refused; says: in what was written down of the decision */
+    } row[] = {
+        // clang-format off
+        {"fits one", CARD("GPU-a", "0") CARD("GPU-b", "0"), "gpu,mb=900", NULL, "GPU-a", "one device"},
+        {"would need several", CARD("GPU-a", "200") CARD("GPU-b", "200"), "gpu,split,mb=900", NULL, "host", "runs a model on one device"},
+        {"fits nowhere", CARD("GPU-a", "0") CARD("GPU-b", "0"), "gpu,split,mb=1500", NULL, NULL, "runs a model on one device"},
+        {"others have one", CARD("GPU-a", "500") CARD("GPU-b", "0"), "gpu,mb=900", NULL, "GPU-b", "GPU-b"},
+        {"one is lost", CARD("GPU-a", "0") CARD("GPU-b", "0") "lost GPU-a\n", "gpu,mb=900", NULL, "GPU-b", ""},
+        {"that one is wanted", CARD("GPU-a", "0") CARD("GPU-b", "0"), "gpu,mb=100", "{\"gpus\": [\"GPU-b\"]}", "GPU-b", "GPU-a"},
+        {"an instance", CARD("GPU-a", "0") "mig GPU-a MIG-1|Card MIG|500|0|-|-|-|-|-\n", "gpu,mb=400", NULL, "MIG-1", ""},
+        {"an instance is small", CARD("GPU-a", "0") "mig GPU-a MIG-1|Card MIG|500|0|-|-|-|-|-\n", "gpu,mb=900", NULL, "host", "MIG-1"},
+        {"no cards", "", "gpu,mb=900", NULL, "host", "no GPU"},
+        {"no library", NULL, "gpu,mb=900", NULL, "host", "no GPU"},
+        {"no plan for cards", CARD("GPU-a", "0"), "mb=900", NULL, "host", ""},
+        // clang-format on
+    };
+    const char *own_library = library, *own_cards = cards;
+    for (size_t i = 0; i < COUNT_OF(row); i++) {
+        struct pool_route r;
+        struct pool_fault f = {0};
+        char uuid[32];
+        uint64_t mib;
+        library = row[i].cards ? own_library : "/nonexistent/libnvidia-ml.so.1";
+        cards = row[i].cards ? row[i].cards : "";
+        begin(true, 0);
+        play_add(&y, "m", row[i].script, row[i].options);
+        struct pool_ticket *t = play_enter(&y, "m");
+        enum pool_answer got = play_wait(t, 20000, &r, &f);
+        place_of("m", uuid, &mib);
+        if ((got == POOL_READY) != !!row[i].where || (row[i].where && strcmp(uuid, row[i].where) != 0))
+            fail_msg("%s: %s, %d %s", row[i].name, uuid, f.code, f.msg);
+        if (!row[i].where && (f.code != 503 || !strstr(f.msg, "no room")))
+            fail_msg("%s: %d %s", row[i].name, f.code, f.msg);
+        if (!noted(row[i].where ? "place" : "refuse", row[i].says))
+            fail_msg("%s: not said: %s", row[i].name, row[i].says);
+        play_leave(t);
+        end();
+    }
+    library = own_library;
+    cards = own_cards;
+}
+
+static bool lost(const char *uuid)
+{
+    struct pool_view *v = pool_view_new(y.pool);
+    bool is = false;
+    for (size_t i = 0; i < v->n_device; i++)
+        is |= !strcmp(v->device[i].uuid, uuid) && v->device[i].state.lost;
+    pool_view_free(v);
+    return is;
+}
+
+/* Nothing is placed on a card that fell off the bus, and again when it is back. */
+static void a_card_comes_and_goes(void **state)
+{
+    NEEDS_PLAYER
+    begin(true, 0);
+    char text[300], uuid[32];
+    uint64_t mib;
+    play_add(&y, "m0", "gpu,mb=100", "{\"gpus\": [\"GPU-bbbb\"]}");
+    play_add(&y, "m1", "gpu,mb=100", NULL);
+    play_add(&y, "m2", "gpu,mb=100", NULL);
+    play_leave(load("m0"));
+    snprintf(text, sizeof text, "%slost GPU-aaaa\n", cards);
+    write_file("nvml", text);
+    for (int i = 0; i < 5000 && !lost("GPU-aaaa"); i++) usleep(2000);
+    play_leave(load("m1"));
+    place_of("m1", uuid, &mib);
+    assert_string_equal(uuid, "GPU-bbbb");
+    write_file("nvml", cards);
+    for (int i = 0; i < 5000 && lost("GPU-aaaa"); i++) usleep(2000);
+    play_leave(load("m2"));
+    place_of("m2", uuid, &mib);
+    assert_string_equal(uuid, "GPU-aaaa"); /* the emptier one */
+    end();
+}
+
 static void a_lack_is_planned_again(void **state)
 {
     NEEDS_PLAYER
@@ -301,6 +389,8 @@ int main(void)
         cmocka_unit_test(requests_go_together),
         cmocka_unit_test(what_cannot_be),
         cmocka_unit_test(gpus_first),
+        cmocka_unit_test(scenarios),
+        cmocka_unit_test(a_card_comes_and_goes),
         cmocka_unit_test(a_lack_is_planned_again),
         cmocka_unit_test(others_need_the_memory),
         cmocka_unit_test(so_many_at_once),
