@@ -29,7 +29,8 @@ status parts_open(struct parts *p, const char *home, const struct pool_options *
     TRY(open_store(p, home, wait_ms, e));
     TRY(devices_open(&p->devices, NULL, e));
     TRY(aws_open(&p->aws, NULL, e));
-    TRY(pulls_open(&p->pulls, p->store, &(struct pulls_options){.idle = p->idle}, e));
+    p->pull.idle = p->idle;
+    TRY(pulls_open(&p->pulls, p->store, &p->pull, e));
     po.store = p->store;
     po.devices = p->devices;
     po.home = store_home(p->store);

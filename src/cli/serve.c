@@ -29,6 +29,9 @@ static struct {
     const char *home, *placement, *balance;
     int64_t max_models, max_per_key;
     double keep_alive;
+    int64_t pull_jobs, pull_connections;
+    const char *hf_endpoint, *hf_token_file, *registry;
+    int64_t gpu_reserve, host_reserve;
 } o;
 
 /* What workers are started with, beside what the pool knows (see defaults). */
@@ -94,6 +97,22 @@ static const struct opt opts[] = {
      .def = "single-gpu-preferred",
      .choices = "single-gpu-preferred|spread|pack|manual",
      .help = "how models are put on devices"},
+    {.name = "gpu-reserve",
+     .type = OPT_INT,
+     .at = &o.gpu_reserve,
+     .min = 0,
+     .max = 1LL << 40,
+     .def = "512M",
+     .unit = "bytes",
+     .help = "of each GPU that models never get; at most an eighth of it"},
+    {.name = "host-reserve",
+     .type = OPT_INT,
+     .at = &o.host_reserve,
+     .min = 0,
+     .max = 1LL << 50,
+     .def = "1G",
+     .unit = "bytes",
+     .help = "the same of the host's memory"},
     {.name = "balance",
      .type = OPT_STR,
      .at = &o.balance,
@@ -113,6 +132,38 @@ static const struct opt opts[] = {
      .at = &o.home,
      .arg = "FOLDER",
      .help = "models, jobs, logs; default: $CORRAL_HOME, or ~/.local/share/corral"},
+    {.name = "", .help = "Pulls (docs/pulling.md)"},
+    {.name = "pull-jobs",
+     .type = OPT_INT,
+     .at = &o.pull_jobs,
+     .min = 1,
+     .max = 64,
+     .def = "2",
+     .unit = "pulls",
+     .help = "at once; others wait"},
+    {.name = "pull-connections",
+     .type = OPT_INT,
+     .at = &o.pull_connections,
+     .min = 1,
+     .max = 64,
+     .def = "4",
+     .unit = "connections",
+     .help = "of each pull"},
+    {.name = "hf-endpoint",
+     .type = OPT_STR,
+     .at = &o.hf_endpoint,
+     .arg = "URL",
+     .help = "a mirror of Hugging Face; default: $HF_ENDPOINT"},
+    {.name = "hf-token-file",
+     .type = OPT_STR,
+     .at = &o.hf_token_file,
+     .arg = "FILE",
+     .help = "with the token for it; default: $HF_TOKEN, or what hf auth login left"},
+    {.name = "registry",
+     .type = OPT_STR,
+     .at = &o.registry,
+     .arg = "URL",
+     .help = "where names without a host are pulled from; default: https://registry.ollama.ai"},
     SESSION_OPTS(o.model),
     SERVING_OPTS(o.serving),
     ANSWER_OPTS(o.serving),
@@ -143,11 +194,21 @@ static void fill_pool_options(struct pool_options *out, const char *defaults, co
                                  .worker_arg = flags->item,
                                  .n_worker_arg = flags->n,
                                  .placement = o.placement,
+                                 .gpu_reserve_bytes = (uint64_t)MAX(o.gpu_reserve, 1), /* 0: the default */
+                                 .host_reserve_bytes = (uint64_t)MAX(o.host_reserve, 1),
                                  .max_models = (uint32_t)o.max_models,
                                  .max_per_key = (uint32_t)o.max_per_key,
                                  .keep_alive_ms = o.keep_alive > 0 ? (int64_t)(o.keep_alive * 1000) : -1,
                                  .drain_ms = server_ms(o.server.drain_timeout)};
     (void)route_strategy_find(&out->balance, o.balance);
+}
+
+static void fill_pulls_options(struct pulls_options *out)
+{
+    *out = (struct pulls_options){
+        .max_jobs = (uint32_t)o.pull_jobs,
+        .connections = (uint32_t)o.pull_connections,
+        .hub = {.hf_endpoint = o.hf_endpoint, .hf_token_file = o.hf_token_file, .registry = o.registry}};
 }
 
 /* ---- commands of this machine's user, through the home's socket -----------------------------------------
@@ -363,6 +424,7 @@ static int serve_main(int argc, char **argv)
     status s = server_read_keys(&o.server, &keys, &e);
     if (s == OK)
         s = server_bind(&server, &o.server, &keys, &e); /* first: a port in use should cost no time */
+    fill_pulls_options(&parts.pull);
     if (s == OK) s = parts_open(&parts, o.home, &po, server_replaces() ? 30000 : 0, &e);
     if (s == OK) s = served_models_add(&o.models, parts.pool, parts.store, &e);
     if (s == OK) s = run(&parts, server, &e);
