@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 status cli_home(char path[MODEL_PATH_MAX], struct error *e)
@@ -42,11 +43,26 @@ static status find(char path[MODEL_PATH_MAX], const char *name, struct error *e)
                 name);
 }
 
+/* A folder may be a model as the hub has them. */
+static status no_folder(const char *path, struct error *e)
+{
+    char config[MODEL_PATH_MAX + 16];
+    struct stat st;
+    if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode)) return OK;
+    snprintf(config, sizeof config, "%s/config.json", path);
+    if (access(config, F_OK) != 0) return fail(e, ERR_ARG, "this is a folder, not a file: %s", path);
+    return fail(e, ERR_UNSUPPORTED,
+                "safetensors models can be pulled and not run yet: pull a GGUF of this one, or convert it "
+                "(convert_hf_to_gguf.py of llama.cpp): %s",
+                path);
+}
+
 status model_file_open(struct gguf **out, char path[MODEL_PATH_MAX], const char *name,
                        const struct gguf_options *options, struct error *e)
 {
     if (name && strcmp(name, "demo") != 0) {
         TRY(find(path, name, e));
+        TRY(no_folder(path, e));
         return gguf_open(out, path, options, e);
     }
     struct gguf_options inside = options ? *options : (struct gguf_options){0};
