@@ -95,16 +95,53 @@ static void bench_product(enum dtype type, uint32_t n_out, uint32_t n_in, uint32
                               .ldy = n_out,
                               .n_row = n_row};
     void *x = memory((size_t)n_row * l.n_in * 4);
-    if (l.reads_b)
-        p.a.x.b = x;
-    else
-        p.a.x.f = x;
+    if (l.reads_b) p.a.x.b = x;
+    if (l.reads_f) p.a.x.f = x;
     double s = measure(product, &p), rate = (double)l.bytes / s;
     printf("| %s | %u x %u | %u | %.1f | %.0f | %.0f %% |\n", dtype_info((uint32_t)type)->name, n_out, n_in,
            n_row, s * 1e6, rate * 1e-9, 100 * rate / copy_rate);
     for (unsigned i = 0; i < p.n; i++) ops->release(gpu, (void *)(uintptr_t)p.data[i]);
     ops->release(gpu, p.a.y);
     ops->release(gpu, x);
+}
+
+/* The ways of multiplying with many rows beside each other, to see where one should take over from the other:
+ * dev/matmul.cu has the numbers of rows. */
+static void bench_ways(enum dtype type, uint32_t n_out, uint32_t n_in, double copy_rate)
+{
+    static const struct {
+        enum gpu_way way;
+        const char *name;
+    } ways[] = {{GPU_FEW, "packed"}, {GPU_TILES, "mma"}, {GPU_WGMMA, "wgmma"}, {GPU_LIBRARY, "cuBLASLt"}};
+    static const uint32_t rows[] = {64, 96, 128, 192, 256, 384, 512, 1024, 4096};
+    enum { MOST = 4096, PANEL = 32 << 20 };
+    struct gpu_layout l;
+    struct gpu_info info;
+    char why[200];
+    if (!ops->layout((uint32_t)type, n_out, n_in, &l) || !ops->info(0, &info, why, sizeof why)) return;
+    const bool library = ops->library(gpu, why, sizeof why);
+    struct gpu_matmul a = {.w = {memory(l.bytes), (uint32_t)type, n_out, l.n_in, l.bytes},
+                           .x = {.b = memory((size_t)MOST * l.n_in * sizeof(uint16_t)), .ld = l.n_in},
+                           .y = memory((size_t)MOST * n_out * sizeof(float)),
+                           .ldy = n_out,
+                           .panel = memory(PANEL),
+                           .panel_bytes = PANEL,
+                           .room = memory(ops->library_bytes),
+                           .room_bytes = ops->library_bytes};
+    for (size_t r = 0; r < COUNT_OF(rows); r++)
+        for (size_t w = 0; w < COUNT_OF(ways); w++) {
+            if ((ways[w].way == GPU_LIBRARY && !library) || (ways[w].way == GPU_WGMMA && info.major != 9))
+                continue;
+            struct product p = {.a = a, .data = {a.w.data}, .n = 1};
+            p.a.n_row = rows[r];
+            p.a.way = ways[w].way;
+            const double s = measure(product, &p), flop = 2.0 * rows[r] * n_out * n_in;
+            printf("| %s | %u x %u | %u | %s | %.1f | %.1f | %.0f %% |\n", dtype_info((uint32_t)type)->name,
+                   n_out, n_in, rows[r], ways[w].name, s * 1e6, flop / s * 1e-12,
+                   100 * (double)l.bytes / s / copy_rate);
+        }
+    void *mine[] = {(void *)(uintptr_t)a.w.data, a.x.b, a.y, a.panel, a.room};
+    for (size_t i = 0; i < COUNT_OF(mine); i++) ops->release(gpu, mine[i]);
 }
 
 /* One token of each of n_seq sequences with `len` keys: 32 heads, 8 KV heads of 128, f16. */
@@ -188,6 +225,9 @@ int main(int argc, char **argv)
                 bench_product(types[t], shape[s][0], shape[s][1], rows[r], copy_rate);
     for (uint32_t n = 1; n <= 64; n *= 8)
         for (uint32_t len = 1024; len <= 16384; len *= 4) bench_attention(n, len, copy_rate);
+    printf("\n| type | size | rows | by | microseconds | TFLOP/s | weights, of copying "
+           "|\n|---|---|---|---|---|---|---|\n");
+    for (size_t t = 0; t < 5; t++) bench_ways(types[t], 14336, 4096, copy_rate);
     ops->close(gpu);
     return 0;
 }

@@ -43,7 +43,7 @@ if(CMAKE_CXX_COMPILER_LOADED AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   if(CCACHE)
     set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
   endif()
-  set(sim_sources ${GPU_DIR}/sim/sim.cc ${GPU_DIR}/sim/runtime_sim.cc)
+  set(sim_sources ${GPU_DIR}/sim/sim.cc ${GPU_DIR}/sim/hopper.cc ${GPU_DIR}/sim/runtime_sim.cc)
   set(sanitize)
   if(CORRAL_SANITIZE)
     set(sanitize -fsanitize=${CORRAL_SANITIZE} -fno-sanitize-recover=all)
@@ -57,7 +57,8 @@ if(CMAKE_CXX_COMPILER_LOADED AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     set(CORRAL_SIM_RACE ON)
     add_library(sim_planted_kernels OBJECT ${GPU_DIR}/sim/planted.cc)
     corral_sim_flags(sim_planted_kernels -fsanitize=thread)
-    add_executable(sim_planted $<TARGET_OBJECTS:sim_planted_kernels> ${GPU_DIR}/sim/sim.cc ${GPU_DIR}/sim/race.cc)
+    add_executable(sim_planted $<TARGET_OBJECTS:sim_planted_kernels> ${GPU_DIR}/sim/sim.cc ${GPU_DIR}/sim/hopper.cc
+      ${GPU_DIR}/sim/race.cc)
     corral_sim_flags(sim_planted)
     target_link_libraries(sim_planted PRIVATE Threads::Threads m)
   endif()
@@ -74,6 +75,9 @@ if(CORRAL_CUDA AND CUDAToolkit_FOUND AND NOT CORRAL_SANITIZE AND NOT CORRAL_FUZZ
   if(CORRAL_WERROR) # a spilled register is a warning, and so an error
     list(APPEND flags -Werror all-warnings -Xptxas --warn-on-spills)
   endif()
+  if("90a" IN_LIST CORRAL_CUDA_ARCHS)
+    list(APPEND flags -DCORRAL_SM90A)
+  endif()
   foreach(a ${CORRAL_CUDA_ARCHS})
     list(APPEND flags -gencode arch=compute_${a},code=sm_${a})
   endforeach()
@@ -85,9 +89,10 @@ if(CORRAL_CUDA AND CUDAToolkit_FOUND AND NOT CORRAL_SANITIZE AND NOT CORRAL_FUZZ
   foreach(f ${gpu_kernels} ${GPU_DIR}/dev/runtime_cuda.cu)
     get_filename_component(n ${f} NAME_WE)
     set(o ${CMAKE_BINARY_DIR}/cuda/${n}.o)
-    add_custom_command(OUTPUT ${o} DEPENDS ${f} DEPFILE ${o}.d COMMENT "nvcc ${n}.cu"
+    add_custom_command(OUTPUT ${o} DEPENDS ${f} ${CMAKE_SOURCE_DIR}/cmake/no_serialized_wgmma.sh DEPFILE ${o}.d COMMENT "nvcc ${n}.cu"
       COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/cuda
-      COMMAND ${gpu_ccache} ${CUDAToolkit_NVCC_EXECUTABLE} ${flags} -MD -MF ${o}.d -c ${f} -o ${o} VERBATIM)
+      COMMAND sh ${CMAKE_SOURCE_DIR}/cmake/no_serialized_wgmma.sh
+              ${gpu_ccache} ${CUDAToolkit_NVCC_EXECUTABLE} ${flags} -MD -MF ${o}.d -c ${f} -o ${o} VERBATIM)
     list(APPEND objects ${o})
   endforeach()
   add_custom_command(OUTPUT ${CMAKE_BINARY_DIR}/corral_cuda.so DEPENDS ${objects} COMMENT "corral_cuda.so"

@@ -1,6 +1,7 @@
 /* The GPU kernels one by one against loops in double, through ops.h as the host code calls them: on the
  * simulator, or with CORRAL_GPU=cuda on a device. Every block format with odd shapes, activations between
  * poisoned rows. */
+#include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,6 +53,19 @@ struct matrix {
     void *memory;
 };
 
+/* Rows come in pieces, as those of a large matrix do. */
+static void pack_in_two(struct gpu_pack *pack, uint32_t n_out, size_t row_bytes)
+{
+    const uint32_t first = MIN(n_out, (uint32_t)GPU_STRIP);
+    pack->n_row = first;
+    ops->pack(gpu, pack);
+    if (n_out == first) return;
+    pack->from = (const uint8_t *)pack->from + first * row_bytes;
+    pack->row0 = first;
+    pack->n_row = n_out - first;
+    ops->pack(gpu, pack);
+}
+
 static void matrix_init(struct matrix *x, size_t kind, uint32_t n_expert, uint32_t n_out, uint32_t n_in,
                         uint64_t seed)
 {
@@ -75,12 +89,8 @@ static void matrix_init(struct matrix *x, size_t kind, uint32_t n_expert, uint32
             ops->copy(gpu, to, from, n_out * row_bytes);
             continue;
         }
-        /* in two pieces, as a large matrix comes */
-        const uint32_t first = n_out > GPU_STRIP ? GPU_STRIP : n_out;
-        ops->pack(gpu, &(struct gpu_pack){from, to, (uint32_t)type, 0, first, n_in});
-        if (n_out > first)
-            ops->pack(gpu, &(struct gpu_pack){from + first * row_bytes, to, (uint32_t)type, first,
-                                              n_out - first, n_in});
+        struct gpu_pack pack = {.from = from, .to = to, .type = (uint32_t)type, .n_in = n_in};
+        pack_in_two(&pack, n_out, row_bytes);
     }
     char why[200];
     assert_true(ops->sync(gpu, why, sizeof why));
@@ -143,15 +153,20 @@ static void check_close(const float *got, const float *want, size_t n, double li
     if (!(err <= limit)) fail_msg("%s: NMSE %g, limit %g", what, err, limit);
 }
 
-static void check_product(size_t kind, uint32_t n_out, uint32_t n_in, uint32_t n_row, bool add)
+static void check_product_with(const struct matrix *of, enum gpu_way way, uint32_t n_in, uint32_t n_row,
+                               bool add)
 {
-    struct matrix w;
+    const struct matrix w = *of;
+    const uint32_t n_out = w.m.n_out;
     char what[120];
-    snprintf(what, sizeof what, "%s (%u, %u), %u rows%s", dtype_info((uint32_t)random_kinds[kind].type)->name,
-             n_out, n_in, n_row, add ? ", added" : "");
-    matrix_init(&w, kind, 1, n_out, n_in, 7 * kind + n_row);
+    snprintf(what, sizeof what, "%s (%u, %u), %u rows%s, way %d",
+             w.m.type == GPU_F8_E4M3 ? "f8_e4m3" : dtype_info(w.m.type)->name, n_out, n_in, n_row,
+             add ? ", added" : "", (int)way);
     float *x = random_floats((size_t)n_row * n_in, 1, n_row), *bias = random_floats(n_out, 1, 3);
-    struct gpu_acts a = acts_init(x, n_row, n_in, w.layout.reads_b);
+    const bool decoded =
+        w.layout.reads_b &&
+        (way == GPU_AUTO ? n_row >= (w.layout.packed ? GPU_GEMM_ROWS : GPU_GEMM_ROWS_RAW) : way != GPU_FEW);
+    struct gpu_acts a = acts_init(x, n_row, n_in, w.layout.packed || decoded);
     const uint32_t ldy = n_out + 3;
     const size_t n_y = (size_t)n_row * ldy;
     float *y = random_floats(n_y, 1, 9), *want = mem_alloc(n_y * sizeof *want);
@@ -163,8 +178,9 @@ static void check_product(size_t kind, uint32_t n_out, uint32_t n_in, uint32_t n
             want[r * ldy + o] = (float)sum;
         }
     float *dy = upload(y, n_y * sizeof *y), *db = upload(bias, n_out * sizeof *bias);
-    const size_t panel_bytes = GPU_PANEL_ROWS * w.m.n_in * sizeof(uint16_t);
-    void *panel = ops->alloc(gpu, panel_bytes);
+    const size_t panel_bytes =
+        (n_out > 1000 ? 5 : 1) * GPU_PANEL_ROWS * round_up(w.m.n_in, GPU_PAD) * sizeof(uint16_t);
+    void *panel = ops->alloc(gpu, panel_bytes), *room = ops->alloc(gpu, ops->library_bytes);
     ops->matmul(gpu, &(struct gpu_matmul){.w = w.m,
                                           .x = a,
                                           .y = dy,
@@ -173,19 +189,43 @@ static void check_product(size_t kind, uint32_t n_out, uint32_t n_in, uint32_t n
                                           .bias = db,
                                           .add = add,
                                           .panel = panel,
-                                          .panel_bytes = panel_bytes});
+                                          .panel_bytes = panel_bytes,
+                                          .room = room,
+                                          .room_bytes = ops->library_bytes,
+                                          .way = way});
     download(y, dy, n_y * sizeof *y);
     /* decoded weights are rounded to bf16 */
-    check_close(y, want, n_y, n_row >= GPU_GEMM_ROWS && w.layout.packed ? 1e-5 : 1e-10, what);
+    check_close(y, want, n_y, decoded ? 1e-5 : 1e-10, what);
     ops->release(gpu, panel);
+    ops->release(gpu, room);
     acts_deinit(&a);
     ops->release(gpu, dy);
     ops->release(gpu, db);
-    matrix_deinit(&w);
     free(x);
     free(y);
     free(want);
     free(bias);
+}
+
+static void check_product_by(enum gpu_way way, size_t kind, uint32_t n_out, uint32_t n_in, uint32_t n_row,
+                             bool add)
+{
+    struct matrix w;
+    matrix_init(&w, kind, 1, n_out, n_in, 7 * kind + n_row);
+    check_product_with(&w, way, n_in, n_row, add);
+    matrix_deinit(&w);
+}
+
+static void check_product(size_t kind, uint32_t n_out, uint32_t n_in, uint32_t n_row, bool add)
+{
+    check_product_by(GPU_AUTO, kind, n_out, n_in, n_row, add);
+}
+
+static size_t kind_of(enum dtype type)
+{
+    size_t k = 0;
+    while (random_kinds[k].type != type) k++;
+    return k;
 }
 
 static void products(void **state)
@@ -198,10 +238,146 @@ static void products(void **state)
         check_product(k, 16, many, 21, false);
     }
     for (size_t k = N_RANDOM_KINDS - 3; k < N_RANDOM_KINDS; k++)
-        check_product(k, 9, 328, 9, false);              /* aligned rows */
-    check_product(9, 150, 512, GPU_GEMM_ROWS + 5, true); /* decoded first, in two panels */
-    check_product(N_RANDOM_KINDS - 1, 40, 45, GPU_GEMM_ROWS, false);
+        check_product(k, 9, 328, 9, false);                             /* aligned rows */
+    check_product(kind_of(DT_Q6_K), 150, 512, GPU_GEMM_ROWS + 5, true); /* decoded first, in two panels */
+    check_product(kind_of(DT_BF16), 40, 45, GPU_GEMM_ROWS, false);
+    check_product(kind_of(DT_F16), 40, 45, GPU_GEMM_ROWS_RAW, false);
     check_product(0, 17, 1312, 70, false); /* more chunks than warps, more rows than a tile */
+}
+
+/* Matrices that are decoded, multiplied by each kernel: sizes that fill no tile, none and one, columns that
+ * no stage divides. */
+static void products_of_decoded_matrices(void **state)
+{
+    static const enum gpu_way ways[] = {GPU_TILES, GPU_WGMMA, GPU_LIBRARY};
+    static const struct {
+        enum dtype type;
+        uint32_t n_out, n_in, n_row;
+        bool add;
+    } cases[] = {
+        {DT_Q4_0, 3, 608, 2, false},   {DT_Q8_0, 129, 96, 3, true},    {DT_BF16, 40, 45, 130, false},
+        {DT_Q4_K, 300, 256, 17, true}, {DT_Q6_K, 128, 768, 128, true}, {DT_Q8_0, 1100, 64, 260, false},
+    };
+    for (size_t k = 0; k < N_RANDOM_KINDS; k++) { /* what decoding makes of each type */
+        const uint32_t block = dtype_info((uint32_t)random_kinds[k].type)->block_elems;
+        check_product_by(GPU_TILES, k, 35, block == 1 ? 77 : block == 32 ? 96 : block, 3, true);
+    }
+    for (size_t w = 0; w < COUNT_OF(ways); w++)
+        for (size_t c = 0; c < COUNT_OF(cases); c++)
+            check_product_by(ways[w], kind_of(cases[c].type), cases[c].n_out, cases[c].n_in, cases[c].n_row,
+                             cases[c].add);
+}
+
+/* One sign, four exponent and three fraction bits, no infinities. */
+static float e4m3(uint8_t b)
+{
+    const int exponent = b >> 3 & 15, fraction = b & 7;
+    const float v = exponent ? ldexpf((float)(8 + fraction), exponent - 10) : ldexpf((float)fraction, -9);
+    return b & 0x80 ? -v : v;
+}
+
+/* Bytes with a scale per block of so many rows and columns. */
+static void matrix_init_f8(struct matrix *x, uint32_t n_out, uint32_t n_in, uint32_t rows, uint32_t cols)
+{
+    const uint32_t ld = (n_in + cols - 1) / cols, n_scale = (n_out + rows - 1) / rows * ld;
+    uint8_t *w = mem_alloc((size_t)n_out * n_in);
+    float *scale = random_floats(n_scale, 0.02f, n_in);
+    x->want = mem_alloc((size_t)n_out * n_in * sizeof(float));
+    for (uint32_t r = 0; r < n_out; r++)
+        for (uint32_t c = 0; c < n_in; c++) {
+            const size_t i = (size_t)r * n_in + c;
+            w[i] = (uint8_t)(256 * rng_uniform(8, 2, i, 0));
+            if ((w[i] & 0x7f) == 0x7f) w[i] ^= 1; /* NaN */
+            x->want[i] = e4m3(w[i]) * scale[r / rows * ld + c / cols];
+        }
+    assert_true(ops->layout(GPU_F8_E4M3, n_out, n_in, &x->layout));
+    x->memory = ops->alloc(gpu, x->layout.bytes);
+    void *raw = upload(w, (size_t)n_out * n_in), *by = upload(scale, n_scale * sizeof *scale);
+    struct gpu_pack pack = {.from = raw,
+                            .to = x->memory,
+                            .type = GPU_F8_E4M3,
+                            .n_in = n_in,
+                            .scale = by,
+                            .scale_rows = rows,
+                            .scale_cols = cols,
+                            .scale_ld = ld};
+    pack_in_two(&pack, n_out, n_in);
+    char why[200];
+    assert_true(ops->sync(gpu, why, sizeof why));
+    ops->release(gpu, raw);
+    ops->release(gpu, by);
+    free(w);
+    free(scale);
+    x->m = (struct gpu_matrix){x->memory, GPU_F8_E4M3, n_out, x->layout.n_in, x->layout.bytes};
+}
+
+static void products_of_f8(void **state)
+{
+    static const struct {
+        uint32_t n_out, n_in, rows, cols;
+    } cases[] = {
+        {5, 128, 5, 128},     /* one scale for all */
+        {37, 384, 1, 384},    /* one per row */
+        {150, 256, 128, 128}, /* one per block */
+    };
+    struct gpu_layout l;
+    assert_true(e4m3(0x7e) == 448);
+    assert_true(e4m3(0x01) == 0x1p-9f && e4m3(0x88) == -0x1p-6f);
+    assert_false(ops->layout(GPU_F8_E4M3, 16, 96, &l));
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct matrix w;
+        matrix_init_f8(&w, cases[i].n_out, cases[i].n_in, cases[i].rows, cases[i].cols);
+        check_product_with(&w, GPU_FEW, cases[i].n_in, 1, false);
+        check_product_with(&w, GPU_FEW, cases[i].n_in, 21, true);
+        check_product_with(&w, GPU_TILES, cases[i].n_in, 33, false);
+        matrix_deinit(&w);
+    }
+}
+
+/* The library is used where it should be, and what it does not do is done without it. */
+static void library(void **state)
+{
+    static const char *const failures[] = {"search", "nothing", "run"};
+    char what[200];
+    const char *path = getenv("CORRAL_CUDA_CUBLASLT");
+    if (!ops->library(gpu, what, sizeof what)) {
+        print_message("skipped: no cuBLASLt%s%s\n", *what ? ": " : "", what);
+        skip();
+    }
+    print_message("library: %s\n", what);
+    void *so = path ? dlopen(path, RTLD_NOW | RTLD_NOLOAD) : NULL;
+    unsigned (*count)(void) = NULL;
+    void *symbol = so ? dlsym(so, "fake_cublaslt_products") : NULL;
+    memcpy(&count, &symbol, sizeof count);
+    check_product(kind_of(DT_Q4_0), 9, 32, GPU_LIBRARY_ROWS, true);
+    if (!count) return; /* the real one */
+    const unsigned before = count();
+    assert_true(before > 0);
+    check_product(kind_of(DT_Q4_0), 9, 32, GPU_LIBRARY_ROWS - 1, true);
+    for (size_t i = 0; i < COUNT_OF(failures); i++) {
+        setenv("FAKE_CUBLASLT", failures[i], 1);
+        check_product_by(GPU_LIBRARY, kind_of(DT_Q4_0), 140, 64, 20, i % 2 == 0);
+    }
+    assert_int_equal(count(), before);
+    unsetenv("FAKE_CUBLASLT");
+
+    /* Why there is none is said. */
+    struct gpu *other = ops->open(0, what, sizeof what);
+    assert_non_null(other);
+    setenv("FAKE_CUBLASLT", "create", 1);
+    assert_false(ops->library(other, what, sizeof what));
+    assert_non_null(strstr(what, "does not start: status 1"));
+    unsetenv("FAKE_CUBLASLT");
+    char *kept = strdup(path);
+    setenv("CORRAL_CUDA_CUBLASLT", "no-such-library.so", 1);
+    assert_false(ops->library(other, what, sizeof what));
+    assert_non_null(strstr(what, "no-such-library.so"));
+    setenv("CORRAL_CUDA_CUBLASLT", "off", 1);
+    assert_false(ops->library(other, what, sizeof what));
+    assert_non_null(strstr(what, "off"));
+    setenv("CORRAL_CUDA_CUBLASLT", kept, 1);
+    free(kept);
+    ops->close(other);
 }
 
 static void rows_are_decoded(void **state)
@@ -263,7 +439,7 @@ static void experts_get_their_tokens(void **state)
             float *y = mem_zalloc(slots * n_out, sizeof *y), *want = mem_zalloc(slots * n_out, sizeof *y);
             uint32_t *chosen = mem_zalloc(slots, sizeof *chosen),
                      *want_chosen = mem_zalloc(slots, sizeof *chosen);
-            struct gpu_acts a = acts_init(x, n_tok, n_in, w.layout.reads_b);
+            struct gpu_acts a = acts_init(x, n_tok, n_in, w.layout.packed);
             struct gpu_route r = {.logits = upload(logits, n_tok * ne * sizeof *logits),
                                   .n_tok = n_tok,
                                   .n_expert = ne,
@@ -450,6 +626,15 @@ static void attention(void **state)
         {  2,   1,  256,   70,  66,   0,     0,    0,    DT_F16},
         {  4,   2,   96,  300, 299,   0,   128,    0,    DT_F16},   /* parts */
         {  4,   1,   64,  200, 190,  70,    64,    0,    DT_F16},   /* parts, some of them out of sight */
+        {  1,   1,   64,    1,   0,   0,     0,    0,    DT_F16},   /* one key */
+        {  4,   4,  128,   64,   0,   0,     0,    0,    DT_F16},   /* steps that are full to the last key */
+        {  4,   4,  128,   65,  63,   0,     0,    0,    DT_F16},   /* and one key more */
+        { 64,   1,   32,   66,  62,   0,     0,    0,    DT_F16},   /* a tile per token */
+        {  7,   1,   80,   75,  55,   0,     0,    0,    DT_F16},   /* heads that do not divide a tile */
+        {  6,   2,  256,  129, 100,  40,     0,    0,    DT_F16},   /* window: steps of 32 keys, some skipped */
+        {  2,   2,   64,  300, 296,  17,     0,    0,    DT_F16},   /* window: most keys are out of sight */
+        {  4,   2,   64,  257, 256,   0,   128,    0,    DT_F16},   /* a part of one key */
+        {  4,   2,  128,  257, 254,   5,   128,    0,    DT_F16},   /* parts without any */
     };
     // clang-format on
     for (size_t i = 0; i < COUNT_OF(cases); i++) check_attention(&cases[i]);
@@ -580,6 +765,13 @@ static void primitives(void **state)
         if (!isnan(f)) assert_int_equal(o[16], f32_to_f16(f));
         if (!isnan(f)) assert_int_equal(o[17], f32_to_bf16(f));
         assert_int_equal(o[19], in[l ^ 5]);
+        float sums[2][8];
+        memcpy(sums[0], o + 8, sizeof sums[0]);
+        memcpy(sums[1], o + 24, sizeof sums[1]);
+        for (int i = 0; i < 8; i++)
+            if (!(fabsf(sums[0][i] - sums[1][i]) <= 1e-4f * fmaxf(1, fabsf(sums[0][i]))))
+                fail_msg("lane %u, sum %d: %g, with shuffles %g", l, i, (double)sums[0][i],
+                         (double)sums[1][i]);
     }
     if (ops == sim || !sim) return;
     struct gpu *g = sim->open(0, why, sizeof why);
@@ -592,7 +784,9 @@ static void primitives(void **state)
         float x, y;
         memcpy(&x, &got[i], sizeof x);
         memcpy(&y, &want[i], sizeof y);
-        bool same = word >= 8 && word < 16 ? fabsf(x - y) <= 1e-4f * fmaxf(1, fabsf(y)) : got[i] == want[i];
+        bool same = (word >= 8 && word < 16) || (word >= 24 && word < 32)
+                        ? fabsf(x - y) <= 1e-4f * fmaxf(1, fabsf(y))
+                        : got[i] == want[i];
         if (!same)
             fail_msg("lane %u, word %u: %08x, the simulator has %08x", i / GPU_SELFTEST_OUT, word, got[i],
                      want[i]);
@@ -615,10 +809,12 @@ int main(void)
         return 1;
     }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(primitives),  cmocka_unit_test(rows_are_decoded),
-        cmocka_unit_test(products),    cmocka_unit_test(experts_get_their_tokens),
-        cmocka_unit_test(attention),   cmocka_unit_test(norms),
-        cmocka_unit_test(activations), cmocka_unit_test(graphs_repeat_work),
+        cmocka_unit_test(primitives),     cmocka_unit_test(rows_are_decoded),
+        cmocka_unit_test(library), /* opens it for what follows */
+        cmocka_unit_test(products),       cmocka_unit_test(products_of_decoded_matrices),
+        cmocka_unit_test(products_of_f8), cmocka_unit_test(experts_get_their_tokens),
+        cmocka_unit_test(attention),      cmocka_unit_test(norms),
+        cmocka_unit_test(activations),    cmocka_unit_test(graphs_repeat_work),
     };
     int bad = cmocka_run_group_tests(tests, NULL, NULL);
     ops->close(gpu);

@@ -5,6 +5,7 @@
 
 #include "backend/gpu/gpu_int.h"
 #include "base/clock.h"
+#include "base/log.h"
 
 enum { WHY = 200 };
 
@@ -127,6 +128,18 @@ static status allocate(struct backend_model *bm, const struct gpu_sizes *s, stru
     return OK;
 }
 
+/* Products of steps with many tokens are faster with NVIDIA's library; it is large, so it is opened here. */
+static void ask_for_library(struct backend *b)
+{
+    char what[WHY] = "";
+    if (b->library_asked) return;
+    b->library_asked = true;
+    if (b->ops->library(b->gpu, what, sizeof what))
+        LOG(INFO, "gpu", "cublaslt", "%s", what);
+    else if (*what)
+        LOG(WARN, "gpu", "cublaslt", "long prompts are left to Corral's own kernels: %s", what);
+}
+
 static status gpu_load(struct backend_model **out, struct backend *b, const struct model_desc *m,
                        const struct backend_limits *l, backend_progress progress, void *user, struct error *e)
 {
@@ -140,12 +153,13 @@ static status gpu_load(struct backend_model **out, struct backend *b, const stru
     *bm = (struct backend_model){.b = b, .m = m, .lim = *l, .kv = kv};
     status st = allocate(bm, &sizes, e);
     if (st == OK) {
-        gpu_scratch_layout(&bm->s, bm->scratch_mem, m, l);
+        gpu_scratch_layout(&bm->s, bm->scratch_mem, b->ops, m, l);
         b->ops->zero(b->gpu, bm->scratch_mem,
                      sizes.scratch_bytes); /* the padding of activations stays zero */
         st = gpu_weights_layout(&bm->w, bm->weight_mem, b->ops, m, e);
     }
     if (st == OK) st = gpu_weights_upload(bm, progress, user, e);
+    if (st == OK && bm->s.room) ask_for_library(b);
     if (st == OK)
         *out = bm;
     else

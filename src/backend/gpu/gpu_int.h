@@ -27,6 +27,7 @@ struct backend {
     struct gpu           *gpu;
     struct gpu_info       info;
     int32_t               device;
+    bool                  library_asked; /* for products; what came of it is logged */
 };
 
 /* A weight on the device. Vectors are matrices of one row. */
@@ -58,6 +59,8 @@ struct gpu_scratch {
     size_t   part_rows;
     uint16_t *panel;               /* rows of a matrix decoded, for steps of many tokens; NULL where there are none */
     size_t   panel_bytes;
+    void    *room;                 /* of the library; NULL where no step is large enough */
+    size_t   room_bytes;
     size_t   total_bytes;
 };
 
@@ -118,7 +121,8 @@ void   gpu_weights_deinit(struct gpu_weights *w);
 /* plan.c */
 status gpu_sizes(struct gpu_sizes *out, const struct gpu_ops *ops, const struct model_desc *m,
                  const struct backend_limits *l, struct error *e);
-void gpu_scratch_layout(struct gpu_scratch *s, void *mem, const struct model_desc *m, const struct backend_limits *l);
+void gpu_scratch_layout(struct gpu_scratch *s, void *mem, const struct gpu_ops *ops, const struct model_desc *m,
+                        const struct backend_limits *l);
 uint32_t gpu_part_keys(const struct backend_limits *l);
 
 /* step.c */

@@ -18,10 +18,13 @@ enum {
     GPU_PAD = 32,            /* rows of activations are padded with zeros to a multiple of this */
     GPU_ATTN_ROWS = 64,      /* query rows (tokens times the heads that share a KV head) of an attention tile */
     GPU_MAX_HEAD_DIM = 256,
+    GPU_MAX_BLOCK = 256,     /* columns of a block of any format */
     GPU_WORK_ROWS = 8,       /* activations of one piece of expert work, */
     GPU_WORK_ROWS_MANY = 64, /* or this where experts have many */
-    GPU_PANEL_ROWS = 128,
-    GPU_GEMM_ROWS = 192,     /* products of at least so many rows decode the matrix first; not measured yet */
+    GPU_PANEL_ROWS = 128,    /* of a matrix, decoded at a time at least */
+    GPU_GEMM_ROWS = 192,     /* products of at least so many rows decode a packed matrix first, */
+    GPU_GEMM_ROWS_RAW = 64,  /* of so many another one that is not f32, */
+    GPU_LIBRARY_ROWS = 400,  /* and of so many go to a library where there is one: see dev/matmul.cu */
     GPU_MAX_EXPERTS = 1024,
 };
 
@@ -32,8 +35,12 @@ struct gpu_info {
     int      major, minor;  /* compute capability */
 };
 
+/* Types that no GGUF file has. F8_E4M3: bytes of one sign, four exponent and three fraction bits, without infinities (OCP
+ * 8-bit floating point); times a scale per block. The two bytes that stand for NaN count as 480. n_in: a multiple of 128. */
+enum { GPU_F8_E4M3 = 0x100 };
+
 /* A matrix (n_out, n_in), or a stack of them. Packed types are strips of 16 rows in the order of matrix fragments (see
- * dev/codec.cuh); the others lie as in the file. type is an enum dtype. */
+ * dev/codec.cuh); the others lie as in the file. type is an enum dtype, or one of the above. */
 struct gpu_matrix {
     const void *data;
     uint32_t    type, n_out, n_in; /* n_in: as stored, bf16 padded to GPU_PAD */
@@ -51,19 +58,23 @@ struct gpu_layout {
     size_t   bytes;
     uint32_t n_in;
     bool     packed;  /* by pack(); else rows as in the file */
-    bool     reads_b; /* multiplies with the bf16 form of activations, else with f32 */
+    bool     reads_f, reads_b; /* the forms of activations that it is multiplied with */
 };
 
 struct gpu_pack { /* type of the file -> packed: rows [row0, row0 + n_row) of a matrix, row0 a multiple of 16 */
     const void *from; /* rows as in the file, n_in numbers each */
     void       *to;   /* the whole packed matrix */
     uint32_t    type, row0, n_row, n_in;
+    /* F8: weight (r, c), r counted over the whole matrix, is its byte's number times
+     * scale[r / scale_rows * scale_ld + c / scale_cols]; scale_cols is a multiple of 128. */
+    const float *scale;
+    uint32_t    scale_rows, scale_cols, scale_ld;
 };
 
-struct gpu_rows { /* out row i = table row index[i] (NULL: row0 + i) times scale; add: on top of what is there */
+struct gpu_rows { /* out row i = table row index[i] times scale; add: on top of what is there */
     struct gpu_matrix table;
     const uint32_t   *index;
-    uint32_t          row0, n_row, n;
+    uint32_t          n_row, n;
     float             scale;
     bool              add;
     struct gpu_acts   out;
@@ -82,6 +93,10 @@ struct gpu_norm { /* out row i = norm(x row index[i] (NULL: i)); add: add row i 
 
 struct gpu_work { uint32_t expert, first, n; }; /* slots order[first .. first + n) go through this expert */
 
+/* How matrices are multiplied. A choice that the device or the product does not allow falls to the next one:
+ * others than GPU_AUTO are for tests and measurements. */
+enum gpu_way { GPU_AUTO, GPU_LIBRARY, GPU_WGMMA, GPU_TILES, GPU_FEW };
+
 struct gpu_matmul { /* y (n_row, n_out; ldy) = x w^T + bias, or added to y */
     struct gpu_matrix w;
     struct gpu_acts   x;
@@ -96,6 +111,9 @@ struct gpu_matmul { /* y (n_row, n_out; ldy) = x w^T + bias, or added to y */
     /* Room to decode rows of w to, at least GPU_PANEL_ROWS of them; NULL: there is none. */
     uint16_t *panel;
     size_t    panel_bytes;
+    void     *room; /* for the library to work in; NULL: it is not used */
+    size_t    room_bytes;
+    enum gpu_way way;
 };
 
 struct gpu_act { /* out row = act(gate) * up, or act(up) when gate is NULL; rows of gate and up are ld apart */
@@ -172,8 +190,8 @@ struct gpu_combine { /* y row = sum of gate * down over the token's slots, or y 
 struct gpu_softcap { float *x; size_t n; float scale, cap; }; /* x = cap tanh(scale x / cap); cap 0: scale x */
 
 /* The primitives that kernels are made of, on given numbers: words 8 .. 15 of a lane are floats of two matrix products,
- * the others must be the same on every target. */
-enum { GPU_SELFTEST_IN = 256, GPU_SELFTEST_OUT = 24 };
+ * words 24 .. 31 the same computed with shuffles; the others must be the same on every target. */
+enum { GPU_SELFTEST_IN = 256, GPU_SELFTEST_OUT = 33 };
 struct gpu_selftest { const uint32_t *in; uint32_t *out; };
 
 struct gpu; /* an open device with its stream */
@@ -189,6 +207,11 @@ struct gpu_ops {
     struct gpu *(*open)(int device, char *why, size_t n);
     void (*close)(struct gpu *g);
     bool (*sync)(struct gpu *g, char *why, size_t n); /* wait for everything queued; false: the first error since open */
+
+    /* Opens a library of matrix products, which may take seconds; false: what says why there is none, and is empty where
+     * the target has no use for one. Products choose it by themselves from then on. */
+    bool  (*library)(struct gpu *g, char *what, size_t n);
+    size_t library_bytes; /* memory that it wants to work in */
 
     void *(*alloc)(struct gpu *g, size_t bytes); /* NULL when there is no memory; the device stays usable */
     void  (*release)(struct gpu *g, void *p);

@@ -1,7 +1,9 @@
 /* How much memory a model and its steps take on a device, and where everything lies in it. */
 #include "backend/gpu/gpu_int.h"
 
-enum { PANEL_BYTES = 16 << 20 }; /* stays in the second-level cache between decoding and multiplying */
+/* A matrix is decoded in panels that stay in the second-level cache until they are multiplied. One of 4096
+ * rows of 4096 makes 128 tiles with 512 tokens: about one per core of a large card. */
+enum { PANEL_BYTES = 32 << 20 };
 
 void *gpu_take(struct gpu_bump *b, size_t n, size_t bytes)
 {
@@ -30,8 +32,22 @@ static size_t widest_hidden(const struct model_config *c)
     return MAX(MAX((size_t)c->n_ff, (size_t)1), c->n_expert ? MAX(c->n_ff_expert, c->n_ff_shared) : 0u);
 }
 
-void gpu_scratch_layout(struct gpu_scratch *s, void *mem, const struct model_desc *m,
-                        const struct backend_limits *l)
+/* Room for the rows of the largest matrix that is decoded, or a panel of them. */
+static size_t panel_bytes(const struct model_desc *m)
+{
+    size_t largest = 0, row = 0;
+    for (uint32_t i = 1; i < m->n_weight; i++) {
+        const struct weight *w = &m->weight[i];
+        if (w->rank != 2) continue;
+        const size_t bytes = round_up((size_t)w->dim[1], GPU_MAX_BLOCK) * sizeof(uint16_t);
+        row = MAX(row, bytes);
+        largest = MAX(largest, round_up((size_t)w->dim[0], GPU_PANEL_ROWS) * bytes);
+    }
+    return MAX(MIN(largest, (size_t)PANEL_BYTES), GPU_PANEL_ROWS * row);
+}
+
+void gpu_scratch_layout(struct gpu_scratch *s, void *mem, const struct gpu_ops *ops,
+                        const struct model_desc *m, const struct backend_limits *l)
 {
     const struct model_config *c = &m->cfg;
     const size_t t = l->max_tokens, hd = c->head_dim, nq = hd * c->n_head, nkv = hd * c->n_head_kv;
@@ -64,10 +80,12 @@ void gpu_scratch_layout(struct gpu_scratch *s, void *mem, const struct model_des
         s->part_rows = (size_t)l->max_seqs * c->n_head * ((l->max_context + part - 1) / part);
     s->part = gpu_take(&b, s->part_rows * (hd + 2), sizeof(float));
     if (l->max_tokens >= GPU_GEMM_ROWS) {
-        const size_t row =
-            round_up(MAX(MAX((size_t)c->n_embd, nq), widest_hidden(c)), GPU_PAD) * sizeof(uint16_t);
-        s->panel_bytes = MAX((size_t)PANEL_BYTES, GPU_PANEL_ROWS * row);
+        s->panel_bytes = panel_bytes(m);
         s->panel = gpu_take(&b, s->panel_bytes, 1);
+    }
+    if (l->max_tokens >= GPU_LIBRARY_ROWS) {
+        s->room_bytes = ops->library_bytes;
+        s->room = gpu_take(&b, s->room_bytes, 1);
     }
     s->total_bytes = b.used;
 }
@@ -120,7 +138,7 @@ status gpu_sizes(struct gpu_sizes *out, const struct gpu_ops *ops, const struct 
     out->weight_bytes = w.total_bytes;
     gpu_weights_deinit(&w);
     TRY(st);
-    gpu_scratch_layout(&s, NULL, m, l);
+    gpu_scratch_layout(&s, NULL, ops, m, l);
     out->scratch_bytes = s.total_bytes;
 
     const uint32_t tokens = MAX(l->max_tokens, (uint32_t)GPU_GRAPH_TOKENS);

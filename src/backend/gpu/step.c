@@ -34,7 +34,8 @@ static struct gpu_acts forms_for(const struct pass *p, struct gpu_acts a, const 
     bool f = false, b = false;
     for (size_t i = 0; i < n; i++) {
         const struct gpu_weight *g = weight_of(p, w[i]);
-        if (g) *(g->layout.reads_b ? &b : &f) = true;
+        f |= g && g->layout.reads_f;
+        b |= g && g->layout.reads_b;
     }
     if (!f) a.f = NULL;
     if (!b) a.b = NULL;
@@ -55,7 +56,9 @@ static void product(const struct pass *p, float *y, uint32_t ldy, struct gpu_act
                                                 .bias = floats_of(p, l.bias),
                                                 .add = add,
                                                 .panel = p->s->panel,
-                                                .panel_bytes = p->s->panel_bytes});
+                                                .panel_bytes = p->s->panel_bytes,
+                                                .room = p->s->room,
+                                                .room_bytes = p->s->room_bytes});
 }
 
 static struct gpu_norm norm_of(const struct pass *p, const struct norm *n, const float *x)

@@ -93,7 +93,9 @@ static status upload_packed(struct stage *s, const struct gpu_weight *g, void *t
         const uint32_t n = MIN(rows, g->m.n_out - row);
         void *device = s->device[s->turn % N_STAGE];
         s->ops->copy_in(s->gpu, device, stage_host(s, from + row * row_bytes, n * row_bytes), n * row_bytes);
-        s->ops->pack(s->gpu, &(struct gpu_pack){device, to, g->m.type, row, n, n_in});
+        s->ops->pack(s->gpu,
+                     &(struct gpu_pack){
+                         .from = device, .to = to, .type = g->m.type, .row0 = row, .n_row = n, .n_in = n_in});
         TRY(stage_done(s, n * row_bytes, e));
     }
     return OK;

@@ -3,8 +3,9 @@
  * A thread block takes one tile: up to 64 query rows that share a KV head (the tokens of one sequence times the heads of
  * a group), and a range of keys. Keys and values of 64 (or 32) positions at a time go to shared memory as f16, whatever
  * the cache holds, those of the next step while this one is computed; each warp multiplies its 16 rows with them on the
- * tensor cores, with one update of the running softmax per step. At decode most rows are empty: warps without rows only help to load, and keys are read once for all heads of
- * a group. Long sequences at decode are cut into parts, whose sums a second kernel adds in order.
+ * tensor cores, with one update of the running softmax per step. At decode most rows are empty: warps without rows only
+ * help to load, and keys are read once for all heads of a group. Long sequences at decode are cut into parts, whose sums
+ * a second kernel adds in order.
  * The algorithm is that of FlashAttention-2 (Dao, 2023), with the split of Flash-Decoding (Dao et al., 2023). */
 #include "backend/gpu/dev/kernels.h"
 #include "backend/gpu/dev/types.h"
@@ -61,6 +62,7 @@ DEV void load_keys(uint16_t *ks, uint16_t *vs, const struct gpu_attn *a, const u
 /* Query row r of a tile is head r % group of its KV head, of token r / group. */
 template <int HD, int KEYS> __global__ void __launch_bounds__(ATTN_THREADS, HD > 128 ? 1 : 2) k_attn(struct gpu_attn a)
 {
+    dev_after();
     enum { LD = HD + 8 /* rows apart, in halves: no two of eight rows in the same banks */ };
     DYN_SHARED(uint16_t, shared);
     uint16_t *qs = shared, *stage = qs + GPU_ATTN_ROWS * LD; /* two stages of keys, then values */
@@ -71,6 +73,9 @@ template <int HD, int KEYS> __global__ void __launch_bounds__(ATTN_THREADS, HD >
     const uint32_t *table = a.table + tile.table;
     const uint8_t *k_base = a.kv.data + (size_t)a.layer * 2 * a.kv.part_bytes + kv_head * a.kv.head_bytes;
     const bool busy = (uint32_t)w * 16 < n_row;
+    /* The last key that a row of this warp sees; the first that a row of the tile does. */
+    const uint32_t last = tile.pos + ((uint32_t)w * 16 + 15 < n_row ? (uint32_t)w * 16 + 15 : n_row - 1) / group;
+    const uint32_t seen_from = a.window && tile.pos + 1 > a.window ? tile.pos + 1 - a.window : 0;
 
     for (int i = (int)threadIdx.x; i < GPU_ATTN_ROWS * HD / 8; i += ATTN_THREADS) {
         const int r = i / (HD / 8), at = i % (HD / 8) * 8;
@@ -89,7 +94,8 @@ template <int HD, int KEYS> __global__ void __launch_bounds__(ATTN_THREADS, HD >
 #pragma unroll
     for (int h = 0; h < 2; h++) pos[h] = tile.pos + (uint32_t)(w * 16 + l / 4 + 8 * h) / group;
 
-    const uint32_t first = tile.from / KEYS * KEYS;
+    /* Steps begin at multiples of KEYS whatever the tile, so that a row's sums are the same in any tile. */
+    const uint32_t first = (tile.from > seen_from ? tile.from : seen_from) / KEYS * KEYS;
     load_keys<HD, KEYS>(stage, stage + KEYS * LD, &a, k_base, table, first, tile.to);
     for (uint32_t k0 = first, turn = 0; k0 < tile.to; k0 += KEYS, turn ^= 1) {
         uint16_t *ks = stage + turn * (2 * KEYS * LD), *vs = ks + KEYS * LD, *next = stage + (turn ^ 1) * (2 * KEYS * LD);
@@ -101,7 +107,7 @@ template <int HD, int KEYS> __global__ void __launch_bounds__(ATTN_THREADS, HD >
             dev_cp_async_wait<0>();
         }
         __syncthreads();
-        if (!busy) continue;
+        if (!busy || k0 > last) continue;
 
         float s[KEYS / 8][4] = {};
 #pragma unroll
@@ -198,6 +204,7 @@ template <int HD, int KEYS> __global__ void __launch_bounds__(ATTN_THREADS, HD >
 /* A warp per head of a token whose keys were cut into parts. */
 __global__ void __launch_bounds__(WARP, 16) k_attn_merge(struct gpu_attn a)
 {
+    dev_after();
     const struct gpu_merge m = a.merge[blockIdx.x];
     const uint32_t token = blockIdx.y / a.n_head, head = blockIdx.y % a.n_head, hd = a.head_dim;
     if (token >= m.n_token) return;
@@ -236,13 +243,8 @@ void launch_attn(cudaStream_t stream, const struct gpu_attn *a)
     LAUNCH(k_attn_merge, dim3(a->n_merge, most * a->n_head), WARP, 0, stream, *a);
 }
 
-bool attn_prepare(void) /* more than 48 KiB of shared memory must be asked for */
+bool attn_prepare(void)
 {
-#ifdef SIM
-    return true;
-#else
     const int big = (GPU_ATTN_ROWS + 4 * 64) * (128 + 8) * 2, huge = (GPU_ATTN_ROWS + 4 * 32) * (256 + 8) * 2;
-    return cudaFuncSetAttribute(k_attn<128, 64>, cudaFuncAttributeMaxDynamicSharedMemorySize, big) == cudaSuccess &&
-           cudaFuncSetAttribute(k_attn<256, 32>, cudaFuncAttributeMaxDynamicSharedMemorySize, huge) == cudaSuccess;
-#endif
+    return dev_allow_shared(k_attn<128, 64>, big) && dev_allow_shared(k_attn<256, 32>, huge);
 }

@@ -24,17 +24,17 @@
 /* tensor/quant/grids.c as device tables. */
 #define CORRAL_QUANT_GRIDS_H
 #define alignas(n) static __device__ __align__(n)
-#ifdef SIM
+#ifdef __CUDACC__
+#pragma nv_diag_suppress 177
+#else
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-variable"
-#else
-#pragma nv_diag_suppress 177
 #endif
 #include "tensor/quant/grids.c"
-#ifdef SIM
-#pragma GCC diagnostic pop
-#else
+#ifdef __CUDACC__
 #pragma nv_diag_default 177
+#else
+#pragma GCC diagnostic pop
 #endif
 #undef alignas
 
@@ -47,7 +47,8 @@ template <int TYPE> struct codec;
 
 /* ---- packed types ----
  * BLOCK columns in BYTES bytes of a file, a scale per GROUP of columns; codes of LOW + HIGH bits; the other bytes of a
- * block are A bytes from A_AT on and B bytes from B_AT on. LUT: codes index values[]; else weight = scale * code + min. */
+ * block are A bytes from A_AT on and B bytes from B_AT on. LUT: codes index values[]. DIRECT: weight = scale * value; else
+ * weight = scale * code + min. */
 
 DEV uint32_t nibble_code(const uint8_t *qs, int e) { return e < 16 ? qs[e] & 15u : qs[e - 16] >> 4; }
 DEV uint32_t pair_code(const uint8_t *qs, int e) /* two bits, planes of 32 in halves of 128 */
@@ -57,10 +58,10 @@ DEV uint32_t pair_code(const uint8_t *qs, int e) /* two bits, planes of 32 in ha
 DEV uint32_t super_nibble(const uint8_t *qs, int e) { return qs[32 * (e / 64) + e % 32] >> 4 * (e / 32 % 2) & 15u; }
 
 #define PACKED(block, bytes, group, low, high, a, a_at, b, b_at)                                                       \
-    enum { RAW = 0, LUT = 0, BLOCK = block, BYTES = bytes, GROUP = group, LOW = low, HIGH = high, A = a, A_AT = a_at,  \
+    enum { RAW = 0, LUT = 0, DIRECT = 0, BLOCK = block, BYTES = bytes, GROUP = group, LOW = low, HIGH = high, A = a, A_AT = a_at,  \
            B = b, B_AT = b_at }
 #define PACKED_LUT(block, bytes, a)                                                                                    \
-    enum { RAW = 0, LUT = 1, BLOCK = block, BYTES = bytes, GROUP = 32, LOW = 4, HIGH = 0, A = a, A_AT = 0, B = 0, B_AT = 0 }
+    enum { RAW = 0, LUT = 1, DIRECT = 1, BLOCK = block, BYTES = bytes, GROUP = 32, LOW = 4, HIGH = 0, A = a, A_AT = 0, B = 0, B_AT = 0 }
 
 template <> struct codec<DT_Q4_0> {
     PACKED(32, 18, 32, 4, 0, 2, 0, 0, 0);
@@ -188,7 +189,19 @@ template <> struct codec<DT_MXFP4> {
     }
 };
 template <> struct codec<DT_BF16> { /* fragments as they are; 32 columns a unit */
-    enum { RAW = 0, LUT = 0, BLOCK = 32, BYTES = 64, GROUP = 0, LOW = 16, HIGH = 0, A = 0, B = 0 };
+    enum { RAW = 0, LUT = 0, DIRECT = 1, BLOCK = 32, BYTES = 64, GROUP = 0, LOW = 16, HIGH = 0, A = 0, B = 0 };
+};
+/* Bytes; a scale in f32 per row of a unit, whatever the blocks of the source were. In the word of two registers, byte
+ * i % 2 + 2 h is half h of register i. */
+template <> struct codec<GPU_F8_E4M3> {
+    enum { RAW = 0, LUT = 0, DIRECT = 1, BLOCK = 128, BYTES = 128, GROUP = 32, LOW = 8, HIGH = 0, A = 4, B = 0 };
+    DEV void scale(const uint8_t *a, const uint8_t *, int, float *s, float *m) { *s = *(const float *)a, *m = 0; }
+    /* Two bytes, in the low halves of halves, as bf16: moved there, the exponent is 120 too small, which a product mends
+     * exactly; it makes subnormal numbers normal, too. */
+    DEV uint32_t pair(uint32_t bytes)
+    {
+        return dev_mul_bf16x2((bytes & 0x00800080u) << 8 | (bytes & 0x007f007fu) << 4, 0x7b807b80u);
+    }
 };
 
 /* Sizes within a unit, and where things lie in it. */
@@ -219,7 +232,9 @@ template <int TYPE> DEV float packed_element(const uint8_t *unit, int row, int e
         const uint8_t *low = unit + g * P::LOW_BYTES, *high = unit + P::HIGH_AT + g * P::HIGH_BYTES;
         uint32_t q;
         float s, m;
-        if constexpr (P::LUT)
+        if constexpr (P::LOW == 8)
+            q = low[lane * 16 + half16 * 8 + i / 2 * 4 + i % 2 + 2 * h];
+        else if constexpr (P::LUT)
             q = ((const uint32_t *)low)[lane * 2 + half16] >> (8 * i + 4 * h) & 15;
         else if constexpr (P::LOW == 4)
             q = ((const uint32_t *)low)[lane * 2 + half16] >> (4 * i + 16 * h) & 15;
@@ -231,6 +246,8 @@ template <int TYPE> DEV float packed_element(const uint8_t *unit, int row, int e
         P::row_scale(unit, row, e / P::GROUP, &s, &m);
         if constexpr (P::LUT)
             return s * (float)P::value(q);
+        else if constexpr (P::LOW == 8)
+            return s * dev_bf16_to_f32(P::pair(q) & 0xffffu);
         else
             return s * (float)q + m;
     }
@@ -359,7 +376,7 @@ template <> struct codec<DT_IQ1_M> {
 /* Every type that can be a weight matrix. */
 #define PACKED_TYPES(X)                                                                                                \
     X(DT_Q4_0) X(DT_Q4_1) X(DT_Q5_0) X(DT_Q5_1) X(DT_Q8_0) X(DT_Q2_K) X(DT_Q3_K) X(DT_Q4_K) X(DT_Q5_K) X(DT_Q6_K)      \
-    X(DT_TQ2_0) X(DT_IQ4_NL) X(DT_IQ4_XS) X(DT_MXFP4) X(DT_BF16)
+    X(DT_TQ2_0) X(DT_IQ4_NL) X(DT_IQ4_XS) X(DT_MXFP4) X(DT_BF16) X(GPU_F8_E4M3)
 #define RAW_TYPES(X)                                                                                                   \
     X(DT_F32) X(DT_F16) X(DT_IQ1_S) X(DT_IQ1_M) X(DT_IQ2_XXS) X(DT_IQ2_XS) X(DT_IQ2_S) X(DT_IQ3_XXS) X(DT_IQ3_S)
 

@@ -1,21 +1,13 @@
-/* A packed matrix times many rows of activations: the matrix is decoded to bf16, as many rows at a time as there is room
- * for, and multiplied in tiles of 128 by 128 on the tensor cores. Both factors come through shared memory, three stages
- * of 32 columns deep. */
-#include "backend/gpu/dev/kernels.h"
+/* A matrix times many rows of activations: the matrix is decoded to bf16, as many rows at a time as there is room for, and
+ * multiplied by the library, by gemm90.cu, or here: in tiles of 128 by 128 on the tensor cores, both factors through
+ * shared memory, three stages of 32 columns deep. */
+#include "backend/gpu/dev/gemm.h"
 #include "backend/gpu/dev/types.h"
 
 enum {
     GEMM_TILE = 128, GEMM_K = 32, GEMM_STAGES = 3, GEMM_THREADS = 256,
     GEMM_LD = GEMM_K + 8, /* rows apart in shared memory: no two of eight in the same banks */
     GEMM_BYTES = GEMM_STAGES * 2 * GEMM_TILE * GEMM_LD * 2,
-};
-
-struct gemm {
-    const uint16_t *x, *w; /* (n_row, ldx), (n_out, n_in) */
-    const float *bias;
-    float *y;
-    uint32_t ldx, ldy, n_row, n_out, n_in;
-    bool add;
 };
 
 /* 128 rows of 32 columns from column k0 on; zeros beyond the last row. */
@@ -34,6 +26,7 @@ DEV void gemm_load(uint16_t *to, const uint16_t *from, uint32_t ld, uint32_t row
 /* Eight warps, each 64 rows of activations by 32 outputs of the tile. */
 __global__ void __launch_bounds__(GEMM_THREADS, 1) k_gemm(struct gemm a)
 {
+    dev_after();
     DYN_SHARED(uint16_t, shared);
     const int w = (int)threadIdx.x / WARP, l = (int)threadIdx.x % WARP, m0 = w / 4 * 64, n0 = w % 4 * 32;
     const uint32_t row0 = blockIdx.x * GEMM_TILE, out0 = blockIdx.y * GEMM_TILE, n_step = a.n_in / GEMM_K;
@@ -80,34 +73,44 @@ __global__ void __launch_bounds__(GEMM_THREADS, 1) k_gemm(struct gemm a)
             for (int e = 0; e < 4; e++) {
                 const uint32_t row = row0 + (uint32_t)(m0 + m * 16 + frag_row(l, e));
                 const uint32_t out = out0 + (uint32_t)(n0 + n * 8 + frag_col(l, e));
-                if (row >= a.n_row || out >= a.n_out) continue;
-                float *y = a.y + (size_t)row * a.ldy + out, v = acc[m][n][e] + (a.bias ? a.bias[out] : 0);
-                *y = a.add ? *y + v : v;
+                if (row < a.n_row && out < a.n_out) gemm_store(&a, row, out, acc[m][n][e]);
             }
 }
 
-void launch_gemm(cudaStream_t stream, const struct gpu_matmul *a)
+/* y = bias, or y += bias. A block per row. */
+__global__ void __launch_bounds__(256, 4) k_bias(struct gemm a)
 {
-    const size_t row_bytes = (size_t)a->w.n_in * sizeof(uint16_t);
+    dev_after();
+    float *y = a.y + (size_t)blockIdx.x * a.ldy;
+    for (uint32_t i = threadIdx.x; i < a.n_out; i += blockDim.x) y[i] = a.add ? y[i] + a.bias[i] : a.bias[i];
+}
+
+static void tiles(cudaStream_t stream, const struct gemm *g)
+{
+    const dim3 grid((g->n_row + GEMM_TILE - 1) / GEMM_TILE, (g->n_out + GEMM_TILE - 1) / GEMM_TILE);
+    LAUNCH(k_gemm, grid, GEMM_THREADS, (size_t)GEMM_BYTES, stream, *g);
+}
+
+void launch_gemm(cudaStream_t stream, const struct gpu_device *d, const struct gpu_matmul *a, enum gpu_way way)
+{
+    const uint32_t n_in = (a->w.n_in + GPU_PAD - 1) / GPU_PAD * GPU_PAD;
+    const size_t row_bytes = (size_t)n_in * sizeof(uint16_t);
     const uint32_t panel = (uint32_t)(a->panel_bytes / row_bytes) / GEMM_TILE * GEMM_TILE;
     for (uint32_t at = 0; at < a->w.n_out; at += panel) {
         const uint32_t n = a->w.n_out - at < panel ? a->w.n_out - at : panel;
-        struct gpu_rows r = {};
-        r.table = a->w, r.row0 = at, r.n_row = n, r.n = a->w.n_in, r.scale = 1;
-        r.out.b = a->panel, r.out.ld = a->w.n_in;
-        launch_rows(stream, &r);
-        const struct gemm g = {a->x.b, a->panel, a->bias ? a->bias + at : NULL, a->y + at, a->x.ld, a->ldy, a->n_row, n,
-                               a->w.n_in, a->add};
-        const dim3 grid((a->n_row + GEMM_TILE - 1) / GEMM_TILE, (n + GEMM_TILE - 1) / GEMM_TILE);
-        LAUNCH(k_gemm, grid, GEMM_THREADS, (size_t)GEMM_BYTES, stream, g);
+        launch_decode(stream, &a->w, at, n, a->panel);
+        struct gemm g = {a->x.b, a->panel, a->bias ? a->bias + at : NULL, a->y + at, a->x.ld, a->ldy, a->n_row, n,
+                         n_in, a->add};
+        if (way == GPU_LIBRARY) {
+            if (g.bias) {
+                LAUNCH(k_bias, g.n_row, 256, 0, stream, g);
+                g.bias = NULL, g.add = true;
+            }
+            if (blas_product(d->blas, stream, &g, a->room, a->room_bytes)) continue;
+        }
+        if (way <= GPU_WGMMA && d->hopper && launch_gemm90(stream, d, &g)) continue;
+        tiles(stream, &g);
     }
 }
 
-bool gemm_prepare(void)
-{
-#ifdef SIM
-    return true;
-#else
-    return cudaFuncSetAttribute(k_gemm, cudaFuncAttributeMaxDynamicSharedMemorySize, GEMM_BYTES) == cudaSuccess;
-#endif
-}
+bool gemm_prepare(void) { return dev_allow_shared(k_gemm, GEMM_BYTES); }

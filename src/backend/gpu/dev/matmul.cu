@@ -2,7 +2,7 @@
 #include "backend/gpu/dev/codec.cuh"
 #include "backend/gpu/dev/kernels.h"
 
-enum { GEMV_WARPS = 8, GEMV_ROWS = 8 };
+enum { GEMV_WARPS = 8, GEMV_ROWS = 8, PREFETCH = 6 << 10 /* of a warp; as in qmm.cuh of a block */ };
 
 /* Rows of x, or a work item's, times the row of w that the warp has; sums in f32. */
 template <int T> __global__ void __launch_bounds__(GEMV_WARPS * WARP, 3) k_gemv(struct gpu_matmul a)
@@ -10,6 +10,10 @@ template <int T> __global__ void __launch_bounds__(GEMV_WARPS * WARP, 3) k_gemv(
     using C = codec<T>;
     const int w = (int)threadIdx.x / WARP, l = (int)threadIdx.x % WARP;
     const uint32_t out = blockIdx.y * GEMV_WARPS + (uint32_t)w;
+    const size_t row_bytes = (size_t)(a.w.n_in / C::BLOCK) * C::BYTES;
+    if (!a.work && blockIdx.x == 0 && l == 0 && out < a.w.n_out) /* weights are there whatever the kernels before do */
+        dev_prefetch((const uint8_t *)a.w.data + out * row_bytes, row_bytes < PREFETCH ? row_bytes : (size_t)PREFETCH);
+    dev_after();
     struct gpu_work item = {0, blockIdx.x * GEMV_ROWS, GEMV_ROWS};
     if (a.work) {
         if (blockIdx.x >= *a.n_work_at) return;
@@ -18,7 +22,6 @@ template <int T> __global__ void __launch_bounds__(GEMV_WARPS * WARP, 3) k_gemv(
         item.n = a.n_row - item.first;
     }
     if (out >= a.w.n_out) return; /* the whole warp */
-    const size_t row_bytes = (size_t)(a.w.n_in / C::BLOCK) * C::BYTES;
     const uint8_t *row = (const uint8_t *)a.w.data + item.expert * a.w.expert_bytes + out * row_bytes;
     for (uint32_t r0 = 0; r0 < item.n; r0 += GEMV_ROWS) {
         const int n = item.n - r0 < GEMV_ROWS ? (int)(item.n - r0) : (int)GEMV_ROWS;
@@ -61,15 +64,61 @@ template <int T> static void gemv(cudaStream_t stream, const struct gpu_matmul *
     LAUNCH(k_gemv<T>, grid, GEMV_WARPS * WARP, 0, stream, *a);
 }
 
-void launch_matmul(cudaStream_t stream, const struct gpu_matmul *a)
+/* The way that so many rows take: the first line whose rows there are and that is possible here.
+ *
+ * Packed matrices: few rows wait for the weights to come from memory, which qmm.cuh reads once for 64 rows; with more it
+ * reads them again and unpacks them again. Its unpacking costs two or three tensor-core products where a decoded matrix
+ * needs one, but decoding writes and reads two bytes per weight on top. By instructions counted, not by a clock, decoding
+ * pays from 150 to 400 rows on, later for simple formats. Other matrices are multiplied in f32 without tensor cores, which
+ * decoding beats sooner; f32 itself stays what it is. A call of the library costs microseconds of the host's time, which
+ * the device does not notice with 400 rows. No card has seen these numbers: `make bench-gpu` prints the ways side by side. */
+static const struct { enum gpu_way way; uint32_t packed_rows, raw_rows; } ways[] = {
+    {GPU_LIBRARY, GPU_LIBRARY_ROWS, GPU_LIBRARY_ROWS},
+    {GPU_WGMMA, GPU_GEMM_ROWS, GPU_GEMM_ROWS_RAW},
+    {GPU_TILES, GPU_GEMM_ROWS, GPU_GEMM_ROWS_RAW},
+    {GPU_FEW, 0, 0},
+};
+
+static enum gpu_way way_of(const struct gpu_device *d, const struct gpu_matmul *a, bool raw)
+{
+    for (size_t i = 0;; i++) {
+        const enum gpu_way way = ways[i].way;
+        if (way == GPU_FEW) return way;
+        if (a->way == GPU_AUTO ? a->n_row < (raw ? ways[i].raw_rows : ways[i].packed_rows) : way < a->way) continue;
+        if (!a->panel || a->work || !a->x.b || a->w.type == DT_F32) continue;
+        if ((way == GPU_LIBRARY && d->blas && a->room) || (way == GPU_WGMMA && d->hopper) || way == GPU_TILES) return way;
+    }
+}
+
+static bool is_raw(uint32_t type)
+{
+    switch (type) {
+#define CASE(T) case T:
+        RAW_TYPES(CASE)
+#undef CASE
+        return true;
+    default: return false;
+    }
+}
+
+static void launch_gemv(cudaStream_t stream, const struct gpu_matmul *a)
 {
     switch (a->w.type) {
-#define CASE(T) case T: gemv<T>(stream, a); return;
+#define CASE(T) case T: gemv<T>(stream, a); break;
         RAW_TYPES(CASE)
 #undef CASE
     default: break;
     }
-    if (a->panel && !a->work && a->n_row >= GPU_GEMM_ROWS)
-        launch_gemm(stream, a);
-    else if (!qmm_nibbles(stream, a) && !qmm_supers(stream, a)) qmm_others(stream, a);
+}
+
+void launch_matmul(cudaStream_t stream, const struct gpu_device *d, const struct gpu_matmul *a)
+{
+    const bool raw = is_raw(a->w.type);
+    const enum gpu_way way = way_of(d, a, raw);
+    if (way != GPU_FEW)
+        launch_gemm(stream, d, a, way);
+    else if (raw)
+        launch_gemv(stream, a);
+    else if (!qmm_nibbles(stream, a) && !qmm_supers(stream, a))
+        qmm_others(stream, a);
 }

@@ -4,6 +4,7 @@
 /* A warp per token: the best n_used logits, best first, ties to the lower index; their gates. */
 __global__ void __launch_bounds__(WARP, 16) k_route(struct gpu_route a)
 {
+    dev_after();
     const float *logits = a.logits + (size_t)blockIdx.x * a.n_expert;
     const size_t slot = (size_t)blockIdx.x * a.n_used;
     const uint32_t lane = threadIdx.x;
@@ -42,18 +43,28 @@ __global__ void __launch_bounds__(WARP, 16) k_route(struct gpu_route a)
         a.gate[slot + k] *= a.scale / (a.softmax_after_topk || a.renormalize ? sum : all);
 }
 
-/* One block: slots sorted by expert, a slot's place within its expert in the order of slots; pieces of up to
- * work_rows slots. The order of work is that of experts, whatever the order of threads. */
-__global__ void __launch_bounds__(GPU_MAX_EXPERTS, 1) k_group(struct gpu_route a)
+/* One block: slots sorted by expert, a slot's place within its expert in the order of slots; pieces of up to work_rows
+ * slots. A warp looks through all slots for one expert after the other. The order of work is that of experts, whatever the
+ * order of threads. */
+enum { GROUP_THREADS = 1024 };
+
+DEV uint32_t slots_of(const struct gpu_route *a, uint32_t expert, uint32_t slot, uint32_t n_slot) /* a bit per lane */
+{
+    return __ballot_sync(FULL_MASK, slot < n_slot && a->chosen[slot] == expert);
+}
+
+__global__ void __launch_bounds__(GROUP_THREADS, 1) k_group(struct gpu_route a)
 {
     __shared__ uint32_t count[GPU_MAX_EXPERTS], first[GPU_MAX_EXPERTS], work_at[GPU_MAX_EXPERTS];
-    const uint32_t e = threadIdx.x, n_slot = a.n_tok * a.n_used;
-    uint32_t n = 0;
-    if (e < a.n_expert)
-        for (uint32_t s = 0; s < n_slot; s++) n += a.chosen[s] == e;
-    count[e] = n;
+    const uint32_t w = threadIdx.x / WARP, l = threadIdx.x % WARP, n_warp = blockDim.x / WARP, n_slot = a.n_tok * a.n_used;
+    dev_after();
+    for (uint32_t e = w; e < a.n_expert; e += n_warp) {
+        uint32_t n = 0;
+        for (uint32_t s = 0; s < n_slot; s += WARP) n += (uint32_t)__popc(slots_of(&a, e, s + l, n_slot));
+        if (l == 0) count[e] = n;
+    }
     __syncthreads();
-    if (e == 0) {
+    if (threadIdx.x == 0) {
         uint32_t at = 0, n_work = 0;
         for (uint32_t i = 0; i < a.n_expert; i++) {
             first[i] = at, work_at[i] = n_work;
@@ -63,19 +74,23 @@ __global__ void __launch_bounds__(GPU_MAX_EXPERTS, 1) k_group(struct gpu_route a
         *a.n_work = n_work;
     }
     __syncthreads();
-    if (e >= a.n_expert) return;
-    uint32_t at = first[e];
-    for (uint32_t s = 0; s < n_slot; s++)
-        if (a.chosen[s] == e) a.order[at++] = s;
-    for (uint32_t i = 0; i < n; i += a.work_rows) {
-        const struct gpu_work piece = {e, first[e] + i, (uint32_t)min((int)(n - i), (int)a.work_rows)};
-        a.work[work_at[e] + i / a.work_rows] = piece;
+    for (uint32_t e = w; e < a.n_expert; e += n_warp) {
+        uint32_t at = first[e];
+        for (uint32_t s = 0; s < n_slot; s += WARP) {
+            const uint32_t mine = slots_of(&a, e, s + l, n_slot);
+            if (mine >> l & 1) a.order[at + (uint32_t)__popc(mine & ((1u << l) - 1))] = s + l;
+            at += (uint32_t)__popc(mine);
+        }
+        for (uint32_t i = l * a.work_rows; i < count[e]; i += WARP * a.work_rows) {
+            const struct gpu_work piece = {e, first[e] + i, (uint32_t)min((int)(count[e] - i), (int)a.work_rows)};
+            a.work[work_at[e] + i / a.work_rows] = piece;
+        }
     }
 }
 
 void launch_route(cudaStream_t stream, const struct gpu_route *a)
 {
-    const uint32_t threads = (a->n_expert + WARP - 1) / WARP * WARP;
+    const uint32_t threads = a->n_expert * WARP < GROUP_THREADS ? a->n_expert * WARP : (uint32_t)GROUP_THREADS;
     LAUNCH(k_route, a->n_tok, WARP, 0, stream, *a);
     LAUNCH(k_group, 1, threads, 0, stream, *a);
 }

@@ -8,6 +8,7 @@ enum { PACK_THREADS = 64 };
  * not have become zeros. FROM: type of the source; TO: type whose layout is made. */
 template <int FROM, int TO> __global__ void __launch_bounds__(PACK_THREADS, 8) k_pack(struct gpu_pack a)
 {
+    dev_after();
     using S = codec<FROM>;
     using P = packed<TO>;
     const uint32_t n_block = (a.n_in + P::BLOCK - 1) / P::BLOCK, strip = a.row0 / GPU_STRIP + blockIdx.y;
@@ -26,6 +27,18 @@ template <int FROM, int TO> __global__ void __launch_bounds__(PACK_THREADS, 8) k
                     word |= (uint32_t)((const uint16_t *)from)[(size_t)row * a.n_in + col] << 16 * h;
             }
             ((uint32_t *)unit)[w] = word;
+        }
+    } else if constexpr (TO == GPU_F8_E4M3) {
+        for (int w = (int)threadIdx.x; w < GPU_STRIP * P::BLOCK; w += PACK_THREADS) {
+            const int byte = w % 16, lane = w / 16 % WARP, g = w / (16 * WARP), i = byte % 8 / 4 * 2 + byte % 2;
+            const uint32_t row = first + (uint32_t)(lane / 4 + 8 * (i % 2));
+            const uint32_t col = blockIdx.x * P::BLOCK +
+                                 (uint32_t)(32 * g + byte / 8 * 16 + 4 * (lane % 4) + 2 * (i / 2) + byte % 4 / 2);
+            unit[w] = row < a.n_row ? from[(size_t)row * a.n_in + col] : 0;
+        }
+        for (uint32_t r = threadIdx.x; r < GPU_STRIP; r += PACK_THREADS) {
+            const uint32_t at = (a.row0 + first + r) / a.scale_rows * a.scale_ld + blockIdx.x * P::BLOCK / a.scale_cols;
+            ((float *)(unit + P::A_PLACE))[r] = first + r < a.n_row ? a.scale[at] : 0;
         }
     } else {
         const size_t row_bytes = (size_t)n_block * S::BYTES;
@@ -88,6 +101,7 @@ bool matrix_layout(uint32_t type, uint32_t n_out, uint32_t n_in, struct gpu_layo
     *out = {};
     out->n_in = n_in;
     if (n_out > 500000) return false; /* of the 2^16 blocks that a launch may have in its second direction */
+    if (type == GPU_F8_E4M3 && n_in % packed<GPU_F8_E4M3>::BLOCK) return false; /* activations end where columns do */
     switch (type) {
 #define CASE(T)                                                                                                        \
     case T:                                                                                                            \
@@ -99,7 +113,10 @@ bool matrix_layout(uint32_t type, uint32_t n_out, uint32_t n_in, struct gpu_layo
 #undef CASE
     case DT_TQ1_0: return matrix_layout(DT_TQ2_0, n_out, n_in, out);
 #define CASE(T)                                                                                                        \
-    case T: out->bytes = (size_t)n_out * (n_in / codec<T>::BLOCK) * codec<T>::BYTES; return true;
+    case T:                                                                                                            \
+        out->bytes = (size_t)n_out * (n_in / codec<T>::BLOCK) * codec<T>::BYTES;                                       \
+        out->reads_f = true, out->reads_b = T != DT_F32;                                                               \
+        return true;
         RAW_TYPES(CASE)
 #undef CASE
     default: return false;
@@ -122,9 +139,10 @@ template <int T> DEV void decode_eight(const struct gpu_matrix *m, uint32_t row,
 }
 
 /* A block per row. */
-template <int T> __global__ void __launch_bounds__(128, 8) k_rows(struct gpu_rows a)
+template <int T> __global__ void __launch_bounds__(128, 4) k_rows(struct gpu_rows a)
 {
-    const uint32_t row = a.index ? a.index[blockIdx.x] : a.row0 + blockIdx.x;
+    dev_after();
+    const uint32_t row = a.index[blockIdx.x];
     const size_t to = (size_t)blockIdx.x * a.out.ld;
     for (uint32_t at = threadIdx.x * 8; at < a.out.ld; at += blockDim.x * 8) {
         float v[8];

@@ -5,6 +5,7 @@
 /* A block per token; the angle is reduced in double, so positions may be large. */
 __global__ void __launch_bounds__(128, 8) k_rope_table(struct gpu_rope_table a)
 {
+    dev_after();
     for (uint32_t i = threadIdx.x; i < a.n_pair; i += blockDim.x) {
         double turns = (double)a.pos[blockIdx.x] * (double)a.inv_freq[i] * 0.15915494309189535;
         turns -= rint(turns);
@@ -42,6 +43,7 @@ DEV void kv_store(uint8_t *row, uint32_t type, const float *v, int hd, int lane)
 /* A warp per head of a token: query heads, then key heads, then value heads. */
 __global__ void __launch_bounds__(QKV_WARPS * WARP, 8) k_qkv(struct gpu_qkv a)
 {
+    dev_after();
     __shared__ float turn[QKV_WARPS][GPU_MAX_HEAD_DIM];
     const int w = (int)threadIdx.x / WARP, l = (int)threadIdx.x % WARP, hd = (int)a.head_dim;
     const uint32_t head = blockIdx.y * QKV_WARPS + (uint32_t)w, n = a.n_head + 2 * a.n_head_kv, t = blockIdx.x;

@@ -11,11 +11,12 @@
 #include "backend/gpu/dev/kernels.h"
 
 enum { QMM_CHUNK = 4 /* groups of 32 columns */, QMM_WARPS = 8 };
+enum { PREFETCH = 48 << 10 /* of a block: the blocks that a card runs at once have room for it in its cache */ };
 
 /* One lane's words of 32 columns. */
 template <int T> struct qmm_words {
     using P = packed<T>;
-    uint32_t low[P::LOW == 16 ? 8 : P::LOW == 4 ? 2 : 1], high[P::HIGH == 4 ? 2 : 1];
+    uint32_t low[P::LOW == 16 ? 8 : P::LOW == 8 ? 4 : P::LOW == 4 ? 2 : 1], high[P::HIGH == 4 ? 2 : 1];
 
     __device__ __forceinline__ void load(const uint8_t *strip, int group, int lane)
     {
@@ -26,6 +27,9 @@ template <int T> struct qmm_words {
             const uint4 a = ((const uint4 *)l)[lane], b = ((const uint4 *)l)[WARP + lane];
             low[0] = a.x, low[1] = a.y, low[2] = a.z, low[3] = a.w;
             low[4] = b.x, low[5] = b.y, low[6] = b.z, low[7] = b.w;
+        } else if constexpr (P::LOW == 8) {
+            const uint4 a = ((const uint4 *)l)[lane];
+            low[0] = a.x, low[1] = a.y, low[2] = a.z, low[3] = a.w;
         } else if constexpr (P::LOW == 4) {
             const uint2 a = ((const uint2 *)l)[lane];
             low[0] = a.x, low[1] = a.y;
@@ -43,13 +47,15 @@ template <int T> struct qmm_words {
         }
     }
 
-    /* The fragment of 16 columns, s of the 32: the codes themselves, or 128 + code. */
+    /* The fragment of 16 columns, s of the 32: the values themselves, or 128 + code. */
     __device__ __forceinline__ void fragment(uint32_t *a, int s, const uint32_t *pairs) const
     {
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             if constexpr (P::LOW == 16)
                 a[i] = low[4 * s + i];
+            else if constexpr (P::LOW == 8)
+                a[i] = P::pair(low[2 * s + i / 2] >> 8 * (i % 2));
             else if constexpr (P::LUT)
                 a[i] = pairs[low[s] >> 8 * i & 255];
             else if constexpr (P::LOW == 4)
@@ -67,6 +73,13 @@ template <int T> struct qmm_words {
     }
 };
 
+/* Two codes of a code book in a byte, as two values. By the whole block. */
+template <int T> DEV void qmm_pairs(uint32_t *pairs)
+{
+    for (int i = (int)threadIdx.x; i < 256; i += (int)blockDim.x)
+        pairs[i] = pack_bf16((float)packed<T>::value((uint32_t)i & 15), (float)packed<T>::value((uint32_t)i >> 4));
+}
+
 /* sum += scale of the row * (products with codes); c: products with 128 + low code, d: with 128 + high, u: with 1. */
 template <int T>
 DEV void qmm_fold(float *acc, float *c, float *d, float *u, const uint8_t *unit, int group, int lane)
@@ -78,10 +91,10 @@ DEV void qmm_fold(float *acc, float *c, float *d, float *u, const uint8_t *unit,
 #pragma unroll
     for (int e = 0; e < 4; e++) {
         float v = c[e];
-        if constexpr (!P::LUT) v -= 128 * u[e];
+        if constexpr (!P::DIRECT) v -= 128 * u[e];
         if constexpr (P::HIGH == 4) v += 16 * (d[e] - 128 * u[e]);
         acc[e] += s[e / 2] * v;
-        if constexpr (!P::LUT) acc[e] += m[e / 2] * u[e];
+        if constexpr (!P::DIRECT) acc[e] += m[e / 2] * u[e];
         c[e] = d[e] = u[e] = 0;
     }
 }
@@ -93,18 +106,22 @@ template <int T, int NT> __global__ void __launch_bounds__(QMM_WARPS * WARP, NT 
     uint32_t *pairs = (uint32_t *)(sums + blockDim.x / WARP * NT * 128);
     const int w = (int)threadIdx.x / WARP, l = (int)threadIdx.x % WARP, n_warp = (int)blockDim.x / WARP;
     const int n_group = (int)a.w.n_in / 32;
+    const size_t strip_bytes = (size_t)(a.w.n_in / P::BLOCK) * P::UNIT;
     struct gpu_work item = {0, blockIdx.x * (8 * NT), 0};
+    /* Weights are there whatever the kernels before this one still do. */
+    if (!a.work && threadIdx.x == 0 && blockIdx.x == 0)
+        dev_prefetch((const uint8_t *)a.w.data + blockIdx.y * strip_bytes,
+                     strip_bytes < PREFETCH ? strip_bytes : (size_t)PREFETCH);
+    dev_after();
     if (a.work) {
         if (blockIdx.x >= *a.n_work_at) return;
         item = a.work[blockIdx.x];
     } else {
         item.n = a.n_row - item.first < 8 * NT ? a.n_row - item.first : 8 * NT;
     }
-    const uint8_t *strip = (const uint8_t *)a.w.data + item.expert * a.w.expert_bytes +
-                           (size_t)blockIdx.y * (a.w.n_in / P::BLOCK) * P::UNIT;
+    const uint8_t *strip = (const uint8_t *)a.w.data + item.expert * a.w.expert_bytes + blockIdx.y * strip_bytes;
     if constexpr (P::LUT) {
-        for (int i = (int)threadIdx.x; i < 256; i += (int)blockDim.x)
-            pairs[i] = pack_bf16((float)P::value((uint32_t)i & 15), (float)P::value((uint32_t)i >> 4));
+        qmm_pairs<T>(pairs);
         __syncthreads();
     }
 
@@ -150,7 +167,7 @@ template <int T, int NT> __global__ void __launch_bounds__(QMM_WARPS * WARP, NT 
                     } else {
                         dev_mma_bf16(c, fa[s], b);
                         if constexpr (P::HIGH == 4) dev_mma_bf16(d, fh[s], b);
-                        if constexpr (!P::LUT) dev_mma_bf16(u, one, b);
+                        if constexpr (!P::DIRECT) dev_mma_bf16(u, one, b);
                         if constexpr (P::GROUP == 16) qmm_fold<T>(acc[t], c, d, u, unit, 2 * in_unit + s, l);
                     }
                 }

@@ -13,6 +13,7 @@ DEV void store_act(const struct gpu_acts *out, size_t row, uint32_t i, uint32_t 
 /* A block per row. */
 __global__ void __launch_bounds__(256, 4) k_norm(struct gpu_norm a)
 {
+    dev_after();
     __shared__ float tmp[32];
     const float *x = a.x + (size_t)(a.index ? a.index[blockIdx.x] : blockIdx.x) * a.ldx;
     float mean = 0, inv = 1;
@@ -58,6 +59,7 @@ DEV float gelu(float x)
 
 __global__ void __launch_bounds__(256, 4) k_act(struct gpu_act a)
 {
+    dev_after();
     const size_t from = (size_t)blockIdx.x * a.ld;
     for (uint32_t i = threadIdx.x; i < a.out.ld; i += blockDim.x) {
         float y = 0;
@@ -78,6 +80,7 @@ void launch_act(cudaStream_t stream, const struct gpu_act *a)
 
 __global__ void __launch_bounds__(256, 4) k_softcap(struct gpu_softcap a)
 {
+    dev_after();
     const size_t stride = (size_t)gridDim.x * blockDim.x;
     for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < a.n; i += stride) {
         const float v = a.x[i] * a.scale;
@@ -94,6 +97,7 @@ void launch_softcap(cudaStream_t stream, const struct gpu_softcap *a)
 /* A block per token. */
 __global__ void __launch_bounds__(256, 4) k_combine(struct gpu_combine a)
 {
+    dev_after();
     float *y = a.y + (size_t)blockIdx.x * a.n;
     const size_t slot = (size_t)blockIdx.x * a.n_used;
     for (uint32_t i = threadIdx.x; i < a.n; i += blockDim.x) {

@@ -1,12 +1,17 @@
 /* The CUDA runtime behind ops.h. The first error of a device is kept; what is queued after it does nothing useful, and
  * sync tells. */
-#include "backend/gpu/dev/kernels.h"
+#include "backend/gpu/dev/gemm.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+thread_local bool dev_overlap;
 
 struct gpu {
     int          device;
+    struct gpu_device dev;
+    bool         overlap; /* of kernels, see dev_after */
     cudaStream_t stream;
     cudaEvent_t  event[2];
     cudaError_t  error;
@@ -70,6 +75,7 @@ static void cuda_close(struct gpu *g)
 {
     if (!g) return;
     cudaSetDevice(g->device);
+    blas_close(g->dev.blas);
     for (int i = 0; i < 2; i++)
         if (g->event[i]) cudaEventDestroy(g->event[i]);
     if (g->stream) cudaStreamDestroy(g->stream);
@@ -89,6 +95,13 @@ static struct gpu *cuda_open(int device, char *why, size_t n)
     cudaError_t r = cudaStreamCreateWithFlags(&g->stream, cudaStreamNonBlocking);
     for (int i = 0; r == cudaSuccess && i < 2; i++) r = cudaEventCreateWithFlags(&g->event[i], cudaEventDisableTiming);
     if (r == cudaSuccess && (!attn_prepare() || !gemm_prepare())) r = cudaGetLastError();
+    const char *overlap = getenv("CORRAL_CUDA_OVERLAP"); /* 0: kernels one after the other, to find a mistake */
+    g->overlap = info.major >= 9 && !(overlap && !strcmp(overlap, "0"));
+    g->dev.n_core = info.n_core;
+#ifdef CORRAL_SM90A
+    g->dev.hopper = r == cudaSuccess && info.major == 9;
+    if (g->dev.hopper && !gemm90_prepare()) r = cudaErrorNotSupported;
+#endif
     if (r == cudaSuccess) return g;
     say(why, n, "opening the device", r);
     cuda_close(g);
@@ -96,7 +109,11 @@ static struct gpu *cuda_open(int device, char *why, size_t n)
 }
 
 /* Every call may come from another thread than the last. */
-static void enter(struct gpu *g) { note(g, "using the device", cudaSetDevice(g->device)); }
+static void enter(struct gpu *g)
+{
+    note(g, "using the device", cudaSetDevice(g->device));
+    dev_overlap = g->overlap;
+}
 
 static bool cuda_sync(struct gpu *g, char *why, size_t n)
 {
@@ -198,4 +215,6 @@ static void cuda_graph_free(struct gpu *g, struct gpu_graph *x)
 #define TEXT(x)      TEXT_(x)
 static const char target_name[] = "cuda";
 static const char target_built[] = "CUDA " TEXT(__CUDACC_VER_MAJOR__) "." TEXT(__CUDACC_VER_MINOR__) ", for sm_" TEXT(CORRAL_CUDA_ARCHS);
+static const char *const library_names[] = {"libcublasLt.so.13", "libcublasLt.so.12", NULL};
+enum { library_bytes = 32 << 20 }; /* as NVIDIA advises for Hopper */
 #include "backend/gpu/dev/table.inc"

@@ -5,16 +5,23 @@
 #include "sim.h"
 
 #include <unordered_map>
+#include <unordered_set>
 
 struct access { int thread = -1, block = 0; unsigned block_epoch = 0, warp_epoch = 0; };
 struct cell { struct access write, read; };
 static std::unordered_map<uintptr_t, struct cell> *shadow;
+static std::unordered_set<uintptr_t> *written; /* by kernels that the host has not waited for; sixteen bytes each */
 extern "C" __attribute__((visibility("hidden"), weak)) char __start_cushared[], __stop_cushared[];
 
 void sim_race_forget(void); /* at each launch; sim.cc has a weak one that does nothing */
 void sim_race_forget(void)
 {
     if (shadow) shadow->clear();
+}
+
+void sim_race_synced(void)
+{
+    if (written) written->clear();
 }
 
 static bool ordered(const struct access *then, int thread, int block)
@@ -44,6 +51,12 @@ static void seen(const void *p, size_t n, bool write, void *pc)
     const int thread = (int)(sim.cur - sim.block->fiber);
     const bool shared = (a >= (uintptr_t)__start_cushared && a < (uintptr_t)__stop_cushared) ||
                         a - (uintptr_t)sim.block->dyn < sim.dyn_bytes;
+    if (!written) written = new std::unordered_set<uintptr_t>;
+    for (uintptr_t x = a / 16; !shared && x <= (a + n - 1) / 16; x++) {
+        if (!sim.cur->after && (write || written->count(x)))
+            report(write ? "write before dev_after" : "read before dev_after", p, false, thread, thread, pc);
+        if (write) written->insert(x);
+    }
     const dim3 id = sim.block->id;
     /* shared memory is used by one block after the other, which are then different memories */
     const int block = (int)(id.x + sim.grid_dim.x * (id.y + sim.grid_dim.y * id.z));

@@ -1,6 +1,6 @@
 /* A device that is not there: ops.h over host memory and the simulator. Memory is filled with NaN when it is given out.
  * CORRAL_SIM_MEMORY limits it to so many bytes, for tests of what happens when it runs out. */
-#include "backend/gpu/dev/kernels.h"
+#include "backend/gpu/dev/gemm.h"
 
 #include <unistd.h>
 
@@ -15,6 +15,7 @@ struct gpu_graph {
 };
 
 struct gpu {
+    struct gpu_device dev;
     size_t used_bytes, limit_bytes;
     struct gpu_graph *recording;
 };
@@ -65,15 +66,23 @@ static struct gpu *sim_open(int device, char *why, size_t n)
     struct gpu_info info;
     if (!sim_info(device, &info, why, n)) return NULL;
     struct gpu *g = (struct gpu *)calloc(1, sizeof *g);
-    if (g) g->limit_bytes = info.memory_bytes;
+    if (!g) return NULL;
+    g->limit_bytes = info.memory_bytes;
+    g->dev.n_core = 8; /* so that both sizes of tiles are used */
+    g->dev.hopper = gemm90_prepare();
     return g;
 }
 
-static void sim_close(struct gpu *g) { free(g); }
+static void sim_close(struct gpu *g)
+{
+    blas_close(g->dev.blas);
+    free(g);
+}
 
 static bool sim_sync(struct gpu *g, char *why, size_t n)
 {
     (void)g, (void)why, (void)n;
+    sim_race_synced();
     return true;
 }
 
@@ -155,4 +164,6 @@ static void sim_graph_free(struct gpu *g, struct gpu_graph *x)
 #define STREAM(g)    ((void)(g), (cudaStream_t)NULL)
 static const char target_name[] = "sim";
 static const char target_built[] = "simulator";
+static const char *const library_names[] = {NULL}; /* only what a test names */
+enum { library_bytes = 4096 };
 #include "backend/gpu/dev/table.inc"

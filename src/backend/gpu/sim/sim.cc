@@ -49,7 +49,7 @@ static void *first_frame(char *top, void (*entry)(void))
 
 void sim_die(const char *what)
 {
-    static const char *const state[] = {"exited", "runnable", "at __syncthreads", "in a warp operation"};
+    static const char *const state[] = {"exited", "runnable", "at __syncthreads", "in a warp operation", "at an mbarrier"};
     const struct sim_block *b = sim.block;
     fprintf(stderr, "sim: %s\n", what);
     if (b)
@@ -107,6 +107,7 @@ static struct sim_fiber *pick(const struct sim_block *b)
 static void yield(void)
 {
     struct sim_fiber *from = sim.cur, *to = pick(sim.block);
+    while (!to && sim.block->n_live && sim_box_lands()) to = pick(sim.block);
     if (to == from) return;
     sim.cur = to;
     sim_switch(from ? &from->sp : &sim.main_sp, to ? to->sp : sim.main_sp);
@@ -158,10 +159,47 @@ void sim_warp(unsigned mask, enum sim_kind kind, void (*fn)(struct sim_fiber *, 
     yield();
 }
 
+/* A group's operation is one of its warps, too, as far as reports and the race checker are concerned. */
+void sim_group(void (*fn)(struct sim_fiber *), const char *where, int line)
+{
+    struct sim_fiber *f = sim.cur, *first = f - (f->warp % 4 * 32 + f->lane);
+    if ((f->warp / 4 + 1) * 128 > sim.block->n_thread) sim_die("a warpgroup operation of fewer than 128 threads");
+    f->mask = 0xffffffffu, f->kind = SIM_GROUP, f->where = where, f->line = line;
+    set_waiting(f, SIM_WARP);
+    bool all = true;
+    for (int i = 0; i < 128 && all; i++) {
+        if (first[i].state == SIM_DONE) sim_die("a warpgroup operation names an exited thread");
+        all = first[i].state == SIM_WARP && first[i].kind == SIM_GROUP;
+        if (all && first[i].line != line) sim_die("threads of a warpgroup are in different operations");
+    }
+    if (all) {
+        fn(first);
+        for (int i = 0; i < 128; i++) set_runnable(&first[i]);
+        for (int w = first->warp; w < first->warp + 4; w++) sim.warp_epoch[w]++;
+        if (sim.order != SIM_RANDOM) return;
+    }
+    yield();
+}
+
+void sim_wait_event(const char *where, int line)
+{
+    sim.cur->where = where, sim.cur->line = line;
+    set_waiting(sim.cur, SIM_EVENT);
+    yield();
+}
+
+void sim_event(void)
+{
+    sim.block_epoch++;
+    for (int i = 0; i < sim.block->n_thread; i++)
+        if (sim.block->fiber[i].state == SIM_EVENT) set_runnable(&sim.block->fiber[i]);
+}
+
 static void fiber_main(void)
 {
     sim.call(sim.arg);
     struct sim_fiber *f = sim.cur;
+    if (!f->after) sim_die("a thread ends without dev_after()");
     sim_copies_land(f, f->group);
     set_waiting(f, SIM_DONE);
     sim.block->n_live--;
@@ -186,7 +224,7 @@ static void block_prepare(struct sim_block *b, dim3 id)
     memset(b->runnable, 0, sizeof b->runnable);
     for (int i = 0; i < b->n_thread; i++) {
         struct sim_fiber *f = &b->fiber[i];
-        f->lane = i % 32, f->warp = i / 32, f->n_copy = f->group = 0, f->where = NULL, f->line = 0, f->mask = 0;
+        f->lane = i % 32, f->warp = i / 32, f->n_copy = f->group = f->wgmma_group = 0, f->after = false, f->where = NULL, f->line = 0, f->mask = 0;
         f->tid = dim3((unsigned)i % sim.block_dim.x, (unsigned)i / sim.block_dim.x % sim.block_dim.y,
                       (unsigned)i / (sim.block_dim.x * sim.block_dim.y));
         f->sp = first_frame(b->stacks + (size_t)SIM_STACK * (size_t)(i + 1), fiber_main);
@@ -212,6 +250,7 @@ static void configure(void)
 }
 
 __attribute__((weak)) void sim_race_forget(void) {}
+__attribute__((weak)) void sim_race_synced(void) {}
 
 void sim_run(dim3 grid, dim3 bdim, size_t dyn_bytes, void (*call)(void *), void *arg)
 {
@@ -239,6 +278,7 @@ void sim_run(dim3 grid, dim3 bdim, size_t dyn_bytes, void (*call)(void *), void 
         block_prepare(&block, dim3(id % grid.x, id / grid.x % grid.y, id / (grid.x * grid.y)));
         yield();
         if (block.n_live) sim_die("deadlock: threads wait for others that never come");
+        sim_block_ends();
     }
     free(block.dyn);
     sim.block = NULL, sim.cur = NULL;

@@ -21,6 +21,7 @@
 #define __device__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define __restrict__ __restrict
 #define __shared__ static __attribute__((section("cushared")))
 #define __align__(n) __attribute__((aligned(n)))
@@ -37,8 +38,8 @@ struct __attribute__((aligned(16))) float4 { float x, y, z, w; };
 
 enum { SIM_STACK = 64 << 10, SIM_MAX_THREADS = 1024, SIM_MAX_WARPS = SIM_MAX_THREADS / 32, SIM_MAX_COPIES = 128 };
 enum sim_order { SIM_FORWARD, SIM_REVERSE, SIM_RANDOM };
-enum sim_state { SIM_DONE, SIM_RUN, SIM_BARRIER, SIM_WARP };
-enum sim_kind { SIM_SYNCWARP, SIM_SHUFFLE, SIM_BALLOT, SIM_MMA_BF16, SIM_MMA_F16, SIM_LDMATRIX, SIM_LDMATRIX_T };
+enum sim_state { SIM_DONE, SIM_RUN, SIM_BARRIER, SIM_WARP, SIM_EVENT };
+enum sim_kind { SIM_SYNCWARP, SIM_SHUFFLE, SIM_BALLOT, SIM_MMA_BF16, SIM_MMA_F16, SIM_LDMATRIX, SIM_LDMATRIX_T, SIM_GROUP };
 
 struct sim_fiber {
     void *sp;
@@ -55,6 +56,8 @@ struct sim_fiber {
     int line;
     struct { void *dst; const void *src; int group; } copy[SIM_MAX_COPIES]; /* asynchronous copies that have not landed */
     int n_copy, group;
+    int wgmma_group;
+    bool after; /* has called dev_after */
 };
 
 struct sim_block {
@@ -88,6 +91,12 @@ extern struct sim sim;
 [[noreturn]] void sim_die(const char *what);
 void sim_barrier(const char *where, int line);
 void sim_warp(unsigned mask, enum sim_kind kind, void (*fn)(struct sim_fiber *warp, unsigned mask), const char *where, int line);
+/* Of all 128 threads of a warpgroup. */
+void sim_group(void (*fn)(struct sim_fiber *first), const char *where, int line);
+void sim_wait_event(const char *where, int line); /* sleeps until sim_event */
+void sim_event(void);
+bool sim_box_lands(void);   /* hopper.cc: the oldest copy under way; false: there is none */
+void sim_block_ends(void);  /* hopper.cc */
 void sim_run(dim3 grid, dim3 block, size_t dyn_bytes, void (*call)(void *), void *arg);
 /* While work is recorded: remember this call, `bytes` at arg, for sim_replay. */
 bool sim_recording(void);
@@ -101,12 +110,20 @@ template <class F> static void sim_launch(dim3 grid, dim3 block, size_t dyn_byte
     else
         sim_run(grid, block, dyn_bytes, call, &f);
 }
+template <class K> static bool dev_allow_shared(K *, int bytes) { return bytes <= 227 << 10; }
 /* The argument is copied now: the launch may be recorded and run later. */
 #define LAUNCH(k, grid, block, dyn_bytes, stream, arg) \
     ((void)(stream), sim_launch(grid, block, dyn_bytes, [arg_ = (arg)] { k(arg_); }))
 
 #define __syncthreads() sim_barrier(__func__, __LINE__)
 #define __syncwarp()    sim_warp(0xffffffffu, SIM_SYNCWARP, NULL, __func__, __LINE__)
+
+static inline void dev_after(void) { sim.cur->after = true; }
+static inline void dev_prefetch(const uint8_t *p, size_t bytes) /* a sanitizer sees whether there are so many */
+{
+    if (bytes) (void)(*(const volatile uint8_t *)p + ((const volatile uint8_t *)p)[bytes - 1]);
+}
+void sim_race_synced(void); /* race.cc: the host has waited for all kernels */
 
 /* --- shuffles and votes --- */
 
@@ -136,6 +153,9 @@ static inline unsigned sim_ballot(unsigned mask, bool p, const char *where, int 
 /* --- arithmetic --- */
 
 #define __expf expf
+#define __fadd_rn(a, b) ((float)(a) + (float)(b)) /* never contracted: see the compiler's flags */
+#define __fmul_rn(a, b) ((float)(a) * (float)(b))
+#define __dmul_rn(a, b) ((double)(a) * (double)(b))
 static inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 static inline uint32_t __float_as_uint(float f) { uint32_t u; memcpy(&u, &f, 4); return u; }
 static inline float __uint_as_float(uint32_t u) { float f; memcpy(&f, &u, 4); return f; }
