@@ -139,6 +139,10 @@ static void judge_machine(struct doctor *d)
              "only %" PRIu64 " files may be open: a server with many clients needs more", m->open_files);
     if (m->gpus.n_amd)
         warn(d, "models run on the CPU for now", "this machine has an AMD GPU that Corral cannot use yet");
+    if (m->gpus.n_nvidia > 1)
+        warn(d, "CUDA_VISIBLE_DEVICES chooses the card; the gateway gives each model one",
+             "a model runs on one GPU: Corral cannot split it over the %u NVIDIA GPUs of this machine",
+             m->gpus.n_nvidia);
     for (size_t i = 0; i < d->n_backend; i++) {
         const struct backend_state *b = &d->backend[i];
         if (m->gpus.n_nvidia == 0 || strcmp(b->name, "cuda") != 0) continue;

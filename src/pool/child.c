@@ -20,7 +20,8 @@ enum { REPORT_FD = 3 };
  * are nothing that a process needs which opens files from anywhere. */
 static bool inherited(const char *entry)
 {
-    static const char *const keep[] = {"CORRAL_HOME=", "CORRAL_PLUGINS=", "CORRAL_SIM_", "CORRAL_FAKE_"};
+    static const char *const keep[] = {"CORRAL_HOME=", "CORRAL_PLUGINS=", "CORRAL_CUDA_", "CORRAL_SIM_",
+                                       "CORRAL_FAKE_"};
     static const char *const drop[] = {"CORRAL_",       "LISTEN_", "NOTIFY_SOCKET=", "WATCHDOG_", "HF_",
                                        "HUGGING_FACE_", "AWS_"};
     for (size_t i = 0; i < COUNT_OF(keep); i++)
