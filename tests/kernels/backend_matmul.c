@@ -9,6 +9,7 @@
 #include "backend/cpu/kernels.h"
 #include "base/rng.h"
 #include "random_blocks.h"
+#include "support/guarded.h"
 #include "tensor/dtype.h"
 
 #include <setjmp.h>
@@ -84,7 +85,7 @@ static void columns_deinit(struct columns *x)
     }
 }
 
-/* y (n_col, PANEL_ROWS) for columns [c0, c0 + n_col), panel by panel as the driver does it. */
+/* y (n_col, MAX_PANEL_ROWS) for columns [c0, c0 + n_col), panel by panel as the driver does it. */
 static void multiply(const struct matmul_kernel *mk, float *y, const struct columns *x, size_t c0,
                      uint32_t n_col, const uint8_t *w, size_t row_bytes, void *panel)
 {
@@ -94,7 +95,7 @@ static void multiply(const struct matmul_kernel *mk, float *y, const struct colu
         size_t n = MIN((size_t)mk->panel_k, x->n_in - k0);
         mk->pack(panel, w, row_bytes, k0, n);
         for (uint32_t c = 0; c < n_col; c++) {
-            to[c] = y + c * PANEL_ROWS;
+            to[c] = y + c * MAX_PANEL_ROWS;
             in[c] = column(x, c0 + c, k0);
         }
         mk->gemm(to, in, n_col, panel, n, k0 == 0);
@@ -107,19 +108,20 @@ static void check_product(const struct cpu_kernels *k, const struct matmul_kerne
     const struct dtype_info *t = dtype_info(random_kinds[i].type);
     struct columns x;
     size_t row_bytes = 0;
-    float y[MAX_COL][PANEL_ROWS], again[MAX_COL][PANEL_ROWS];
+    float y[MAX_COL][MAX_PANEL_ROWS], again[MAX_COL][MAX_PANEL_ROWS];
     double diff = 0, all = 0;
 
     assert_non_null(mk->pack);
     assert_true(dtype_bytes(random_kinds[i].type, (int64_t)n_in, &row_bytes));
-    uint8_t *w = mem_alloc(row_bytes * PANEL_ROWS);
+    uint8_t *w = guarded_new(row_bytes * k->panel_rows);
     float *row = mem_alloc(n_in * sizeof *row);
-    void *panel = mem_aligned(64, (size_t)PANEL_K * PANEL_ROWS * 4 + 65536);
-    random_blocks(w, row_bytes * PANEL_ROWS, i, seed);
+    void *panel = mem_aligned(64, (size_t)PANEL_K * MAX_PANEL_ROWS * 4 + 65536);
+    random_blocks(w, row_bytes * k->panel_rows, i, seed);
     columns_init(&x, k, n_in, seed);
     memset(y, 0xAB, sizeof y);
+    memcpy(again, y, sizeof y);
     multiply(mk, y[0], &x, 0, MAX_COL, w, row_bytes, panel);
-    for (uint32_t r = 0; r < PANEL_ROWS; r++) {
+    for (uint32_t r = 0; r < k->panel_rows; r++) {
         t->decode(w + r * row_bytes, row, n_in);
         for (size_t c = 0; c < MAX_COL; c++) {
             double want = 0;
@@ -137,6 +139,7 @@ static void check_product(const struct cpu_kernels *k, const struct matmul_kerne
             fail_msg("%s %s, %zu inputs: %u columns alone differ from the same beside others", k->name,
                      t->name, n_in, n);
     }
+    const size_t row0 = k->panel_rows - DOT_ROWS; /* the last ones */
     assert_in_range(mk->direct, 1, MAX_COL);
     for (uint32_t n = 1; n <= mk->direct; n++) {
         struct act_row in[MAX_COL];
@@ -145,14 +148,14 @@ static void check_product(const struct cpu_kernels *k, const struct matmul_kerne
             in[c] = column(&x, MAX_COL - n + c, 0);
             to[c] = again[c];
         }
-        mk->dot(to, in, n, w, row_bytes, n_in);
+        mk->dot(to, in, n, w + row0 * row_bytes, row_bytes, n_in);
         for (uint32_t c = 0; c < n; c++)
-            if (memcmp(again[c], y[MAX_COL - n + c], sizeof y[0]) != 0)
+            if (memcmp(again[c], y[MAX_COL - n + c] + row0, DOT_ROWS * sizeof y[0][0]) != 0)
                 fail_msg("%s %s, %zu inputs: %u columns without a panel differ from the same with one",
                          k->name, t->name, n_in, n);
     }
     columns_deinit(&x);
-    free(w);
+    guarded_free(w, row_bytes * k->panel_rows);
     free(row);
     free(panel);
 }
@@ -221,6 +224,13 @@ static void row_operations(void **state)
                 }
                 if (y[n] != 1234) fail_msg("%s act_mul wrote past %zu", k->name, n);
             }
+            uint16_t half[N + 1];
+            half[n] = 1234;
+            k->to_halves(half, x, n);
+            for (size_t i = 0; i < n; i++)
+                if (half[i] != f32_to_f16(x[i]))
+                    fail_msg("%s: %a as a half is %#x", k->name, (double)x[i], half[i]);
+            if (half[n] != 1234) fail_msg("%s to_halves wrote past %zu", k->name, n);
             memcpy(y, g, n * sizeof *y);
             k->softcap(y, n, 1.5f, 5.0f);
             for (size_t i = 0; i < n; i++)

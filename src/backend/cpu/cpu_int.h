@@ -23,7 +23,7 @@ struct acts {
 struct thread_scratch {
     void    *panel;
     float   *attn;
-    uint8_t *rows; /* PANEL_ROWS of any weight: the last ones of a matrix, filled up */
+    uint8_t *rows; /* of any weight, MAX_PANEL_ROWS: the last ones of a matrix, filled up */
 };
 
 /* All memory that a step needs, laid out once by scratch_layout for the limits of the model. */
@@ -48,6 +48,8 @@ struct scratch {
     uint32_t    *row_token;    /* token of each row of logits */
     uint32_t    *hidden_token; /* token of each hidden row */
     struct tile *tile;         /* attention tiles */
+    float       *attn_part;    /* sums of spans (attend.c) */
+    size_t       attn_part_floats;
     struct thread_scratch *thread;
     size_t       rope_stride;  /* floats per token in cos_sin */
     size_t       total_bytes;
@@ -120,6 +122,7 @@ size_t stage_profile(struct backend_model *bm, struct backend_stage *out, size_t
 
 void step_run(struct backend_model *bm);                                  /* the queued batch */
 void step_moe(struct backend_model *bm, const struct op_moe *op);         /* moe.c */
+void step_attention(struct backend_model *bm, const struct op_attn *op);  /* attend.c: s.o from s.q and the cache */
 void step_normalise(struct backend_model *bm, const struct norm *norm, unsigned forms); /* s.h = norm(s.x) */
 void step_add_residual(struct backend_model *bm, const float *y, const struct norm *post);
 void step_gate_quantize(struct backend_model *bm, uint32_t n_row, size_t n, enum activation act, bool gated,

@@ -10,7 +10,8 @@
 #include "model/model.h"
 
 enum {
-    PANEL_ROWS = 16,    /* output rows of a matmul task */
+    DOT_ROWS = 16,      /* output rows of a task of few columns */
+    MAX_PANEL_ROWS = 32,
     PANEL_K = 4096,     /* inputs per panel of pairs; fixed, so that sums always run alike */
     PANEL_K_BYTES = 8192,
     PANEL_K_FLOAT = 2048,
@@ -27,12 +28,12 @@ struct act_row {
 };
 enum act_form { ACT_FLOATS = 1, ACT_BYTES = 2, ACT_PAIRS = 4 }; /* a matmul reads one; a row may be wanted in several */
 
-/* A panel of PANEL_ROWS weight rows, inputs [k0, k0 + k), as the matmul of its class wants it. */
+/* A panel of panel_rows weight rows, inputs [k0, k0 + k), as the matmul of its class wants it. */
 typedef void (*pack_fn)(void *panel, const uint8_t *rows, size_t row_bytes, size_t k0, size_t k);
-/* y[c][0 .. PANEL_ROWS) = (first ? 0 : y[c]) + panel . x[c] for n_col columns; x[c] is offset by k0 already. */
+/* y[c][0 .. panel_rows) = (first ? 0 : y[c]) + panel . x[c] for n_col columns; x[c] is offset by k0 already. */
 typedef void (*gemm_fn)(float *const *y, const struct act_row *x, uint32_t n_col, const void *panel, size_t k, bool first);
 
-/* Few columns straight from the rows, all k inputs: y[c][0 .. PANEL_ROWS) as pack and gemm make them, bit for bit. */
+/* Few columns straight from the rows, all k inputs: y[c][0 .. DOT_ROWS) as pack and gemm make them, bit for bit. */
 typedef void (*dot_fn)(float *const *y, const struct act_row *x, uint32_t n_col, const uint8_t *rows, size_t row_bytes,
                        size_t k);
 
@@ -54,18 +55,35 @@ struct attn_args {
     const float *q;         /* query of head kv_head * group of token 0; heads contiguous */
     float       *out;
     size_t   q_stride, out_stride; /* floats from token to token */
-    uint32_t pos, n_tok;    /* position of token 0; at most ATTN_TOKENS tokens */
+    uint32_t pos, n_tok;    /* position of token 0; at most attn_tokens() tokens */
     float   *scratch;       /* attn_scratch_floats() */
+    uint32_t span;          /* with part: of this span of keys alone, */
+    float   *part;          /* the sums, attn_part_floats() of them, instead of out */
 };
-enum { ATTN_TOKENS = 8 };
-static inline size_t attn_scratch_floats(size_t group, size_t head_dim)
+enum {
+    ATTN_KEYS = 64,   /* of one update of the softmax; whole blocks */
+    ATTN_SPAN = 1024, /* of sums that are joined */
+    ATTN_PAD = 16     /* numbers of a head come in so many */
+};
+static inline uint32_t attn_first_key(uint32_t pos, uint32_t window)
 {
-    const size_t rows = ATTN_TOKENS * group, ld = round_up(head_dim, PANEL_ROWS);
-    return KV_BLOCK_TOKENS * (2 * head_dim + ld) + rows * (ld + 2);
+    return window && pos + 1 > window ? pos + 1 - window : 0;
+}
+/* Tokens of one call: some 64 rows, so that what a block's keys and values cost is shared. */
+static inline uint32_t attn_tokens(uint32_t group) { return MAX(1u, 64 / group); }
+static inline size_t attn_part_floats(size_t rows, size_t head_dim)
+{
+    return round_up(rows * (round_up(head_dim, ATTN_PAD) + 2), ATTN_PAD);
+}
+static inline size_t attn_scratch_floats(uint32_t group, size_t head_dim)
+{
+    const size_t ld = round_up(head_dim, ATTN_PAD);
+    return ATTN_KEYS * (head_dim + ld) + 2 * attn_part_floats((size_t)attn_tokens(group) * group, head_dim);
 }
 
 struct cpu_kernels {
     const char *name;
+    uint32_t panel_rows;                   /* output rows of a task of many columns */
     struct matmul_kernel matmul[DT_COUNT]; /* the fast way */
     struct matmul_kernel fine[DT_COUNT];   /* with activations of at least 16 bits */
     /* The integers of act_row from n floats, padded with zeros to a multiple of ACT_GROUP. */
@@ -78,7 +96,9 @@ struct cpu_kernels {
     void (*act)(float *u, size_t n, enum activation act);
     void (*rope)(float *x, const float *cos_sin, uint32_t n_pair, bool interleaved);      /* cos_sin: n_pair (cos, sin) */
     void (*softcap)(float *x, size_t n, float scale, float cap);                          /* cap tanh(scale x / cap) */
+    void (*to_halves)(uint16_t *to, const float *x, size_t n);                            /* rounded to nearest even */
     void (*attention)(const struct attn_args *a);
+    void (*attention_join)(const struct attn_args *a, uint32_t n_span); /* out, from the parts of all spans in order */
 };
 
 const struct cpu_kernels *cpu_kernels(void); /* the best usable, or the one named by $CORRAL_CPU_ISA */

@@ -1,17 +1,18 @@
-/* Splitting matrix products into tasks of PANEL_ROWS output rows, all columns each: pack a panel of weights,
+/* Splitting matrix products into tasks of some output rows, all columns each: pack a panel of weights,
  * multiply it with every column, go on to the next stretch of inputs. */
 #include <string.h>
 
 #include "backend/cpu/cpu_int.h"
 
-enum { COLUMNS = 64 };
+/* Up to FEW columns do not make up for a panel's way to the second-level cache and back: theirs are short. */
+enum { COLUMNS = 64, FEW = 32, FEW_K = 512 };
 
 size_t panel_bytes(void)
 {
-    const size_t numbers = 4 * PANEL_ROWS * sizeof(float); /* of 32 inputs in two groups with minima */
-    size_t bytes = (size_t)PANEL_K_BYTES / 32 * (32 * PANEL_ROWS + numbers);
-    size_t pairs = (size_t)PANEL_K / 32 * (32 * PANEL_ROWS * sizeof(int16_t) + numbers);
-    size_t floats = (size_t)PANEL_K_FLOAT * PANEL_ROWS * sizeof(float);
+    const size_t numbers = 4 * MAX_PANEL_ROWS * sizeof(float); /* of 32 inputs in two groups with minima */
+    size_t bytes = (size_t)PANEL_K_BYTES / 32 * (32 * MAX_PANEL_ROWS + numbers);
+    size_t pairs = (size_t)PANEL_K / 32 * (32 * MAX_PANEL_ROWS * sizeof(int16_t) + numbers);
+    size_t floats = (size_t)PANEL_K_FLOAT * MAX_PANEL_ROWS * sizeof(float);
     return MAX(MAX(bytes, pairs), floats) + 64;
 }
 
@@ -45,9 +46,10 @@ size_t matmul_row_bytes(const struct weight *w)
     return w->n_bytes / n_row;
 }
 
-static uint32_t n_group(const struct mm *mm)
+/* Output rows of a task. */
+static uint32_t task_rows(const struct backend_model *bm, const struct mm *mm)
 {
-    return (uint32_t)((mm->n_out + PANEL_ROWS - 1) / PANEL_ROWS);
+    return mm->n_col <= kernel_for(bm, mm->w)->direct ? (uint32_t)DOT_ROWS : bm->b->k->panel_rows;
 }
 
 static void act_row_skip(struct act_row *x, size_t n)
@@ -63,39 +65,38 @@ static void act_row_skip(struct act_row *x, size_t n)
     x->pair.sum += 3 * g;
 }
 
-/* Columns [c0, c0 + n) of a task, inputs from k0 on. Rows past the matrix's end go through a copy, so only
- * n_row values are written. */
+/* Columns [c0, c0 + n) of a task, inputs from k0 on. When rows are missing at the matrix's end the results go
+ * through a copy, so only n_row values are written. */
 struct columns {
     struct act_row x[COLUMNS];
     float *y[COLUMNS], *to[COLUMNS];
-    float edge[COLUMNS][PANEL_ROWS];
+    float edge[COLUMNS][MAX_PANEL_ROWS];
 };
 
 static void columns_begin(struct columns *cs, const struct mm *mm, size_t k0, int64_t row, uint32_t n_row,
-                          uint32_t c0, uint32_t n)
+                          bool whole, uint32_t c0, uint32_t n)
 {
     for (uint32_t c = 0; c < n; c++) {
         uint32_t in = mm->col ? mm->col[c0 + c] : c0 + c, out = mm->out_row ? mm->out_row[c0 + c] : c0 + c;
         cs->x[c] = act_row(mm->x, in);
         act_row_skip(&cs->x[c], k0);
         cs->to[c] = mm->y + out * mm->ldy + row;
-        cs->y[c] = n_row == PANEL_ROWS ? cs->to[c] : cs->edge[c];
-        if (n_row < PANEL_ROWS && k0) memcpy(cs->edge[c], cs->to[c], n_row * sizeof(float));
+        cs->y[c] = whole ? cs->to[c] : cs->edge[c];
+        if (!whole && k0) memcpy(cs->edge[c], cs->to[c], n_row * sizeof(float));
     }
 }
 
-static void columns_end(const struct columns *cs, uint32_t n_row, uint32_t n)
+static void columns_end(const struct columns *cs, uint32_t n_row, bool whole, uint32_t n)
 {
-    for (uint32_t c = 0; n_row < PANEL_ROWS && c < n; c++)
-        memcpy(cs->to[c], cs->edge[c], n_row * sizeof(float));
+    for (uint32_t c = 0; !whole && c < n; c++) memcpy(cs->to[c], cs->edge[c], n_row * sizeof(float));
 }
 
-/* The rows of a matrix's last task, and zeros for those that are missing: kernels read PANEL_ROWS of them. */
-static const uint8_t *whole_rows(uint8_t *to, const uint8_t *rows, size_t row_bytes, uint32_t n_row)
+/* The rows of a matrix's last task, and zeros for those that are missing. */
+static const uint8_t *fill_up(uint8_t *to, const uint8_t *rows, size_t row_bytes, uint32_t n_row,
+                              uint32_t n_all)
 {
-    if (n_row == PANEL_ROWS) return rows;
     memcpy(to, rows, n_row * row_bytes);
-    memset(to + n_row * row_bytes, 0, (PANEL_ROWS - n_row) * row_bytes);
+    memset(to + n_row * row_bytes, 0, (n_all - n_row) * row_bytes);
     return to;
 }
 
@@ -105,27 +106,31 @@ static void product_task(struct backend_model *bm, const struct mm *mm, uint32_t
     const struct weight *w = mm->w;
     const struct matmul_kernel *k = kernel_for(bm, w);
     const size_t n_in = (size_t)w->dim[w->rank - 1];
-    const int64_t row = (int64_t)group * PANEL_ROWS;
-    const uint32_t n_row = (uint32_t)MIN((int64_t)PANEL_ROWS, mm->n_out - row);
+    const uint32_t n_all = task_rows(bm, mm);
+    const int64_t row = (int64_t)group * n_all;
+    const uint32_t n_row = (uint32_t)MIN((int64_t)n_all, mm->n_out - row);
+    const bool whole = n_row == n_all;
     const int64_t rows_each = w->rank > 1 ? w->dim[w->rank - 2] : 1;
     const size_t row_bytes = matmul_row_bytes(w);
     const size_t first = (size_t)(mm->expert * rows_each + mm->row0 + row);
-    const uint8_t *rows = whole_rows(own->rows, w->data + first * row_bytes, row_bytes, n_row);
+    const uint8_t *rows = w->data + first * row_bytes;
+    const size_t step = mm->n_col <= FEW ? FEW_K : k->panel_k;
     struct columns cs;
 
+    if (!whole) rows = fill_up(own->rows, rows, row_bytes, n_row, n_all);
     if (mm->n_col <= k->direct) {
-        columns_begin(&cs, mm, 0, row, n_row, 0, mm->n_col);
+        columns_begin(&cs, mm, 0, row, n_row, whole, 0, mm->n_col);
         k->dot(cs.y, cs.x, mm->n_col, rows, row_bytes, n_in);
-        columns_end(&cs, n_row, mm->n_col);
+        columns_end(&cs, n_row, whole, mm->n_col);
     }
-    for (size_t k0 = 0; mm->n_col > k->direct && k0 < n_in; k0 += k->panel_k) {
-        size_t n_k = MIN((size_t)k->panel_k, n_in - k0);
+    for (size_t k0 = 0; mm->n_col > k->direct && k0 < n_in; k0 += step) {
+        size_t n_k = MIN(step, n_in - k0);
         k->pack(own->panel, rows, row_bytes, k0, n_k);
         for (uint32_t c = 0; c < mm->n_col; c += COLUMNS) {
             uint32_t n = MIN((uint32_t)COLUMNS, mm->n_col - c);
-            columns_begin(&cs, mm, k0, row, n_row, c, n);
+            columns_begin(&cs, mm, k0, row, n_row, whole, c, n);
             k->gemm(cs.y, cs.x, n, own->panel, n_k, k0 == 0);
-            columns_end(&cs, n_row, n);
+            columns_end(&cs, n_row, whole, n);
         }
     }
     for (uint32_t c = 0; mm->bias && c < mm->n_col; c++) {
@@ -160,7 +165,8 @@ void matmul_run(struct backend_model *bm, enum stage stage, struct mm *mm, uint3
     uint32_t n_task = 0;
     for (uint32_t i = 0; i < n; i++) {
         mm[i].task0 = n_task;
-        n_task += n_group(&mm[i]);
+        const uint32_t each = task_rows(bm, &mm[i]);
+        n_task += (uint32_t)((mm[i].n_out + each - 1) / each);
         const double rows = (double)mm[i].n_out, inputs = (double)mm[i].w->dim[mm[i].w->rank - 1];
         stage_count(bm, stage, rows * (double)matmul_row_bytes(mm[i].w), 2 * rows * inputs * mm[i].n_col);
     }

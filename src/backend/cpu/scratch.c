@@ -37,6 +37,14 @@ static size_t max_row_bytes(const struct model_desc *m)
     return most;
 }
 
+/* Sums of all spans of four sequences that are decoded at full length. */
+static size_t attn_split_floats(const struct model_config *c, size_t max_context)
+{
+    const size_t n_span = (max_context + ATTN_SPAN - 1) / ATTN_SPAN;
+    return n_span < 2 ? 0
+                      : 4 * n_span * c->n_head_kv * attn_part_floats(c->n_head / c->n_head_kv, c->head_dim);
+}
+
 void scratch_layout(struct scratch *s, uint8_t *mem, const struct model_desc *m,
                     const struct backend_limits *l, uint32_t n_thread)
 {
@@ -77,12 +85,14 @@ void scratch_layout(struct scratch *s, uint8_t *mem, const struct model_desc *m,
     s->row_token = take(&b, t, sizeof(uint32_t));
     s->hidden_token = take(&b, t, sizeof(uint32_t));
     s->tile = take(&b, t, sizeof(struct tile));
+    s->attn_part_floats = attn_split_floats(c, l->max_context);
+    s->attn_part = take(&b, s->attn_part_floats, sizeof(float));
     s->thread = take(&b, n_thread, sizeof(struct thread_scratch));
     const size_t row_bytes = max_row_bytes(m);
     for (uint32_t i = 0; i < n_thread; i++) {
         void *panel = take(&b, 1, panel_bytes());
         float *attn = take(&b, attn_scratch_floats(c->n_head / c->n_head_kv, hd), sizeof(float));
-        uint8_t *rows = take(&b, PANEL_ROWS, row_bytes);
+        uint8_t *rows = take(&b, MAX_PANEL_ROWS, row_bytes);
         if (mem) s->thread[i] = (struct thread_scratch){panel, attn, rows};
     }
     s->total_bytes = b.used;

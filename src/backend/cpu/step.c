@@ -22,7 +22,6 @@ struct work {
     union {
         const struct op_embed *embed;
         const struct op_qkv *qkv;
-        const struct op_attn *attn;
         const struct op_logits *logits;
     };
     const struct norm *norm;
@@ -130,6 +129,15 @@ void step_add_residual(struct backend_model *bm, const float *y, const struct no
     run(&w, STAGE_RESIDUAL, bm->n_tok, residual_task);
 }
 
+static void store_kv_row(const struct backend_model *bm, uint8_t *to, const float *x)
+{
+    const size_t n = bm->m->cfg.head_dim;
+    if (bm->kv.type == DT_F16)
+        bm->b->k->to_halves((uint16_t *)(void *)to, x, n);
+    else
+        dtype_info(bm->kv.type)->encode(x, to, n, NULL);
+}
+
 /* Norms of heads, RoPE, scale of q; k and v into the cache. */
 static void qkv_post_task(void *ctx, uint32_t t, uint32_t thread)
 {
@@ -158,10 +166,9 @@ static void qkv_post_task(void *ctx, uint32_t t, uint32_t thread)
 
     const struct batch_seq *seq = &bm->queued->seq[bm->s.seq[t]];
     uint8_t *block = bm->queued_kv->mem + seq->block[pos / KV_BLOCK_TOKENS] * bm->kv.block_bytes;
-    const struct dtype_info *dt = dtype_info(bm->kv.type);
     for (uint32_t i = 0; i < c->n_head_kv; i++) {
-        dt->encode(k + i * hd, block + kv_row_at(&bm->kv, op->layer, false, i, pos), hd, NULL);
-        dt->encode(v + i * hd, block + kv_row_at(&bm->kv, op->layer, true, i, pos), hd, NULL);
+        store_kv_row(bm, block + kv_row_at(&bm->kv, op->layer, false, i, pos), k + i * hd);
+        store_kv_row(bm, block + kv_row_at(&bm->kv, op->layer, true, i, pos), v + i * hd);
     }
 }
 
@@ -198,60 +205,17 @@ static void run_qkv(struct backend_model *bm, const struct op_qkv *op)
     run(&w, STAGE_KV, bm->n_tok, qkv_post_task);
 }
 
-static void attn_task(void *ctx, uint32_t task, uint32_t thread)
-{
-    const struct work *w = ctx;
-    struct backend_model *bm = w->bm;
-    const struct model_config *c = &bm->m->cfg;
-    const struct tile *tile = &bm->s.tile[task / c->n_head_kv];
-    const uint32_t kv_head = task % c->n_head_kv, group = c->n_head / c->n_head_kv;
-    const size_t nq = (size_t)c->n_head * c->head_dim, head = (size_t)kv_head * group * c->head_dim;
-    const struct attn_args a = {.kv = &bm->kv,
-                                .mem = bm->queued_kv->mem,
-                                .block = bm->queued->seq[tile->seq].block,
-                                .layer = w->attn->layer,
-                                .kv_head = kv_head,
-                                .group = group,
-                                .head_dim = c->head_dim,
-                                .window = w->attn->window,
-                                .softcap = w->attn->softcap,
-                                .q = bm->s.q + tile->first * nq + head,
-                                .out = bm->s.o.f + tile->first * bm->s.o.ldf + head,
-                                .q_stride = nq,
-                                .out_stride = bm->s.o.ldf,
-                                .pos = bm->s.pos[tile->first],
-                                .n_tok = tile->n,
-                                .scratch = bm->s.thread[thread].attn};
-    bm->b->k->attention(&a);
-}
-
 static void quantize_task(void *ctx, uint32_t row, uint32_t thread)
 {
     const struct work *w = ctx;
     quantize_row(w->bm, w->acts, row, w->n, w->forms);
 }
 
-/* The cache rows that a tile reads, and the products of its queries with them. */
-static void count_attention(struct backend_model *bm, const struct op_attn *op)
-{
-    const struct model_config *c = &bm->m->cfg;
-    for (uint32_t i = 0; i < bm->n_tile; i++) {
-        const struct tile *t = &bm->s.tile[i];
-        const uint32_t end = bm->s.pos[t->first] + t->n,
-                       from = op->window && end > op->window ? end - op->window : 0;
-        const double keys = end - from;
-        stage_count(bm, STAGE_ATTENTION, 2 * keys * c->n_head_kv * (double)bm->kv.row_bytes,
-                    4 * keys * t->n * c->n_head * c->head_dim);
-    }
-}
-
 static void run_attn(struct backend_model *bm, const struct op_attn *op)
 {
     const struct model_config *c = &bm->m->cfg;
-    struct work w = {.bm = bm, .attn = op, .acts = &bm->s.o, .n = bm->s.o.n};
-    count_attention(bm, op);
-    run(&w, STAGE_ATTENTION, bm->n_tile * c->n_head_kv, attn_task);
-    w.forms = matmul_form(bm, op->out.weight);
+    struct work w = {.bm = bm, .acts = &bm->s.o, .n = bm->s.o.n, .forms = matmul_form(bm, op->out.weight)};
+    step_attention(bm, op);
     if (w.forms != ACT_FLOATS) run(&w, STAGE_NORM, bm->n_tok, quantize_task);
     struct mm mm = product(bm, &op->out, 0, c->n_embd, &bm->s.o, bm->n_tok, bm->s.y, c->n_embd);
     matmul_run(bm, STAGE_ATTENTION_OUT, &mm, 1);
@@ -344,12 +308,12 @@ static void flatten(struct backend_model *bm)
 {
     const struct batch *b = bm->queued;
     struct scratch *s = &bm->s;
+    const uint32_t tile = attn_tokens(bm->m->cfg.n_head / bm->m->cfg.n_head_kv);
     bm->n_tok = bm->n_row = bm->n_hidden = bm->n_tile = 0;
     for (uint32_t i = 0; i < b->n_seq; i++) {
         const struct batch_seq *q = &b->seq[i];
-        for (uint32_t j = 0; j < q->n_token; j += ATTN_TOKENS)
-            s->tile[bm->n_tile++] =
-                (struct tile){i, bm->n_tok + j, MIN((uint32_t)ATTN_TOKENS, q->n_token - j)};
+        for (uint32_t j = 0; j < q->n_token; j += tile)
+            s->tile[bm->n_tile++] = (struct tile){i, bm->n_tok + j, MIN(tile, q->n_token - j)};
         for (uint32_t j = 0; j < q->n_token; j++) {
             uint32_t t = bm->n_tok + j;
             s->token[t] = q->token[j];

@@ -32,9 +32,9 @@ SIMD vf vf_fma(vf a, vf b, vf c) { LANES_DO(c.v[i] += a.v[i] * b.v[i]); return c
 SIMD vf vf_max(vf a, vf b) { LANES_DO(a.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i]); return a; }
 SIMD vf vf_min(vf a, vf b) { LANES_DO(a.v[i] = a.v[i] < b.v[i] ? a.v[i] : b.v[i]); return a; }
 SIMD vf vf_abs(vf a) { LANES_DO(a.v[i] = fabsf(a.v[i])); return a; }
-SIMD vf vf_half(const uint16_t *p) { vf r; LANES_DO(r.v[i] = f16_to_f32(p[i])); return r; }
 SIMD vf vf_from_i(vi a) { vf r; LANES_DO(r.v[i] = (float)a.v[i]); return r; }
 SIMD vf vf_from_i8(const int8_t *p) { vf r; LANES_DO(r.v[i] = (float)p[i]); return r; }
+SIMD void vf_store_halves(uint16_t *p, vf a) { LANES_DO(p[i] = f32_to_f16(a.v[i])); }
 SIMD vf vf_round_half(vf a) { LANES_DO(a.v[i] = f16_to_f32(f32_to_f16(a.v[i]))); return a; }
 SIMD vf vf_select_ge(vf a, vf b, vf yes, vf no) { LANES_DO(no.v[i] = a.v[i] >= b.v[i] ? yes.v[i] : no.v[i]); return no; }
 SIMD vi vi_set(int32_t a) { vi r; LANES_DO(r.v[i] = a); return r; }

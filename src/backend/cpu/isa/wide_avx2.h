@@ -3,7 +3,7 @@
 #ifndef CORRAL_WIDE_H
 #define CORRAL_WIDE_H
 
-enum { W_LANES = 8, W_COLUMNS = 4, W_COLUMNS_FLOAT = 6 };
+enum { W_LANES = 8, W_COLUMNS = 4, W_COLUMNS_FLOAT = 6, W_TILE_ROWS = 6, W_TILE_VECTORS = 2 };
 #define W_PRAGMA(text) _Pragma(#text)
 #define W_UNROLL(n) W_PRAGMA(GCC unroll n)
 #define W_DIRECT 4
@@ -21,6 +21,17 @@ SIMD void wf_store(float *p, wf a) { vf_store(p, a); }
 SIMD wf wf_mul(wf a, wf b) { return vf_mul(a, b); }
 SIMD wf wf_fma(wf a, wf b, wf c) { return vf_fma(a, b, c); }
 SIMD wf wf_from_i(wi a) { return vf_from_i(a); }
+SIMD wf wf_add(wf a, wf b) { return vf_add(a, b); }
+SIMD wf wf_sub(wf a, wf b) { return vf_sub(a, b); }
+SIMD wf wf_max(wf a, wf b) { return vf_max(a, b); }
+SIMD wf wf_min(wf a, wf b) { return vf_min(a, b); }
+SIMD wf wf_div(wf a, wf b) { return vf_div(a, b); }
+SIMD wf wf_round_half(wf a) { return vf_round_half(a); }
+SIMD wf wf_select_ge(wf a, wf b, wf yes, wf no) { return vf_select_ge(a, b, yes, no); }
+SIMD wf wf_exp2_i(wi n) { return vf_exp2_i(n); }
+SIMD float wf_sum(wf a) { return vf_sum(a); }
+SIMD float wf_hmax(wf a) { return vf_hmax(a); }
+SIMD wi wi_round(wf a) { return vi_round(a); }
 SIMD wi wi_zero(void) { return vi_zero(); }
 SIMD wi wi_set_shifted(const int32_t *a, int shift) { return _mm256_slli_epi32(_mm256_set1_epi32(*a), shift); }
 SIMD wi wi_four_bytes(const void *p)
@@ -81,11 +92,16 @@ SIMD void wb_rows(wb out[4], struct rows b, size_t offset)
     out[2] = (wb)_mm256_unpacklo_epi64(t[1], t[3]);
     out[3] = (wb)_mm256_unpackhi_epi64(t[1], t[3]);
 }
-SIMD wf wf_halves(ww a)
+SIMD wf wf_load_halves(const uint16_t *p)
 {
-    __m256i low = _mm256_and_si256((__m256i)a, _mm256_set1_epi32(0xffff));
-    __m128i half = _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
-    return _mm256_cvtph_ps(half);
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+SIMD wf wf_halves(ww a, int second)
+{
+    const __m256i apart = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));
+    __m256i v = _mm256_permute4x64_epi64(_mm256_shuffle_epi8((__m256i)a, apart), 0xD8);
+    return _mm256_cvtph_ps(second ? _mm256_extracti128_si256(v, 1) : _mm256_castsi256_si128(v));
 }
 SIMD wf wf_bytes(wb a, int byte)
 {

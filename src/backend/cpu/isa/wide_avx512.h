@@ -2,7 +2,7 @@
 #ifndef CORRAL_WIDE_H
 #define CORRAL_WIDE_H
 
-enum { W_LANES = 16, W_COLUMNS = 8, W_COLUMNS_FLOAT = 12 };
+enum { W_LANES = 16, W_COLUMNS = 8, W_COLUMNS_FLOAT = 12, W_TILE_ROWS = 6, W_TILE_VECTORS = 4 };
 #define W_PRAGMA(text) _Pragma(#text)
 #define W_UNROLL(n) W_PRAGMA(GCC unroll n)
 #define W_DIRECT 4
@@ -21,6 +21,20 @@ SIMD void wf_store(float *p, wf a) { _mm512_storeu_ps(p, a); }
 SIMD wf wf_mul(wf a, wf b) { return _mm512_mul_ps(a, b); }
 SIMD wf wf_fma(wf a, wf b, wf c) { return _mm512_fmadd_ps(a, b, c); }
 SIMD wf wf_from_i(wi a) { return _mm512_cvtepi32_ps(a); }
+SIMD wf wf_add(wf a, wf b) { return _mm512_add_ps(a, b); }
+SIMD wf wf_sub(wf a, wf b) { return _mm512_sub_ps(a, b); }
+SIMD wf wf_max(wf a, wf b) { return _mm512_max_ps(a, b); }
+SIMD wf wf_min(wf a, wf b) { return _mm512_min_ps(a, b); }
+SIMD wf wf_div(wf a, wf b) { return _mm512_div_ps(a, b); }
+SIMD wf wf_round_half(wf a) { return _mm512_cvtph_ps(_mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT)); }
+SIMD wf wf_select_ge(wf a, wf b, wf yes, wf no) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GE_OQ), no, yes); }
+SIMD wf wf_exp2_i(wi n)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(n, _mm512_set1_epi32(127)), 23));
+}
+SIMD float wf_sum(wf a) { return vf_sum(_mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1))); }
+SIMD float wf_hmax(wf a) { return vf_hmax(_mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1))); }
+SIMD wi wi_round(wf a) { return _mm512_cvtps_epi32(a); }
 SIMD wi wi_zero(void) { return _mm512_setzero_si512(); }
 SIMD wi wi_set_shifted(const int32_t *a, int shift) { return _mm512_sll_epi32(_mm512_set1_epi32(*a), _mm_cvtsi32_si128(shift)); }
 SIMD wi wi_four_bytes(const void *p)
@@ -70,7 +84,15 @@ SIMD void wb_rows(wb out[4], struct rows b, size_t offset)
     out[2] = (wb)_mm512_unpacklo_epi64(t[1], t[3]);
     out[3] = (wb)_mm512_unpackhi_epi64(t[1], t[3]);
 }
-SIMD wf wf_halves(ww a) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16((__m512i)a)); }
+SIMD wf wf_load_halves(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p)); }
+SIMD wf wf_halves(ww a, int second)
+{
+    static const uint16_t apart[32] __attribute__((aligned(64))) = {0, 2,  4,  6,  8,  10, 12, 14, 16, 18, 20,
+                                                                    22, 24, 26, 28, 30, 1,  3,  5,  7,  9,  11,
+                                                                    13, 15, 17, 19, 21, 23, 25, 27, 29, 31};
+    __m512i v = _mm512_permutexvar_epi16(_mm512_load_si512(apart), (__m512i)a);
+    return _mm512_cvtph_ps(second ? _mm512_extracti64x4_epi64(v, 1) : _mm512_castsi512_si256(v));
+}
 SIMD wf wf_bytes(wb a, int byte)
 {
     return _mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_slli_epi32((__m512i)a, (unsigned)(24 - 8 * byte)), 24));

@@ -3,11 +3,12 @@
  * A lane is a row: wf has a float of each, wi a 32-bit integer, wb four bytes, ww the same as a word, wp two 16-bit
  * integers, wt partial sums of products of bytes. wb and ww are the compilers' vectors, so codecs may calculate with
  * them; the others' operations are below. W_DEPTH(d, quads): how many wt sums may follow each other, of d that fit in 16
- * bits or all quads. W_DIRECT: 4 or 1, columns of products without a panel. */
+ * bits or all quads. W_DIRECT: 4 or 1, columns of products without a panel. W_COLUMNS, W_TILE_*: how much of a product
+ * the registers hold (gemm.h, attention.h). */
 #ifndef CORRAL_WIDE_H
 #define CORRAL_WIDE_H
 
-enum { W_LANES = 8, W_COLUMNS = 2, W_COLUMNS_FLOAT = 4 };
+enum { W_LANES = 8, W_COLUMNS = 2, W_COLUMNS_FLOAT = 4, W_TILE_ROWS = 2, W_TILE_VECTORS = 2 };
 #define W_UNROLL(n) /* not here: it would only make compiling slow */
 #define W_DEPTH(d, quads) (quads)
 #define W_DIRECT 1
@@ -25,6 +26,17 @@ SIMD void wf_store(float *p, wf a) { vf_store(p, a); }
 SIMD wf wf_mul(wf a, wf b) { return vf_mul(a, b); }
 SIMD wf wf_fma(wf a, wf b, wf c) { return vf_fma(a, b, c); }
 SIMD wf wf_from_i(wi a) { return vf_from_i(a); }
+SIMD wf wf_add(wf a, wf b) { return vf_add(a, b); }
+SIMD wf wf_sub(wf a, wf b) { return vf_sub(a, b); }
+SIMD wf wf_max(wf a, wf b) { return vf_max(a, b); }
+SIMD wf wf_min(wf a, wf b) { return vf_min(a, b); }
+SIMD wf wf_div(wf a, wf b) { return vf_div(a, b); }
+SIMD wf wf_round_half(wf a) { return vf_round_half(a); }
+SIMD wf wf_select_ge(wf a, wf b, wf yes, wf no) { return vf_select_ge(a, b, yes, no); }
+SIMD wf wf_exp2_i(wi n) { return vf_exp2_i(n); }
+SIMD float wf_sum(wf a) { return vf_sum(a); }
+SIMD float wf_hmax(wf a) { return vf_hmax(a); }
+SIMD wi wi_round(wf a) { return vi_round(a); }
 SIMD wi wi_zero(void) { return vi_zero(); }
 /* a times 2^shift in every lane */
 SIMD wi wi_set_shifted(const int32_t *a, int shift) { wi r; LANES_DO(r.v[i] = *a * (1 << shift)); return r; }
@@ -63,8 +75,9 @@ SIMD void wb_rows(wb out[4], struct rows b, size_t offset)
     for (size_t r = 0; r < W_LANES; r++)
         for (size_t i = 0; i < 4; i++) memcpy((char *)&out[i] + 4 * r, b.at + r * b.stride + offset + 4 * i, 4);
 }
-/* The low 16 bits of each word, a half-precision number; and byte i, signed. */
-SIMD wf wf_halves(ww a) { wf r; LANES_DO(r.v[i] = f16_to_f32((uint16_t)a[i])); return r; }
+/* W_LANES half-precision numbers at p; those in the words of a, the first or the second of each; byte i, signed. */
+SIMD wf wf_load_halves(const uint16_t *p) { wf r; LANES_DO(r.v[i] = f16_to_f32(p[i])); return r; }
+SIMD wf wf_halves(ww a, int second) { wf r; LANES_DO(r.v[i] = f16_to_f32((uint16_t)(a[i] >> 16 * second))); return r; }
 SIMD wf wf_bytes(wb a, int byte) { wf r; LANES_DO(r.v[i] = (float)(int8_t)a[4 * i + byte]); return r; }
 /* Words as they are: floats. */
 SIMD wf wf_words(ww a) { wf r; memcpy(&r, &a, sizeof r); return r; }

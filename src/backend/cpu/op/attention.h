@@ -1,178 +1,297 @@
-/* Paged attention for up to ATTN_TOKENS query tokens of one sequence and the query heads that share one KV head: a
- * row for each token and head.
+/* Paged attention for query tokens of one sequence and the query heads that share one KV head: a row for each token and
+ * head.
  *
- * KV blocks are walked in order from the start of the sequence (or the window). Each is widened to floats once, its
- * keys turned so that a vector holds one number of sixteen keys, and used for all rows: scores and weighted sums are
- * then products of a panel with columns, as in gemm.h. Softmax is online with one update per block, so a row's result
- * depends on its position and on the cached rows alone. Source: Milakov and Gimelshein, "Online normalizer
- * calculation for softmax", 2018. */
+ * Keys come ATTN_KEYS at a time, at fixed positions from the start of the sequence. Those that a tile sees are widened
+ * to floats once, the keys turned so that a vector holds one number of W_LANES of them, and used for all rows: scores
+ * and weighted sums are then products of a panel with rows, in registers as in gemm.h. Softmax is online with one update
+ * for each ATTN_KEYS. Each span of ATTN_SPAN keys has sums of its own, which are joined in order, so that threads may
+ * share the spans. Every sum runs in one order: a row's result depends on its position and on the cached rows alone.
+ * Source: Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018. */
 #include "backend/cpu/op/gemm.h"
 
-enum { BLOCK = KV_BLOCK_TOKENS, ATTN_CHUNK = 12 };
-_Static_assert((int)BLOCK == (int)PANEL_ROWS, "the keys of a block are the lanes of a panel");
+enum { BLOCK = KV_BLOCK_TOKENS };
+_Static_assert(BLOCK % W_LANES == 0 && ATTN_PAD % W_LANES == 0, "keys and numbers fill vectors");
 
-/* PANEL_ROWS rows of k floats, lanes = rows. */
-static void attn_turn(float *to, const float *row, size_t stride, size_t k)
-{
-    for (size_t i = 0; i + 8 <= k; i += 8)
-        for (size_t r = 0; r < PANEL_ROWS; r += 8)
-            transpose_8x8(to + i * PANEL_ROWS + r, PANEL_ROWS, row + r * stride + i, stride);
-    for (size_t i = k & ~(size_t)7; i < k; i++)
-        for (size_t r = 0; r < PANEL_ROWS; r++) to[i * PANEL_ROWS + r] = row[r * stride + i];
-}
-
-/* n_row cached rows of hd values to floats, ld apart. */
-static void attn_widen(float *to, size_t ld, const uint8_t *from, enum dtype type, size_t row_bytes, uint32_t n_row,
-                       size_t hd)
-{
-    for (uint32_t r = 0; r < n_row; r++, from += row_bytes, to += ld) {
-        if (type == DT_F32) {
-            memcpy(to, from, hd * sizeof *to);
-        } else if (type == DT_F16) {
-            const uint16_t *h = (const uint16_t *)(const void *)from;
-            size_t i = 0;
-            for (; i + 8 <= hd; i += 8) vf_store(to + i, vf_half(h + i));
-            for (; i < hd; i++) to[i] = f16_to_f32(h[i]);
-        } else {
-            const struct block_q8_0 *b = (const void *)from;
-            for (size_t g = 0; g < hd / QK; g++) {
-                vf d = vf_set(half_to_float(b[g].d));
-                for (size_t i = 0; i < QK; i += 8)
-                    vf_store(to + g * QK + i, vf_mul(d, vf_from_i8(b[g].qs + i)));
-            }
-        }
-    }
-}
-
-/* y[c][0 .. PANEL_ROWS) = (first ? 0 : y[c]) + sum over i < k of m[i * ld ..] x[c].f[i] for n columns. */
-static void attn_product(float *const *y, const struct act_row *x, uint32_t n, const float *m, size_t ld, size_t k,
-                         bool first)
-{
-    uint32_t c = 0;
-    for (; c + W_COLUMNS_FLOAT <= n; c += W_COLUMNS_FLOAT) float_tile(y + c, x + c, m, k, first, W_COLUMNS_FLOAT, ld);
-    for (; c + 4 <= n; c += 4) float_tile(y + c, x + c, m, k, first, 4, ld);
-    for (; c + 2 <= n; c += 2) float_tile(y + c, x + c, m, k, first, 2, ld);
-    if (c < n) float_tile(y + c, x + c, m, k, first, 1, ld);
-}
-
-/* Scores of keys [from, to) of a block into a row's running softmax: score becomes their weights, 0 for the others.
- * Returns what the row's sums so far are to be multiplied with. */
-static float attn_weigh(float score[BLOCK], float *max, float *sum, uint32_t from, uint32_t to, float softcap)
-{
-    const bool whole = from == 0 && to == BLOCK;
-    float before[8] = {*max}, top = *max;
-    for (size_t j = 0; softcap != 0 && j < BLOCK; j += 8)
-        vf_store(score + j, vf_softcap(vf_load(score + j), vf_set(1), vf_set(softcap)));
-    for (uint32_t j = 0; !whole && j < BLOCK; j++)
-        if (j < from || j >= to) score[j] = -INFINITY;
-    for (size_t j = 0; j < BLOCK; j += 8) {
-        float m = vf_hmax(vf_load(score + j));
-        top = m > top ? m : top;
-    }
-    for (size_t j = 0; j < BLOCK; j += 8) vf_store(score + j, vf_exp(vf_sub(vf_load(score + j), vf_set(top))));
-    for (uint32_t j = 0; !whole && j < BLOCK; j++)
-        if (j < from || j >= to) score[j] = 0; /* vf_exp keeps away from 0 */
-    vf_store(before, vf_exp(vf_sub(vf_load(before), vf_set(top))));
-    *sum = *sum * before[0] + vf_sum(vf_add(vf_load(score), vf_load(score + 8)));
-    *max = top;
-    return before[0];
-}
+/* A running softmax of each row: weighted sums of values (rows, ld), the largest score, the sum of weights. */
+struct attn_sums { float *acc, *max, *sum; };
 
 /* What a call works on: sizes, and its part of the scratch memory. */
 struct attn {
     const struct attn_args *a;
-    size_t hd, ld; /* numbers of a head, rounded up to whole panels */
-    float *k, *kt; /* a block's keys: by rows, and turned (hd, BLOCK) */
-    float *v;      /* a block's values (BLOCK, ld) */
-    float *acc;    /* weighted sums of values (rows, ld) */
-    float *max, *sum;
+    uint32_t n_row;
+    size_t hd, ld; /* numbers of a head; rounded up to whole vectors */
+    float *k;      /* keys, turned: (hd, ATTN_KEYS) */
+    float *v;      /* values: (ATTN_KEYS, ld) */
+    struct attn_sums s;
 };
 
-/* Keys of block b that row r sees: [from, to). */
-SIMD void attn_range(const struct attn_args *a, uint32_t r, uint32_t b, uint32_t *from, uint32_t *to)
+/* --- products --- */
+
+/* R rows, V vectors from number j on: y[r] = (first ? 0 : y[r]) + x[r][0] m[0] + x[r][1] m[ld] + ... */
+SIMD void attn_tile(float *const *y, const float *const *x, const float *m, size_t j, size_t ld, size_t k, bool first,
+                    const int R, const int V)
 {
-    const uint32_t pos = a->pos + r / a->group, at = b * BLOCK;
-    const uint32_t low = a->window && pos + 1 > a->window ? pos + 1 - a->window : 0;
-    *from = low > at ? MIN(low - at, (uint32_t)BLOCK) : 0;
-    *to = pos + 1 > at ? MIN((uint32_t)BLOCK, pos + 1 - at) : 0;
+    wf f[W_TILE_ROWS][4];
+    m += j;
+    for (int r = 0; r < R; r++)
+        for (int v = 0; v < V; v++) f[r][v] = first ? wf_set(0) : wf_load(y[r] + j + W_LANES * v);
+    for (size_t i = 0; i < k; i++, m += ld) {
+        wf w[4];
+        for (int v = 0; v < V; v++) w[v] = wf_load(m + W_LANES * v);
+        for (int r = 0; r < R; r++) {
+            const wf a = wf_set(x[r][i]);
+            for (int v = 0; v < V; v++) f[r][v] = wf_fma(w[v], a, f[r][v]);
+        }
+    }
+    for (int r = 0; r < R; r++)
+        for (int v = 0; v < V; v++) wf_store(y[r] + j + W_LANES * v, f[r][v]);
 }
 
-/* The block in k, kt and v for rows [r0, r0 + n). */
-static void attn_rows(const struct attn *t, uint32_t b, uint32_t r0, uint32_t n)
+SIMD void attn_tiles(float *const *y, const float *const *x, const float *m, size_t ld, size_t k, size_t width,
+                     bool first, const int R, const int V)
+{
+    size_t j = 0;
+    for (; j + (size_t)(W_LANES * V) <= width; j += (size_t)(W_LANES * V)) attn_tile(y, x, m, j, ld, k, first, R, V);
+    for (; j < width; j += W_LANES) attn_tile(y, x, m, j, ld, k, first, R, 1);
+}
+
+/* n rows of `width` numbers, whole vectors; k rows of m, ld apart. */
+static void attn_product(float *const *y, const float *const *x, uint32_t n, const float *m, size_t ld, size_t k,
+                         size_t width, bool first)
+{
+    uint32_t r = 0;
+    for (; r + W_TILE_ROWS <= n; r += W_TILE_ROWS)
+        attn_tiles(y + r, x + r, m, ld, k, width, first, W_TILE_ROWS, W_TILE_VECTORS);
+    for (; r + 2 <= n; r += 2) attn_tiles(y + r, x + r, m, ld, k, width, first, 2, 4);
+    if (r < n) attn_tiles(y + r, x + r, m, ld, k, width, first, 1, 4);
+}
+
+/* --- a block of the cache to floats --- */
+
+/* A part of a block, keys or values of one head, and the one that is asked for meanwhile. */
+struct attn_part {
+    const uint8_t *at, *next;
+    enum dtype type;
+    size_t row_bytes;
+};
+
+static void attn_turn_q8_0(float *to, const struct attn_part *p, size_t hd)
+{
+    for (size_t g = 0; g < hd / QK; g++, to += QK * ATTN_KEYS) {
+        prefetch_next(p->next, BLOCK, g * sizeof(struct block_q8_0), sizeof(struct block_q8_0));
+        for (size_t r = 0; r < BLOCK; r += W_LANES) {
+            const struct rows b = {p->at + r * p->row_bytes + g * sizeof(struct block_q8_0), p->row_bytes};
+            struct lanes l;
+            wb raw[RAW];
+            open_q8_0(&l, b);
+            load_q8_0(raw, b, 0, 0);
+            for (int i = 0; i < QK; i++)
+                wf_store(to + i * ATTN_KEYS + r, wf_mul(l.s[0], wf_bytes(quad_q8_0(raw, &l, 0, 0, i / 16, i % 16 / 4), i % 4)));
+        }
+    }
+}
+
+/* The keys of a block: to[i * ATTN_KEYS + key]. */
+static void attn_turn(float *to, const struct attn_part *p, size_t hd)
+{
+    if (p->type == DT_F32)
+        turn_f32(to, ATTN_KEYS, BLOCK, p->at, p->row_bytes, hd, p->next);
+    else if (p->type == DT_F16)
+        turn_f16(to, ATTN_KEYS, BLOCK, p->at, p->row_bytes, hd, p->next);
+    else
+        attn_turn_q8_0(to, p, hd);
+}
+
+/* n_row of its values: to[row * ld + i]. */
+static void attn_widen(float *to, size_t ld, const struct attn_part *p, uint32_t n_row, size_t hd)
+{
+    for (uint32_t r = 0; r < n_row; r++, to += ld) {
+        const uint8_t *from = p->at + r * p->row_bytes;
+        prefetch_next(p->next, 1, r * p->row_bytes, p->row_bytes);
+        if (p->type == DT_F32) {
+            memcpy(to, from, hd * sizeof *to);
+        } else if (p->type == DT_F16) {
+            const uint16_t *h = (const uint16_t *)(const void *)from;
+            size_t i = 0;
+            for (; i + W_LANES <= hd; i += W_LANES) wf_store(to + i, wf_load_halves(h + i));
+            for (; i < hd; i++) to[i] = f16_to_f32(h[i]);
+        } else {
+            const struct block_q8_0 *b = (const void *)from;
+            for (size_t i = 0; i < hd; i += 8)
+                vf_store(to + i, vf_mul(vf_set(half_to_float(b[i / QK].d)), vf_from_i8(b[i / QK].qs + i % QK)));
+        }
+    }
+}
+
+/* --- softmax --- */
+
+/* Scores of ATTN_KEYS keys, of which the row sees [from, to), into its running softmax: they become weights, 0 for the
+ * other keys. Returns what the row's sums so far are to be multiplied with. */
+static float attn_weigh(float *score, uint32_t from, uint32_t to, float *max, float *sum, float softcap)
+{
+    float shrink[W_LANES] = {1}, top = *max;
+    for (size_t j = 0; softcap != 0 && j < ATTN_KEYS; j += W_LANES)
+        wf_store(score + j, wf_softcap(wf_load(score + j), wf_set(1), wf_set(softcap)));
+    for (uint32_t j = 0; j < from; j++) score[j] = -INFINITY;
+    for (uint32_t j = to; j < ATTN_KEYS; j++) score[j] = -INFINITY;
+
+    wf most = wf_load(score), all = wf_set(0);
+    for (size_t j = W_LANES; j < ATTN_KEYS; j += W_LANES) most = wf_max(most, wf_load(score + j));
+    if (wf_hmax(most) > top) {
+        top = wf_hmax(most);
+        wf_store(shrink, wf_exp(wf_set(*max - top)));
+    }
+    for (size_t j = 0; j < ATTN_KEYS; j += W_LANES) {
+        wf x = wf_sub(wf_load(score + j), wf_set(top)), w = wf_select_ge(x, wf_set(-87), wf_exp(x), wf_set(0));
+        wf_store(score + j, w);
+        all = wf_add(all, w);
+    }
+    *sum = *sum * shrink[0] + wf_sum(all);
+    *max = top;
+    return shrink[0];
+}
+
+/* Of the ATTN_KEYS keys from position `at` on, those that row r sees: [from, to). */
+SIMD void attn_range(const struct attn_args *a, uint32_t r, uint32_t at, uint32_t *from, uint32_t *to)
+{
+    const uint32_t pos = a->pos + r / a->group, low = attn_first_key(pos, a->window);
+    *from = low > at ? low - at : 0;
+    *to = MIN((uint32_t)ATTN_KEYS, pos + 1 - at);
+}
+
+/* Rows [r0, r0 + n) and keys [first, n_key) of those from position `at` on, which are in t->k and t->v. */
+static void attn_rows(const struct attn *t, uint32_t at, uint32_t first, uint32_t n_key, uint32_t r0, uint32_t n)
 {
     const struct attn_args *a = t->a;
-    float score[ATTN_CHUNK][BLOCK], *y[ATTN_CHUNK];
-    struct act_row x[ATTN_CHUNK] = {0};
+    _Alignas(64) float score[W_TILE_ROWS][ATTN_KEYS];
+    const float *x[W_TILE_ROWS];
+    float *y[W_TILE_ROWS];
 
     for (uint32_t i = 0; i < n; i++) {
-        uint32_t r = r0 + i;
-        x[i].f = a->q + r / a->group * a->q_stride + r % a->group * t->hd;
-        y[i] = score[i];
+        x[i] = a->q + (r0 + i) / a->group * a->q_stride + (r0 + i) % a->group * t->hd;
+        y[i] = score[i] + first;
     }
-    attn_product(y, x, n, t->kt, BLOCK, t->hd, true);
+    attn_product(y, x, n, t->k + first, ATTN_KEYS, t->hd, round_up(n_key, BLOCK) - first, true);
     for (uint32_t i = 0; i < n; i++) {
-        float *acc = t->acc + (r0 + i) * t->ld;
+        const uint32_t r = r0 + i;
         uint32_t from, to;
-        attn_range(a, r0 + i, b, &from, &to);
-        float shrink = attn_weigh(score[i], &t->max[r0 + i], &t->sum[r0 + i], from, to, a->softcap);
-        for (size_t j = 0; shrink != 1 && j < t->ld; j += 8)
-            vf_store(acc + j, vf_mul(vf_load(acc + j), vf_set(shrink)));
-        x[i].f = score[i];
+        attn_range(a, r, at, &from, &to);
+        const float shrink = attn_weigh(score[i], from, to, &t->s.max[r], &t->s.sum[r], a->softcap);
+        x[i] = score[i] + first;
+        y[i] = t->s.acc + r * t->ld;
+        for (size_t j = 0; shrink != 1 && j < t->ld; j += W_LANES)
+            wf_store(y[i] + j, wf_mul(wf_load(y[i] + j), wf_set(shrink)));
     }
-    for (size_t j = 0; j < t->ld; j += PANEL_ROWS) {
-        for (uint32_t i = 0; i < n; i++) y[i] = t->acc + (r0 + i) * t->ld + j;
-        attn_product(y, x, n, t->v + j, t->ld, BLOCK, false);
+    attn_product(y, x, n, t->v + first * t->ld, t->ld, n_key - first, t->ld, false);
+}
+
+/* The keys from position `at` on, as far as the tile sees them; those of blocks before `block0` nobody sees. */
+static void attn_keys(const struct attn *t, uint32_t at, uint32_t block0)
+{
+    const struct attn_args *a = t->a;
+    const uint32_t end = a->pos + a->n_tok, n_key = MIN((uint32_t)ATTN_KEYS, end - at);
+    const uint32_t first = block0 * BLOCK > at ? block0 * BLOCK - at : 0, last = (end - 1) / BLOCK;
+    const size_t k_at = kv_row_at(a->kv, a->layer, false, a->kv_head, 0);
+    const size_t v_at = kv_row_at(a->kv, a->layer, true, a->kv_head, 0);
+
+    for (uint32_t j = first; j < n_key; j += BLOCK) {
+        const uint32_t b = (at + j) / BLOCK;
+        const uint8_t *mem = a->mem + a->block[b] * a->kv->block_bytes;
+        const uint8_t *next = a->mem + a->block[MIN(b + ATTN_KEYS / BLOCK, last)] * a->kv->block_bytes;
+        const struct attn_part k = {mem + k_at, next + k_at, a->kv->type, a->kv->row_bytes};
+        const struct attn_part v = {mem + v_at, next + v_at, a->kv->type, a->kv->row_bytes};
+        attn_turn(t->k + j, &k, t->hd);
+        attn_widen(t->v + j * t->ld, t->ld, &v, MIN((uint32_t)BLOCK, n_key - j), t->hd);
+    }
+
+    /* Tokens before the first key see none of these; with a window, neither do late ones. */
+    const uint32_t token0 = at > a->pos ? at - a->pos : 0;
+    const uint64_t beyond = (uint64_t)at + ATTN_KEYS - 1 + a->window - a->pos;
+    const uint32_t token1 = a->window ? (uint32_t)MIN(beyond, (uint64_t)a->n_tok) : a->n_tok;
+    const uint32_t row0 = token0 * a->group, row1 = token1 * a->group;
+    for (uint32_t r = row0; r < row1; r += W_TILE_ROWS)
+        attn_rows(t, at, first, n_key, r, MIN((uint32_t)W_TILE_ROWS, row1 - r));
+}
+
+/* --- spans --- */
+
+/* Empty sums at mem, attn_part_floats() of them. */
+static struct attn_sums attn_sums_at(const struct attn *t, float *mem)
+{
+    const struct attn_sums s = {mem, mem + t->n_row * t->ld, mem + t->n_row * (t->ld + 1)};
+    memset(mem, 0, t->n_row * (t->ld + 2) * sizeof *mem);
+    /* Finite: a row's first weights make it shrink to almost 0, and 0 times that is 0. */
+    for (uint32_t r = 0; r < t->n_row; r++) s.max[r] = -1e30f;
+    return s;
+}
+
+static void attn_span(const struct attn *t, uint32_t span)
+{
+    const struct attn_args *a = t->a;
+    const uint32_t block0 = attn_first_key(a->pos, a->window) / BLOCK;
+    const uint32_t from = MAX(block0 * BLOCK / ATTN_KEYS * ATTN_KEYS, span * ATTN_SPAN);
+    const uint32_t to = MIN(a->pos + a->n_tok, (span + 1) * ATTN_SPAN);
+    for (uint32_t at = from; at < to; at += ATTN_KEYS) attn_keys(t, at, block0);
+}
+
+/* s += the sums of the span that comes next. */
+static void attn_join(const struct attn *t, const struct attn_sums *s, const float *part)
+{
+    const float *max = part + t->n_row * t->ld, *sum = max + t->n_row;
+    for (uint32_t r = 0; r < t->n_row; r++, part += t->ld) {
+        if (sum[r] == 0) continue; /* the row sees nothing of it */
+        const float top = MAX(s->max[r], max[r]);
+        float *acc = s->acc + r * t->ld, scale[W_LANES] = {s->max[r] - top, max[r] - top};
+        wf_store(scale, wf_exp(wf_load(scale)));
+        for (size_t i = 0; i < t->ld; i += W_LANES)
+            wf_store(acc + i, wf_fma(wf_load(part + i), wf_set(scale[1]), wf_mul(wf_load(acc + i), wf_set(scale[0]))));
+        s->sum[r] = s->sum[r] * scale[0] + sum[r] * scale[1];
+        s->max[r] = top;
     }
 }
 
-static void attn_block(const struct attn *t, uint32_t b, uint32_t n_key, uint32_t n_row)
+static void attn_out(const struct attn *t, const struct attn_sums *s)
 {
     const struct attn_args *a = t->a;
-    const uint8_t *mem = a->mem + a->block[b] * a->kv->block_bytes;
-    const uint8_t *k = mem + kv_row_at(a->kv, a->layer, false, a->kv_head, 0);
-    const uint8_t *v = mem + kv_row_at(a->kv, a->layer, true, a->kv_head, 0);
-    uint32_t r0 = 0, r1 = n_row, from, to;
+    for (uint32_t r = 0; r < t->n_row; r++) {
+        float *out = a->out + r / a->group * a->out_stride + r % a->group * t->hd;
+        /* + 0: weights of 0 for keys that other rows see may have made 0 of -0. */
+        for (size_t i = 0; i < t->hd; i++) out[i] = s->acc[r * t->ld + i] / s->sum[r] + 0;
+    }
+}
 
-    /* Later tokens see later keys, so the rows that see any of these are neighbours. */
-    for (; r0 < r1; r0++) {
-        attn_range(a, r0, b, &from, &to);
-        if (from < to) break;
-    }
-    for (; r1 > r0; r1--) {
-        attn_range(a, r1 - 1, b, &from, &to);
-        if (from < to) break;
-    }
-    /* What lies past the last key must be finite: its weights are 0. */
-    memset(t->k + n_key * t->hd, 0, (BLOCK - n_key) * t->hd * sizeof *t->k);
-    memset(t->v + n_key * t->ld, 0, (BLOCK - n_key) * t->ld * sizeof *t->v);
-    attn_widen(t->k, t->hd, k, a->kv->type, a->kv->row_bytes, n_key, t->hd);
-    attn_widen(t->v, t->ld, v, a->kv->type, a->kv->row_bytes, n_key, t->hd);
-    attn_turn(t->kt, t->k, t->hd, t->hd);
-    for (uint32_t r = r0; r < r1; r += ATTN_CHUNK) attn_rows(t, b, r, MIN((uint32_t)ATTN_CHUNK, r1 - r));
+static struct attn attn_begin(const struct attn_args *a)
+{
+    return (struct attn){
+        .a = a, .n_row = a->n_tok * a->group, .hd = a->head_dim, .ld = round_up(a->head_dim, ATTN_PAD)};
 }
 
 static void op_attention(const struct attn_args *a)
 {
-    const size_t hd = a->head_dim, ld = round_up(hd, PANEL_ROWS), rows = (size_t)ATTN_TOKENS * a->group;
-    const uint32_t n_row = a->n_tok * a->group, last = a->pos + a->n_tok - 1;
-    const uint32_t first = a->window && a->pos + 1 > a->window ? (a->pos + 1 - a->window) / BLOCK : 0;
-    struct attn t = {.a = a, .hd = hd, .ld = ld, .k = a->scratch};
-    t.kt = t.k + BLOCK * hd;
-    t.v = t.kt + BLOCK * hd;
-    t.acc = t.v + BLOCK * ld;
-    t.max = t.acc + rows * ld;
-    t.sum = t.max + rows;
+    struct attn t = attn_begin(a);
+    t.k = a->scratch;
+    t.v = t.k + ATTN_KEYS * t.hd;
+    if (t.ld != t.hd) memset(t.v, 0, ATTN_KEYS * t.ld * sizeof *t.v);
+    if (a->part) {
+        t.s = attn_sums_at(&t, a->part);
+        attn_span(&t, a->span);
+        return;
+    }
+    float *part = t.v + ATTN_KEYS * t.ld;
+    const struct attn_sums all = attn_sums_at(&t, part + attn_part_floats(t.n_row, t.hd));
+    const uint32_t last = (a->pos + a->n_tok - 1) / ATTN_SPAN;
+    for (uint32_t span = attn_first_key(a->pos, a->window) / ATTN_SPAN; span <= last; span++) {
+        t.s = attn_sums_at(&t, part);
+        attn_span(&t, span);
+        attn_join(&t, &all, part);
+    }
+    attn_out(&t, &all);
+}
 
-    memset(t.v, 0, BLOCK * ld * sizeof *t.v);
-    memset(t.acc, 0, n_row * ld * sizeof *t.acc);
-    for (uint32_t r = 0; r < n_row; r++) {
-        t.max[r] = -1e30f; /* finite: a row's first weights make it shrink to almost 0, and 0 times that is 0 */
-        t.sum[r] = 0;
-    }
-    for (uint32_t b = first; b <= last / BLOCK; b++)
-        attn_block(&t, b, MIN((uint32_t)BLOCK, last + 1 - b * BLOCK), n_row);
-    for (uint32_t r = 0; r < n_row; r++) {
-        float *out = a->out + r / a->group * a->out_stride + r % a->group * hd;
-        for (size_t i = 0; i < hd; i++) out[i] = t.acc[r * ld + i] / t.sum[r];
-    }
+static void op_attention_join(const struct attn_args *a, uint32_t n_span)
+{
+    const struct attn t = attn_begin(a);
+    const struct attn_sums all = attn_sums_at(&t, a->scratch);
+    for (uint32_t i = 0; i < n_span; i++) attn_join(&t, &all, a->part + i * attn_part_floats(t.n_row, t.hd));
+    attn_out(&t, &all);
 }

@@ -99,14 +99,14 @@ LOAD_NIBBLES(q5_1)
 LOAD_NIBBLES(iq4_nl)
 LOAD_NIBBLES(mxfp4)
 
-OPEN(q4_0) { l->s[0] = wf_halves(head_word(b, 0)); }
+OPEN(q4_0) { l->s[0] = wf_halves(head_word(b, 0), 0); }
 QUAD(q4_0) { UNUSED_QUAD; return nibble(raw, s, j); }
 
 SIMD void open_d_m(struct lanes *l, const struct rows b)
 {
     ww d_m = head_word(b, 0);
-    l->s[0] = wf_halves(d_m);
-    l->m[0] = wf_halves(d_m >> 16);
+    l->s[0] = wf_halves(d_m, 0);
+    l->m[0] = wf_halves(d_m, 1);
 }
 OPEN(q4_1) { open_d_m(l, b); }
 QUAD(q4_1) { UNUSED_QUAD; return nibble(raw, s, j); }
@@ -117,7 +117,7 @@ SIMD wb nibble_and_bit(const wb *raw, const struct lanes *l, int s, int j)
 }
 OPEN(q5_0)
 {
-    l->s[0] = wf_halves(head_word(b, 0));
+    l->s[0] = wf_halves(head_word(b, 0), 0);
     l->hold[0] = (wb)(head_word(b, 0) >> 16 | head_word(b, 1) << 16);
 }
 QUAD(q5_0) { UNUSED_QUAD; return nibble_and_bit(raw, l, s, j); }
@@ -128,7 +128,7 @@ OPEN(q5_1)
 }
 QUAD(q5_1) { UNUSED_QUAD; return nibble_and_bit(raw, l, s, j); }
 
-OPEN(iq4_nl) { l->s[0] = wf_halves(head_word(b, 0)); }
+OPEN(iq4_nl) { l->s[0] = wf_halves(head_word(b, 0), 0); }
 QUAD(iq4_nl) { UNUSED_QUAD; return wb_lookup(iq4_values, nibble(raw, s, j)); }
 
 OPEN(mxfp4) /* mxfp4_scale of each row */
@@ -138,7 +138,7 @@ OPEN(mxfp4) /* mxfp4_scale of each row */
 }
 QUAD(mxfp4) { UNUSED_QUAD; return wb_lookup(mxfp4_values, nibble(raw, s, j)) + 16; }
 
-OPEN(q8_0) { l->s[0] = wf_halves(head_word(b, 0)); }
+OPEN(q8_0) { l->s[0] = wf_halves(head_word(b, 0), 0); }
 LOAD(q8_0)
 {
     UNUSED_LOAD;
@@ -162,8 +162,8 @@ SIMD void open_k45(struct lanes *l, const struct rows b)
     wb_rows(head, b, 0);
     wb scales[2] = {head[1] & 63, (head[3] & 15) | (wb_right(head[1], 2) & 48)};
     wb minima[2] = {head[2] & 63, (wb_right(head[3], 4) & 15) | (wb_right(head[2], 2) & 48)};
-    times_bytes(l->s, wf_halves((ww)head[0]), scales, 8);
-    times_bytes(l->m, wf_mul(wf_halves((ww)head[0] >> 16), wf_set(-1)), minima, 8);
+    times_bytes(l->s, wf_halves((ww)head[0], 0), scales, 8);
+    times_bytes(l->m, wf_mul(wf_halves((ww)head[0], 1), wf_set(-1)), minima, 8);
 }
 
 OPEN(q4_k) { open_k45(l, b); }
@@ -184,7 +184,7 @@ OPEN(q6_k)
     wb scales[4], tail[4];
     BYTES(scales, q6_k, scales, 0);
     BYTES(tail, q6_k, d, -14);
-    times_bytes(l->s, wf_halves((ww)tail[3] >> 16), scales, 16);
+    times_bytes(l->s, wf_halves((ww)tail[3], 1), scales, 16);
 }
 LOAD(q6_k)
 {
@@ -209,8 +209,8 @@ OPEN(q2_k)
         low[i] = scales[i] & 15;
         high[i] = wb_right(scales[i], 4) & 15;
     }
-    times_bytes(l->s, wf_halves(d), low, 16);
-    times_bytes(l->m, wf_mul(wf_halves(d >> 16), wf_set(-1)), high, 16);
+    times_bytes(l->s, wf_halves(d, 0), low, 16);
+    times_bytes(l->m, wf_mul(wf_halves(d, 1), wf_set(-1)), high, 16);
 }
 LOAD(q2_k) { BYTES(raw, q2_k, qs, 32 * c + 16 * p); }
 QUAD(q2_k) { UNUSED_QUAD; return wb_right(raw[j], 2 * s) & 3; }
@@ -225,7 +225,7 @@ OPEN(q3_k) /* as q3_k_scales */
         wb six = ((wb)(u[i % 2] >> 4 * (i / 2)) & 15) | (wb_left((wb)(u[2] >> 2 * i) & 3, 4));
         scale[i] = six - 32;
     }
-    times_bytes(l->s, wf_halves((ww)tail[3] >> 16), scale, 16);
+    times_bytes(l->s, wf_halves((ww)tail[3], 1), scale, 16);
     BYTES(l->hold, q3_k, hmask, 0);
     BYTES(l->hold + 4, q3_k, hmask, 16);
 }
@@ -238,7 +238,7 @@ QUAD(q3_k)
 OPEN(iq4_xs)
 {
     ww head = head_word(b, 0), low = head_word(b, 1), high = head >> 16;
-    wf d = wf_halves(head);
+    wf d = wf_halves(head, 0);
     for (int i = 0; i < 8; i++) {
         wb six = (wb)((low >> 4 * i & 15) | (high >> 2 * i & 3) << 4);
         l->s[i] = wf_mul(d, wf_bytes(six - 32, 0));
@@ -251,7 +251,7 @@ OPEN(tq2_0)
 {
     wb tail[4];
     BYTES(tail, tq2_0, d, -14);
-    wf d = wf_halves((ww)tail[3] >> 16);
+    wf d = wf_halves((ww)tail[3], 1);
     for (int i = 0; i < 8; i++) l->s[i] = d;
 }
 LOAD(tq2_0) { BYTES(raw, tq2_0, qs, 32 * c + 16 * p); }

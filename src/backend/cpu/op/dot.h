@@ -50,7 +50,7 @@ SIMD wi pair_start(const struct act_row *x, size_t sum_at, int zero)
     {                                                                                                          \
         enum { N_GROUP = CHUNK / GROUP };                                                                      \
         const size_t size = sizeof(struct block_##name);                                                       \
-        for (size_t r = 0; r < PANEL_ROWS; r += W_LANES, rows += W_LANES * row_bytes) {                        \
+        for (size_t r = 0; r < DOT_ROWS; r += W_LANES, rows += W_LANES * row_bytes) {                          \
             struct rows b = {rows, row_bytes};                                                                 \
             wf f[NC];                                                                                          \
             for (int i = 0; i < NC; i++) f[i] = wf_set(0);                                                     \
@@ -108,14 +108,14 @@ SIMD wi pair_start(const struct act_row *x, size_t sum_at, int zero)
     static void dot_##name##_##NC(float *const *y, const struct act_row *x, const uint8_t *rows,               \
                                   size_t row_bytes, size_t k)                                                  \
     {                                                                                                          \
-        enum { ELEMS = name##_ELEMS, SIZE = 16 / ELEMS };                                                      \
-        wf f[W_ROWS][NC];                                                                                      \
-        for (int r = 0; r < W_ROWS; r++)                                                                       \
+        enum { ELEMS = name##_ELEMS, SIZE = 16 / ELEMS, ROWS = DOT_ROWS / W_LANES };                           \
+        wf f[ROWS][NC];                                                                                        \
+        for (int r = 0; r < ROWS; r++)                                                                         \
             for (int c = 0; c < NC; c++) f[r][c] = wf_set(0);                                                  \
         for (size_t i = 0; i < k; i += ELEMS) {                                                                \
-            if (i % (4 * ELEMS) == 0) prefetch_next(rows + PANEL_ROWS * row_bytes, PANEL_ROWS, i * SIZE, 64);  \
+            if (i % (4 * ELEMS) == 0) prefetch_next(rows + DOT_ROWS * row_bytes, DOT_ROWS, i * SIZE, 64);      \
             W_UNROLL(2)                                                                                        \
-            for (int r = 0; r < W_ROWS; r++) {                                                                 \
+            for (int r = 0; r < ROWS; r++) {                                                                   \
                 const struct rows b = {rows + (size_t)(W_LANES * r) * row_bytes + i * SIZE, row_bytes};        \
                 wb raw[4];                                                                                     \
                 float_rows(raw, b, (k - i) * SIZE);                                                            \
@@ -131,7 +131,7 @@ SIMD wi pair_start(const struct act_row *x, size_t sum_at, int zero)
             }                                                                                                  \
         }                                                                                                      \
         for (int c = 0; c < NC; c++)                                                                           \
-            for (int r = 0; r < W_ROWS; r++) wf_store(y[c] + W_LANES * r, f[r][c]);                            \
+            for (int r = 0; r < ROWS; r++) wf_store(y[c] + W_LANES * r, f[r][c]);                              \
     }
 
 /* A dot_fn by the name dot_NAME: TILE(..., NC) for four, two and one columns, or for one where the compiler is not to be

@@ -6,6 +6,7 @@
 static void fill_kernels(struct cpu_kernels *k, const char *name)
 {
     *k = (struct cpu_kernels){.name = name,
+                              .panel_rows = PANEL_ROWS,
                               .quantize_bytes = op_quantize_bytes,
                               .quantize_pairs = op_quantize_pairs,
                               .norm = op_norm,
@@ -15,6 +16,8 @@ static void fill_kernels(struct cpu_kernels *k, const char *name)
                               .act = op_act,
                               .rope = op_rope,
                               .softcap = op_softcap,
-                              .attention = op_attention};
+                              .to_halves = op_to_halves,
+                              .attention = op_attention,
+                              .attention_join = op_attention_join};
     matmul_fill(k);
 }

@@ -40,9 +40,6 @@ SIMD void bytes_tile(float *const *y, const struct act_row *x, const void *panel
         for (int h = 0; h < per32; h++) {
             const size_t sum_at = 3 * g + (size_t)(GROUP == 32 ? 2 : h);
             wi i[W_ROWS][W_COLUMNS];
-            for (int c = 0; c < NC; c++)
-                for (int r = 0; r < W_ROWS; r++)
-                    i[r][c] = ZERO ? wi_set_shifted(&x[c].byte.minus[sum_at], __builtin_ctz(ZERO | 256)) : wi_zero();
             for (int j = 0; j < quads; j += depth) {
                 wt t[W_ROWS][W_COLUMNS];
                 W_UNROLL(8)
@@ -56,8 +53,12 @@ SIMD void bytes_tile(float *const *y, const struct act_row *x, const void *panel
                         }
                     }
                 }
-                for (int c = 0; c < NC; c++)
-                    for (int r = 0; r < W_ROWS; r++) i[r][c] = wi_add_sums(i[r][c], t[r][c]);
+                for (int c = 0; c < NC; c++) {
+                    /* What products counted from zero have too much; not before, it would take up registers. */
+                    const int32_t *minus = &x[c].byte.minus[sum_at];
+                    const wi start = ZERO ? wi_set_shifted(minus, __builtin_ctz(ZERO | 256)) : wi_zero();
+                    for (int r = 0; r < W_ROWS; r++) i[r][c] = wi_add_sums(j ? i[r][c] : start, t[r][c]);
+                }
             }
             ADD_GROUP(x[c].byte);
         }
@@ -103,14 +104,13 @@ SIMD void pairs_tile(float *const *y, const struct act_row *x, const void *panel
 }
 #undef ADD_GROUP
 
-/* ld: floats from one input of the panel to the next. */
 SIMD void float_tile(float *const *y, const struct act_row *x, const float *panel, size_t k, bool first,
-                     const int NC, size_t ld)
+                     const int NC)
 {
     wf f[W_ROWS][W_COLUMNS_FLOAT];
     for (int c = 0; c < NC; c++)
         for (int r = 0; r < W_ROWS; r++) f[r][c] = first ? wf_set(0) : wf_load(y[c] + W_LANES * r);
-    for (size_t i = 0; i < k; i++, panel += ld) {
+    for (size_t i = 0; i < k; i++, panel += PANEL_ROWS) {
         for (int r = 0; r < W_ROWS; r++) {
             wf w = wf_load(panel + W_LANES * r);
             for (int c = 0; c < NC; c++) f[r][c] = wf_fma(w, wf_set(x[c].f[i]), f[r][c]);

@@ -18,7 +18,7 @@ GEMM(bytes_32_0_64_1, W_COLUMNS, bytes_tile, 32, false, 64, 1)
 GEMM(bytes_16_0_64_1, W_COLUMNS, bytes_tile, 16, false, 64, 1)
 GEMM(bytes_16_0_16_4, W_COLUMNS, bytes_tile, 16, false, 16, 4)
 GEMM(bytes_32_0_1_8, W_COLUMNS, bytes_tile, 32, false, 1, 8)
-GEMM(float_gemm, W_COLUMNS_FLOAT, float_tile, PANEL_ROWS)
+GEMM(float_gemm, W_COLUMNS_FLOAT, float_tile)
 #define bytes_32_0_0_0 NULL /* signed bytes are multiplied in pairs */
 
 #define PACK_TYPE(TYPE, name, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)                                        \

@@ -11,9 +11,10 @@
 #include "backend/cpu/op/codec.h"
 
 enum {
-    W_ROWS = PANEL_ROWS / W_LANES, /* vectors of rows */
-    PANEL_STEP = PANEL_ROWS * 4,   /* bytes from one quad or pair of inputs to the next */
-    QUADS_BYTES = 8 * PANEL_STEP,  /* of 32 inputs */
+    W_ROWS = 2, /* vectors of rows: an activation that is loaded is used for both */
+    PANEL_ROWS = W_ROWS * W_LANES,
+    PANEL_STEP = PANEL_ROWS * 4,  /* bytes from one quad or pair of inputs to the next */
+    QUADS_BYTES = 8 * PANEL_STEP, /* of 32 inputs */
     PAIRS_BYTES = 16 * PANEL_STEP
 };
 
@@ -23,7 +24,7 @@ enum {
 SIMD void prefetch_next(const uint8_t *next, size_t n_row, size_t at, size_t n)
 {
     next += at * n_row;
-    for (size_t i = 0; i < n_row * n; i += 64) __builtin_prefetch(next + i, 0, 2);
+    for (size_t i = 0; i < n_row * n; i += 64) __builtin_prefetch(next + i, 0, 3);
 }
 
 SIMD void quads_store(uint8_t *to, int quad, wb q, int zero)
@@ -102,29 +103,35 @@ SIMD void float_rows(wb raw[4], struct rows b, size_t bytes_left)
 }
 enum { f32_ELEMS = 4, f16_ELEMS = 8, bf16_ELEMS = 8 }; /* of 16 bytes */
 SIMD wf f32_number(const wb raw[4], int i) { return wf_words((ww)raw[i]); }
-SIMD wf f16_number(const wb raw[4], int i) { return wf_halves((ww)raw[i / 2] >> 16 * (i % 2)); }
+SIMD wf f16_number(const wb raw[4], int i) { return wf_halves((ww)raw[i / 2], i % 2); }
 SIMD wf bf16_number(const wb raw[4], int i)
 {
     return wf_words(i % 2 ? (ww)raw[i / 2] & 0xffff0000u : (ww)raw[i / 2] << 16);
 }
 
+/* turn_NAME: k numbers of n_row rows, to[i * ld + row]; `next` is what to ask for meanwhile. And a pack_fn. */
 #define PACK_FLOAT(name)                                                                                       \
-    static void pack_##name(void *panel, const uint8_t *rows, size_t row_bytes, size_t k0, size_t k)           \
+    static void turn_##name(float *to, size_t ld, size_t n_row, const uint8_t *rows, size_t row_bytes,        \
+                            size_t k, const uint8_t *next)                                                     \
     {                                                                                                          \
         enum { ELEMS = name##_ELEMS, SIZE = 16 / ELEMS };                                                      \
-        float *to = panel;                                                                                     \
-        for (size_t i = 0; i < k; i += ELEMS, to += ELEMS * PANEL_ROWS) {                                      \
-            const size_t at = (k0 + i) * SIZE;                                                                 \
-            if (i % (4 * ELEMS) == 0) prefetch_next(rows + PANEL_ROWS * row_bytes, PANEL_ROWS, at, 64);        \
-            for (int r = 0; r < W_ROWS; r++) {                                                                 \
-                const struct rows b = {rows + (size_t)(W_LANES * r) * row_bytes + at, row_bytes};              \
+        for (size_t i = 0; i < k; i += ELEMS, to += ELEMS * ld) {                                              \
+            if (i % (4 * ELEMS) == 0) prefetch_next(next, n_row, i * SIZE, 64);                                \
+            for (size_t r = 0; r < n_row; r += W_LANES) {                                                      \
+                const struct rows b = {rows + r * row_bytes + i * SIZE, row_bytes};                            \
                 wb raw[4];                                                                                     \
                 float_rows(raw, b, (k - i) * SIZE);                                                            \
                 W_UNROLL(8)                                                                                    \
-                for (int j = 0; j < ELEMS; j++)                                                                \
-                    if (i + (size_t)j < k) wf_store(to + j * PANEL_ROWS + W_LANES * r, name##_number(raw, j)); \
+                for (size_t j = 0; j < ELEMS; j++)                                                             \
+                    if (i + j < k) wf_store(to + j * ld + r, name##_number(raw, (int)j));                      \
             }                                                                                                  \
         }                                                                                                      \
+    }                                                                                                          \
+    static void pack_##name(void *panel, const uint8_t *rows, size_t row_bytes, size_t k0, size_t k)           \
+    {                                                                                                          \
+        const size_t at = k0 * (16 / name##_ELEMS);                                                            \
+        turn_##name(panel, PANEL_ROWS, PANEL_ROWS, rows + at, row_bytes, k,                                    \
+                    rows + PANEL_ROWS * (row_bytes + at));                                                     \
     }
 
 #endif
