@@ -53,6 +53,7 @@ static int compare(const void *x, const void *y)
 static void send_best(struct best_of *b)
 {
     qsort(b->c, b->n_all, sizeof *b->c, compare);
+    for (uint32_t i = b->n; i < b->n_all; i++) b->c[0].end.timing.n_unsent += b->c[i].n;
     for (uint32_t i = 0; i < b->n; i++) {
         struct candidate *c = &b->c[i];
         for (uint32_t t = 0; t < c->n; t++) {

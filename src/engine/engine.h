@@ -49,6 +49,7 @@ struct engine_timing { /* ns */
     uint32_t n_draft, n_draft_right; /* tokens guessed, and of those right */
     uint32_t n_predicted, n_predicted_right; /* the same of those that were the request's prediction */
     uint32_t n_preempted;        /* how often its blocks were taken away */
+    uint32_t n_unsent;           /* with best_of, of the first choice: tokens of those that were not sent */
 };
 enum engine_event_kind { EV_TOKEN, EV_VECTOR, EV_END, EV_PROMPT };
 struct engine_event {

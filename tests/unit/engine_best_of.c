@@ -24,6 +24,7 @@ static struct tiny_model model;
 struct scored {
     struct answer a;
     double logprob;
+    uint32_t n_unsent;
     bool in_order; /* its first token came after the END of the choice before it */
 };
 static struct scored got[N_ALL];
@@ -37,6 +38,7 @@ static void on_event(void *user, const struct engine_event *ev)
         assert_int_equal(ev->token->n_top, 2);
         assert_true(ev->token->top[0].logprob >= ev->token->top[1].logprob);
     }
+    if (ev->kind == EV_END) s->n_unsent = ev->timing.n_unsent;
     answer_on_event(&s->a, ev);
 }
 
@@ -96,6 +98,7 @@ static void the_best_are_sent(void **state)
                 assert_int_not_equal(same, N_ALL);
                 assert_true(got[i].in_order && (!i || got[i].logprob <= last));
                 assert_int_equal(got[i].a.why, FINISH_LENGTH);
+                assert_int_equal(got[i].n_unsent, i ? 0 : (N_ALL - n) * N_TOKEN);
                 last = got[i].logprob;
             }
             for (uint32_t i = n; i < N_ALL; i++) assert_int_equal(got[i].a.n + got[i].a.n_end, 0);
