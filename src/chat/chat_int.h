@@ -57,8 +57,5 @@ const struct chat_wire *chat_wire_detect(const struct chat_format *f, const stru
 
 /* encode.c */
 void chat_find_edges(struct chat_format *f);
-/* Variables to text. */
-status chat_render(const struct chat_template *t, const json_t *vars, const struct tm *now, struct buf *out,
-                   struct error *e);
 
 #endif

@@ -34,8 +34,9 @@ struct prompt {
     bool think_open;
 };
 
-status chat_render(const struct chat_template *t, const json_t *vars, const struct tm *now, struct buf *out,
-                   struct error *e)
+/* Variables to text. */
+static status render(const struct chat_template *t, const json_t *vars, const struct tm *now, struct buf *out,
+                     struct error *e)
 {
     struct jinja_fault fault = {0};
     struct jinja_options o = {.now = now, .lenient = true};
@@ -270,7 +271,7 @@ static status render_prompt(const struct chat_format *f, const struct chat_input
         json_decref(marked);
         return OK;
     }
-    status r = chat_render(chat_template_for(f, in->tools), marked, in->now, &p->text, e);
+    status r = render(chat_template_for(f, in->tools), marked, in->now, &p->text, e);
     json_decref(marked);
     if (r != OK) return r;
     p->think_open = ends_with(&p->text, f->caps.think_begin);

@@ -12,6 +12,10 @@ static const char system_word[] = "sysWord7", user_word[] = "userWord7", tool_wo
 /* What the template makes of messages (stolen) and tools (stolen, may be NULL); "" when it fails. */
 static char *render(const struct chat_format *f, json_t *messages, json_t *tools, json_t *more)
 {
+    /* The conversations are short; a template that takes long for them is up to no good. */
+    static const struct jinja_options options = {
+        .limits = {.cpu_ms = 100, .steps = 2000000, .output_bytes = 1 << 20, .memory_bytes = 16 << 20},
+        .lenient = true};
     struct buf out = {0};
     struct error e;
     const struct chat_template *t = chat_template_for(f, tools);
@@ -21,7 +25,7 @@ static char *render(const struct chat_format *f, json_t *messages, json_t *tools
     json_decref(tools);
     if (more) json_object_update(vars, more);
     buf_adds(&out, "");
-    if (chat_render(t, vars, NULL, &out, &e) != OK) buf_reset(&out);
+    if (jinja_render(t->tree, vars, &options, &out, NULL, &e) != OK) buf_reset(&out);
     char *text = mem_strndup(out.data, out.n);
     buf_deinit(&out);
     json_decref(vars);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/log.h"
 #include "chat/chat.h"
@@ -442,6 +443,25 @@ static void clients_write_no_control_tokens(void **state)
     assert_int_equal(bad, 0);
 }
 
+/* What a client may send as a template takes no longer to look at than a second or two. */
+static void templates_that_take_long(void **state)
+{
+    static const char *const hostile[] = {
+        "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}",
+        "{% set a = namespace(x='a') %}{% for i in range(60) %}{% set a.x = a.x + a.x %}{% endfor %}",
+        "{% macro m(n) %}{{ m(n + 1) }}{% endmacro %}{{ m(0) }}",
+    };
+    for (size_t i = 0; i < COUNT_OF(hostile); i++) {
+        struct chat_format *f;
+        struct error e;
+        clock_t from = clock();
+        assert_int_equal(chat_format_new(&f, NULL, hostile[i], strlen(hostile[i]), &e), OK);
+        double seconds = (double)(clock() - from) / CLOCKS_PER_SEC;
+        if (seconds > 3) fail_msg("%s: %.1f s", hostile[i], seconds);
+        chat_format_free(f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -449,6 +469,7 @@ int main(void)
         cmocka_unit_test(answers_that_were_begun_are_continued),
         cmocka_unit_test(formats_of_calls_are_found),
         cmocka_unit_test(clients_write_no_control_tokens),
+        cmocka_unit_test(templates_that_take_long),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
