@@ -277,27 +277,6 @@ static bool made_for_chat(const struct pool_worker_view *w)
     return chat;
 }
 
-static void print_ready(const struct ready *r, const struct pool_model_view *m,
-                        const struct pool_worker_view *w)
-{
-    struct server_place p;
-    bool chat = made_for_chat(w);
-    server_place(&p, r->server, &o.server);
-    printf("corral: ready: %s serves %s (%s, context %u, %u at once)%s%s\n",
-           o.server.socket ? o.server.socket : p.url, m->name, *w->backend ? w->backend : "elsewhere",
-           m->context, m->parallel, p.any ? ", on every address of this machine" : "",
-           chat ? "" : "; this model completes text and was not made for chat");
-    if (chat)
-        printf("try: curl%s %s/v1/chat/completions%s -H 'Content-Type: application/json' -d "
-               "'{\"messages\":[{\"role\":\"user\",\"content\":\"What is Corral?\"}]}'\n",
-               p.at, p.url, p.key);
-    else
-        printf("try: curl%s %s/v1/completions%s -H 'Content-Type: application/json' -d '{\"prompt\":\"Once "
-               "upon a time\",\"max_tokens\":40}'\n",
-               p.at, p.url, p.key);
-    fflush(stdout);
-}
-
 /* True: it has become something. */
 static bool look(struct ready *r, const struct pool_view *v)
 {
@@ -312,7 +291,12 @@ static bool look(struct ready *r, const struct pool_view *v)
     for (size_t i = 0; m && i < v->n_worker; i++) {
         const struct pool_worker_view *w = &v->worker[i];
         if (strcmp(w->model, m->name) != 0 || w->state != POOL_RUNNING) continue;
-        print_ready(r, m, w);
+        const struct server_ready ready = {.model = m->name,
+                                           .backend = *w->backend ? w->backend : "elsewhere",
+                                           .context = m->context,
+                                           .parallel = m->parallel,
+                                           .chat = made_for_chat(w)};
+        server_print_ready(r->server, &o.server, &ready);
         http_notify("READY=1");
         return true;
     }

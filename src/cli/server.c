@@ -183,11 +183,18 @@ status server_bind(struct http_server **out, const struct server_options *o, str
     return http_server_new(out, &ho, e);
 }
 
-void server_place(struct server_place *out, const struct http_server *s, const struct server_options *o)
+/* url: where it is; at: what curl needs besides; key: a header for it where keys are wanted. */
+struct place {
+    char url[512], at[600];
+    const char *key;
+    bool any; /* every address */
+};
+
+static void find_place(struct place *out, const struct http_server *s, const struct server_options *o)
 {
     const char *scheme = o->tls_cert ? "https" : "http";
     bool v6 = strchr(o->host, ':');
-    *out = (struct server_place){.any = !strcmp(o->host, "0.0.0.0") || !strcmp(o->host, "::")};
+    *out = (struct place){.any = !strcmp(o->host, "0.0.0.0") || !strcmp(o->host, "::")};
     out->key = o->api_key.n || o->api_key_file ? " -H 'Authorization: Bearer KEY'" : "";
     if (o->socket) {
         snprintf(out->url, sizeof out->url, "%s://localhost", scheme);
@@ -196,4 +203,23 @@ void server_place(struct server_place *out, const struct http_server *s, const s
     }
     snprintf(out->url, sizeof out->url, v6 && !out->any ? "%s://[%s]:%u" : "%s://%s:%u", scheme,
              out->any ? "127.0.0.1" : o->host, http_server_port(s));
+}
+
+void server_print_ready(const struct http_server *s, const struct server_options *o,
+                        const struct server_ready *r)
+{
+    struct place p;
+    find_place(&p, s, o);
+    printf("corral: ready: %s serves %s (%s, context %u, %u at once)%s%s\n", o->socket ? o->socket : p.url,
+           r->model, r->backend, r->context, r->parallel, p.any ? ", on every address of this machine" : "",
+           r->chat ? "" : "; this model completes text and was not made for chat");
+    if (r->chat)
+        printf("try: curl%s %s/v1/chat/completions%s -H 'Content-Type: application/json' -d "
+               "'{\"messages\":[{\"role\":\"user\",\"content\":\"What is Corral?\"}]}'\n",
+               p.at, p.url, p.key);
+    else
+        printf("try: curl%s %s/v1/completions%s -H 'Content-Type: application/json' -d '{\"prompt\":\"Once "
+               "upon a time\",\"max_tokens\":40}'\n",
+               p.at, p.url, p.key);
+    fflush(stdout);
 }

@@ -86,9 +86,14 @@ void   server_catch_signals(struct http_server *s, const struct server_options *
 /* SIGUSR2 is only noted from now on: somebody asks whether it came, and calls http_server_hand_over. */
 void   server_defer_hand_over(void);
 bool   server_hand_over_wanted(void);
-/* url: where it is; at: what curl needs besides; key: a header for it where keys are wanted. */
-struct server_place { char url[512], at[600]; const char *key; bool any; /* every address */ };
-void   server_place(struct server_place *out, const struct http_server *s, const struct server_options *o);
+/* On standard output: where it serves what, and a line to try it with. */
+struct server_ready {
+    const char *model, *backend;
+    uint32_t    context, parallel;
+    bool        chat; /* the model holds conversations */
+};
+void   server_print_ready(const struct http_server *s, const struct server_options *o,
+                          const struct server_ready *r);
 uint32_t server_ms(double seconds);
 
 #endif

@@ -48,28 +48,6 @@ const struct opt worker_opts[] = {
     SERVER_OPTS(o.server),
     {0}};
 
-static void print_ready(const struct session *s, const struct http_server *server, const char *name,
-                        const struct engine *en)
-{
-    struct engine_stats st;
-    struct server_place p;
-    engine_stats(en, &st);
-    server_place(&p, server, &o.server);
-    printf("corral: ready: %s serves %s (%s, context %u, %lld at once)%s%s\n",
-           o.server.socket ? o.server.socket : p.url, name, s->api->name, st.max_context,
-           (long long)o.serving.parallel, p.any ? ", on every address of this machine" : "",
-           s->chat ? "" : "; this model completes text and was not made for chat");
-    if (s->chat)
-        printf("try: curl%s %s/v1/chat/completions%s -H 'Content-Type: application/json' -d "
-               "'{\"messages\":[{\"role\":\"user\",\"content\":\"What is Corral?\"}]}'\n",
-               p.at, p.url, p.key);
-    else
-        printf("try: curl%s %s/v1/completions%s -H 'Content-Type: application/json' -d '{\"prompt\":\"Once "
-               "upon a time\",\"max_tokens\":40}'\n",
-               p.at, p.url, p.key);
-    fflush(stdout);
-}
-
 /* ---- the command ------------------------------------------------------------------------------------- */
 
 static struct session draft; /* the engine uses its model: it goes after that */
@@ -78,6 +56,7 @@ static status serve(struct session *s, struct http_server *server, struct chat_f
                     struct api **api, struct error *e)
 {
     struct engine_options eo;
+    struct engine_stats stats;
     const struct http_route *routes;
     const char *name = o.name ? o.name : s->name;
     TRY(chat_format_open(chat, &o.chat, s, e));
@@ -105,7 +84,13 @@ static status serve(struct session *s, struct http_server *server, struct chat_f
     http_server_add_routes(server, routes, n_route);
     server_catch_signals(server, &o.server);
     TRY(http_server_listen(server, e));
-    print_ready(s, server, name, s->engine);
+    engine_stats(s->engine, &stats);
+    const struct server_ready ready = {.model = name,
+                                       .backend = s->api->name,
+                                       .context = stats.max_context,
+                                       .parallel = (uint32_t)o.serving.parallel,
+                                       .chat = s->chat};
+    server_print_ready(server, &o.server, &ready);
     report_ready(s->engine, s->api->name, (uint32_t)o.serving.parallel);
     http_notify("READY=1");
     return http_server_run(server, e);
