@@ -18,20 +18,30 @@ struct session_options {
 
 enum { SESSION_DEFAULT_CTX = 8192, SESSION_MAX_CTX = 1 << 24, SESSION_MAX_THREADS = 1024 };
 
-/* o: a struct session_options with static storage. */
-#define SESSION_OPTS(o)                                                                                        \
-    {.name = "model", .letter = 'm', .type = OPT_STR, .at = &(o).model, .arg = "FILE",                         \
-     .help = "model file (GGUF), or a name in $CORRAL_HOME/models; without one the demo model"},               \
-    {.name = "backend", .type = OPT_STR, .at = &(o).backend, .def = "auto", .arg = "NAME",                     \
-     .help = "what computes: see corral doctor"},                                                              \
-    {.name = "threads", .letter = 't', .type = OPT_INT, .at = &(o).threads, .min = 0,                          \
-     .max = SESSION_MAX_THREADS, .def = "0", .help = "threads of the CPU backend; 0: all cores"},              \
-    {.name = "ctx", .letter = 'c', .type = OPT_INT, .at = &(o).ctx, .min = 0, .max = SESSION_MAX_CTX,          \
-     .def = "0", .unit = "tokens", .help = "longest sequence; 0: as trained, at most 8192"},                   \
-    {.name = "kv-type", .type = OPT_STR, .at = &(o).kv_type, .choices = "f16|f32|q8_0", .def = "f16",          \
-     .arg = "TYPE", .help = "numbers in the KV cache"},                                                        \
-    {.name = "set", .type = OPT_LIST, .at = &(o).set, .arg = "KEY=TYPE:VALUE",                                 \
+/* Single rows, for commands that have some of them; to has static storage. */
+#define MODEL_OPT(to)                                                                                      \
+    {.name = "model", .letter = 'm', .type = OPT_STR, .at = &(to), .arg = "FILE",                          \
+     .help = "model file (GGUF), or the name of a model that is here; without one the demo model"}
+#define BACKEND_OPT(to, dflt)                                                                              \
+    {.name = "backend", .type = OPT_STR, .at = &(to), .def = dflt, .arg = "NAME",                          \
+     .help = "what computes: see corral doctor"}
+#define THREADS_OPT(to)                                                                                    \
+    {.name = "threads", .letter = 't', .type = OPT_INT, .at = &(to), .min = 0, .max = SESSION_MAX_THREADS, \
+     .def = "0", .help = "threads of the CPU backend; 0: all cores"}
+#define CTX_OPT(to)                                                                                        \
+    {.name = "ctx", .letter = 'c', .type = OPT_INT, .at = &(to), .min = 0, .max = SESSION_MAX_CTX,         \
+     .def = "0", .unit = "tokens", .help = "longest sequence; 0: as trained, at most 8192"}
+#define KV_TYPE_OPT(to, dflt)                                                                              \
+    {.name = "kv-type", .type = OPT_STR, .at = &(to), .choices = "f16|f32|q8_0", .def = dflt,              \
+     .arg = "TYPE", .help = "numbers in the KV cache"}
+#define SET_OPT(to)                                                                                        \
+    {.name = "set", .type = OPT_LIST, .at = &(to), .arg = "KEY=TYPE:VALUE",                                \
      .help = "override metadata of the model file, e.g. llama.rope.freq_base=f32:1e6"}
+
+/* o: a struct session_options with static storage. */
+#define SESSION_OPTS(o)                                                                                    \
+    MODEL_OPT((o).model), BACKEND_OPT((o).backend, "auto"), THREADS_OPT((o).threads), CTX_OPT((o).ctx),    \
+        KV_TYPE_OPT((o).kv_type, "f16"), SET_OPT((o).set)
 
 struct session {
     char path[MODEL_PATH_MAX];      /* "demo": the model inside the program */
