@@ -30,15 +30,20 @@ static void begin_stream(struct http_exchange *x, struct answer *a)
     a->streaming = true;
 }
 
+void reply_body(struct http_exchange *x, struct buf *body)
+{
+    if (body->failed)
+        http_reply_error(x, 500, "out of memory");
+    else
+        http_reply(x, 200, "application/json", body->data, body->n);
+    buf_deinit(body);
+}
+
 static void reply_whole(struct http_exchange *x, struct generation *g)
 {
     struct buf body = {0};
     g->render->whole(g, &body);
-    if (body.failed)
-        http_reply_error(x, 500, "out of memory");
-    else
-        http_reply(x, 200, "application/json", body.data, body.n);
-    buf_deinit(&body);
+    reply_body(x, &body);
 }
 
 /* Until the response has begun; then pull takes in what arrives. */
@@ -76,6 +81,7 @@ static enum http_pull on_pull(struct http_exchange *x, void *user, struct buf *o
             LOG(WARN, "api", "cut", "id=%s %s", a->g->id, f.msg);
             return HTTP_FAIL;
         }
+        if (!a->g->req.journal) generation_stream(a->g, out);
         fault_write_event(&f, r->family, r->sequence ? r->sequence(a->g) : 0, out);
         return HTTP_DONE;
     }

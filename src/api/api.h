@@ -29,6 +29,7 @@ struct api_options {
     uint32_t max_seqs; /* generated at once */
     uint32_t keepalive_ms; /* between comments on a stream that has nothing to say; 0: 15 s */
     bool strict; /* fields that would have no effect are refused, not ignored */
+    bool request_templates; /* requests may bring a chat template: only of clients that are trusted with time */
     bool journal; /* streams tell their journal to those who ask, and are resumed from one (resume.h) */
     uint32_t max_buffered; /* tokens kept for a reader that is too slow; 0: 65536 */
 };

@@ -5,8 +5,8 @@
 #include "base/buf.h"
 #include "chat/chat.h"
 
-/* A grammar (GBNF) of all texts that do not begin as w writes a call of one of these functions, with whatever blanks
- * between. */
+/* A grammar (GBNF) of all texts that do not begin as w writes a call of one of these functions, with
+ * whatever blanks between. */
 void bare_text_grammar(struct buf *out, const struct chat_wire *w, const char *const *name, size_t n_name);
 
 #endif

@@ -1,5 +1,5 @@
-/* Which family of APIs a path belongs to, and how each family says that something is wrong. Nothing here knows an
- * engine: the gateway answers with it too, and so does src/http for what it refuses itself. */
+/* Which family of APIs a path belongs to, and how each family says that something is wrong. Nothing here
+ * knows an engine: the gateway answers with it too, and so does src/http for what it refuses itself. */
 #ifndef CORRAL_API_FAMILY_H
 #define CORRAL_API_FAMILY_H
 
@@ -16,7 +16,8 @@ enum api_family { /* zero: OpenAI's shapes, which paths that nobody knows get to
 /* path: of a request's target; a query behind it does not matter. */
 enum api_family family_of_path(const char *path);
 const char *family_stream_type(enum api_family a); /* of a streamed answer */
-/* What a stream with nothing to say writes, so that nobody in between takes it for dead; NULL: nothing may be written. */
+/* What a stream with nothing to say writes, so that nobody in between takes it for dead; NULL: nothing
+ * may be written. */
 const char *family_ping(enum api_family a);
 
 /* What is wrong with a request. */
@@ -27,7 +28,8 @@ struct fault {
     char msg[384];
     uint32_t n_prompt, n_ctx;  /* context_length_exceeded: both counts, else 0 */
 };
-/* Returns false, so that a parser can `return refuse(...)`. reason NULL: none, or what the status says by itself. */
+/* Returns false, so that a parser can `return refuse(...)`. reason NULL: none, or what the status says
+ * by itself. */
 bool refuse(struct fault *f, int code, const char *reason, const char *param, const char *fmt, ...)
     PRINTF_LIKE(5, 6);
 /* A body: JSON. */

@@ -324,7 +324,7 @@ void generation_take_echo(struct generation *g)
     }
 }
 
-/* False: this reader is so slow that tokens were dropped. */
+/* False: this reader is so slow that tokens were dropped; those before them are not worth writing. */
 static bool take_arrivals(struct generation *g)
 {
     struct inbox empty = g->taken, *in = &g->taken;
@@ -335,6 +335,7 @@ static bool take_arrivals(struct generation *g)
     g->taken = g->inbox;
     g->inbox = empty; /* its memory is used again */
     pthread_mutex_unlock(&g->lock);
+    if (in->overflow) return false;
     top = in->top;
     for (size_t i = 0; i < in->n; i++) {
         const struct arrival *a = &in->item[i];
@@ -348,7 +349,7 @@ static bool take_arrivals(struct generation *g)
         if (g->req.journal && !g->failed) generation_render(g, &g->frames);
         top += a->n_top;
     }
-    return !in->overflow;
+    return true;
 }
 
 /* Did a choice end for a reason that is no answer? */
@@ -389,10 +390,16 @@ bool generation_advance(struct generation *g, struct fault *f)
 
 /* ---- output ------------------------------------------------------------------------------------------ */
 
+/* Where one failed, the ends of the others are not shown: a fault ends them all. */
+static bool ends(const struct choice *c)
+{
+    return c->ended && !c->closed && !c->g->failed;
+}
+
 static bool has_pieces(const struct generation *g)
 {
     for (uint32_t i = 0; i < g->n_choice; i++)
-        if (g->choice[i].n_piece || (g->choice[i].ended && !g->choice[i].closed)) return true;
+        if (g->choice[i].n_piece || ends(&g->choice[i])) return true;
     return false;
 }
 
@@ -403,7 +410,7 @@ bool generation_has_output(const struct generation *g)
 
 bool generation_render(struct generation *g, struct buf *out)
 {
-    if (!has_pieces(g)) return g->n_open == 0;
+    if (!has_pieces(g)) return g->n_open == 0 && !g->failed;
     if (!g->begun) {
         g->begun = true;
         if (g->render->begin) g->render->begin(g, out);
@@ -413,10 +420,11 @@ bool generation_render(struct generation *g, struct buf *out)
         if (c->closed) continue;
         for (size_t k = 0; k < c->n_piece; k++) g->render->delta(g, c, &c->piece[k], out);
         c->n_piece = 0;
-        if (c->ended) g->render->last(g, c, out);
-        c->closed = c->ended;
+        if (!ends(c)) continue;
+        g->render->last(g, c, out);
+        c->closed = true;
     }
-    if (g->n_open) return false;
+    if (g->n_open || g->failed) return false;
     g->render->end(g, out);
     return true;
 }
@@ -461,20 +469,20 @@ size_t notes_ready(const struct choice *c)
 
 void generation_usage(const struct generation *g, struct usage *u)
 {
-    /* The engine's thread writes the timing of a choice when it ends, which need not be over for us to ask.
-     */
+    /* Who asks need not wait for the end: a worker writes the prompt, the engine's thread the timings. */
     pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&g->lock;
     *u = (struct usage){.cache_miss = "none"};
-    for (uint32_t i = 0; i < g->req.n_prompt; i++) u->prompt += g->req.prompt[i].ids.n;
     pthread_mutex_lock(lock);
-    for (uint32_t i = 0; i < g->n_choice; i++) {
+    bool prepared = g->phase >= GENERATION_PREPARED;
+    for (uint32_t i = 0; prepared && i < g->req.n_prompt; i++) u->prompt += g->req.prompt[i].ids.n;
+    for (uint32_t i = 0; prepared && i < g->n_choice; i++) {
         const struct choice *c = &g->choice[i];
-        u->completion += c->n_tokens;
+        u->completion += c->n_tokens + c->timing.n_unsent;
         u->reasoning += c->n_reasoning;
         u->guessed += c->timing.n_predicted;
         u->guessed_right += c->timing.n_predicted_right;
         if (i % g->req.n == 0) u->cached += c->timing.n_cached;
     }
-    if (g->n_choice && g->choice[0].timing.cache_miss) u->cache_miss = g->choice[0].timing.cache_miss;
+    if (prepared && g->choice[0].timing.cache_miss) u->cache_miss = g->choice[0].timing.cache_miss;
     pthread_mutex_unlock(lock);
 }

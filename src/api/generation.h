@@ -135,6 +135,7 @@ struct renderer {
 void generate(struct http_exchange *x, const struct api *api, const struct renderer *render,
               struct request *req);
 void reply_fault(struct http_exchange *x, const struct renderer *render, const struct fault *f);
+void reply_body(struct http_exchange *x, struct buf *body); /* 200 and JSON; takes what body holds */
 
 /* ---- without an exchange of its own ------------------------------------------------------------------ */
 
@@ -145,7 +146,8 @@ void generation_start(struct generation *g);
 /* Take in what the engine has sent. False: it ended for the reason in f. */
 bool generation_advance(struct generation *g, struct fault *f);
 bool generation_has_output(const struct generation *g); /* something to render, or the end */
-/* Write what is there as stream frames. True: that was the end. */
+/* Write what is there as stream frames. True: that was the end. After generation_advance has said false:
+ * what came before the fault. */
 bool generation_stream(struct generation *g, struct buf *out);
 /* The owner lets go; what still runs is cancelled. */
 void generation_end(struct generation *g);

@@ -1,5 +1,5 @@
-/* Keys that clients must show, as `Authorization: Bearer KEY` or `X-Api-Key: KEY`. Without any, all may use the
- * server. Knows no engine: the gateway uses it too. */
+/* Keys that clients must show, as `Authorization: Bearer KEY` or `X-Api-Key: KEY`. Without any, all may
+ * use the server. Knows no engine: the gateway uses it too. */
 #ifndef CORRAL_API_KEYS_H
 #define CORRAL_API_KEYS_H
 

@@ -9,6 +9,7 @@
 #include "api/render.h"
 #include "api/resume.h"
 #include "api/session.h"
+#include "kv/kv.h"
 
 enum { DEFAULT_HISTORY = 10, MAX_HISTORY = 1000, DEFAULT_TIMEOUT_S = 120, MAX_NAME = 128 };
 
@@ -64,6 +65,7 @@ static bool read_conversation(struct request *r, const struct api *api, struct f
         return refuse(f, 400, "missing_required_parameter", "messages", "'messages' or 'message' is missing");
     if (!conversation_check(&p, "messages", added)) return false;
     if (!session) return true;
+    r->cache_class = MAX(r->cache_class, (uint8_t)KV_SESSION); /* its next turn begins with this one */
     snprintf(n->session, sizeof n->session, "%s", session);
     json_t *old = sessions_get(api->sessions, r->tenant, session);
     bool known = json_array_size(old) > 0;

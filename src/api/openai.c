@@ -124,6 +124,17 @@ static bool set_text_max_tokens(struct parse *p, const char *name, const json_t 
     return true;
 }
 
+static bool set_template(struct parse *p, const char *name, const json_t *v)
+{
+    if (!p->api->o.request_templates)
+        return refuse(p->f, 400, "unsupported_parameter", name,
+                      "'%s': this server uses the model's own template, or that of --chat-template; "
+                      "--request-templates allows others",
+                      name);
+    p->r->chat_template = json_string_value(v);
+    return true;
+}
+
 static bool set_text_logprobs(struct parse *p, const char *name, const json_t *v)
 {
     p->r->logprobs = true;
@@ -132,7 +143,8 @@ static bool set_text_logprobs(struct parse *p, const char *name, const json_t *v
 
 /* ---- tables ------------------------------------------------------------------------------------------ */
 
-#define BIG 2147483647.0
+#define BIG          2147483647.0
+#define MAX_TEMPLATE 1048576.0 /* bytes */
 #define MODEL(set_it)                                                                                        \
     {                                                                                                        \
         "model", FIELD_TEXT, 0, 0, 0, set_it,                                                                \
@@ -156,8 +168,7 @@ static const struct field_table stream_options = {"StreamOptions", stream_option
      .help = "type text, json_object or json_schema"}
 #define ACCOUNT_ROWS                                                                                                      \
     {"user", FIELD_TEXT, .use = FIELD_ACCEPTED}, {"metadata", FIELD_OBJECT, .use = FIELD_ACCEPTED},                       \
-    {"safety_identifier", FIELD_TEXT, .use = FIELD_ACCEPTED}, {"service_tier", FIELD_TEXT, .use = FIELD_ACCEPTED},        \
-    {"prompt_cache_key", FIELD_TEXT, .use = FIELD_ACCEPTED}, {"prompt_cache_retention", FIELD_TEXT, .use = FIELD_ACCEPTED}
+    {"safety_identifier", FIELD_TEXT, .use = FIELD_ACCEPTED}, {"service_tier", FIELD_TEXT, .use = FIELD_ACCEPTED}
 
 static const struct field chat_rows[] = {
     MODEL(set_model),
@@ -189,7 +200,7 @@ static const struct field chat_rows[] = {
     {"web_search_options", FIELD_OBJECT, .use = FIELD_REFUSED},
     {"functions", FIELD_ARRAY, .use = FIELD_REFUSED, .help = "use 'tools'"},
     {"function_call", FIELD_ANY, .use = FIELD_REFUSED, .def = "\"none\"", .help = "use 'tool_choice'"},
-    {"chat_template", FIELD_TEXT, .use = FIELD_REFUSED, .help = "the model's own is used, or the server's --chat-template"},
+    {"chat_template", FIELD_TEXT, 0, MAX_TEMPLATE, 0, set_template, .help = "Jinja, instead of the model's own; where the server allows it"},
     {"documents", FIELD_ARRAY, .use = FIELD_REFUSED},
     {"prediction", FIELD_OBJECT, 0, 0, 0, set_prediction, .help = "content that the answer probably has, whole or in parts: makes it faster"},
     {"timings_per_token", FIELD_FLAG, .use = FIELD_IGNORED},
@@ -258,6 +269,7 @@ static bool text_check(struct request *r, const struct api *api, struct fault *f
 {
     if (!best_of_check(r, f)) return false;
     r->score_prompt = r->echo && r->logprobs;
+    if (r->prompt_only) r->best_of = 0; /* of nothing */
     if (r->prompt_only && !r->echo)
         return refuse(f, 400, "value_out_of_range", "max_tokens", "'max_tokens' may be 0 with 'echo' only");
     if (r->suffix && *r->suffix) {

@@ -1,6 +1,9 @@
 /* Fields that every family takes under the same names: sampling, log-probabilities of a token, constraints,
  * scheduling (shared/design API_SURFACE, section 2, has the peers' names and ranges). */
+#include <string.h>
+
 #include "api/request.h"
+#include "kv/kv.h"
 
 static bool set_top_k(struct parse *p, const char *name, const json_t *v)
 {
@@ -11,6 +14,19 @@ static bool set_top_k(struct parse *p, const char *name, const json_t *v)
 static bool set_cache_prompt(struct parse *p, const char *name, const json_t *v)
 {
     p->r->no_cache = !json_is_true(v);
+    return true;
+}
+
+/* Who names a prefix comes back to it. */
+static bool set_cache_key(struct parse *p, const char *name, const json_t *v)
+{
+    p->r->cache_class = MAX(p->r->cache_class, (uint8_t)KV_SESSION);
+    return true;
+}
+
+static bool set_cache_retention(struct parse *p, const char *name, const json_t *v)
+{
+    if (!strcmp(json_string_value(v), "24h")) p->r->cache_class = KV_WORKSPACE;
     return true;
 }
 
@@ -64,6 +80,8 @@ static const struct field rows[] = {
     {"priority", FIELD_INT, -8, 7, AT(priority), .def = "0", .help = "lower is more urgent"},
     {"cache_salt", FIELD_TEXT, 0, 256, AT(cache_salt), .help = "prompts share cached prefixes among equal salts only"},
     {"cache_prompt", FIELD_FLAG, 0, 0, 0, set_cache_prompt, .def = "true", .help = "use and feed the prefix cache"},
+    {"prompt_cache_key", FIELD_TEXT, 0, 0, 0, set_cache_key, .help = "a prefix that comes again: it is kept longer than others"},
+    {"prompt_cache_retention", FIELD_TEXT, 0, 0, 0, set_cache_retention, .choices = "in_memory|in-memory|24h", .help = "24h: kept longest, also by a worker that sleeps"},
     {"timeout", FIELD_SECONDS, 0, 86400, AT(total_timeout_ns), .help = "seconds until the answer must be complete"},
     {"queue_timeout", FIELD_SECONDS, 0, 86400, AT(queue_timeout_ns), .help = "seconds until it must be begun"},
     {"first_token_timeout", FIELD_SECONDS, 0, 86400, AT(first_timeout_ns), .help = "seconds until the first token"},

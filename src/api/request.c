@@ -10,6 +10,10 @@
 #include "api/resume.h"
 #include "base/rng.h"
 
+/* Bodies up to this size are prepared by the loop itself: measured on one core of an EPYC, the demo model's
+ * template and tokens take 0.2 ms for 7 KB, 2 ms for 60 KB and 115 ms for 600 KB. */
+enum { SHORT_BODY = 8 << 10 };
+
 /* ---- life cycle -------------------------------------------------------------------------------------- */
 
 void request_init(struct request *r)
@@ -39,6 +43,7 @@ void request_deinit(struct request *r)
     buf_deinit(&r->ignored);
     json_decref(r->kept);
     json_decref(r->replay);
+    chat_format_free(r->format);
     json_decref(r->body);
     *r = (struct request){0};
 }
@@ -100,6 +105,16 @@ bool request_check(struct request *r, const struct api *api, struct fault *f)
         return refuse(f, 400, "value_out_of_range", NULL, "%s", e.msg);
     r->params.want_logprob = r->logprobs;
     return true;
+}
+
+const struct chat_format *request_format(const struct request *r, const struct api *api)
+{
+    return r->format ? r->format : api->o.chat;
+}
+
+bool request_is_short(const struct request *r)
+{
+    return r->body_bytes <= SHORT_BODY && !r->chat_template;
 }
 
 const char *request_model(const struct request *r, const struct api *api)
@@ -336,8 +351,11 @@ static bool encode_text(const struct api *api, const struct request *r, struct p
 static bool encode_chat(const struct api *api, struct request *r, struct fault *f)
 {
     struct error e;
-    status s = chat_encode(api->o.chat, &r->chat, &r->prompt[0].ids, r->echo ? &r->prompt[0].echo : NULL,
-                           &r->think_open, &e);
+    if (r->chat_template &&
+        chat_format_new(&r->format, api->o.tok, r->chat_template, strlen(r->chat_template), &e) != OK)
+        return refuse(f, 400, "invalid_value", "chat_template", "'chat_template': %s", e.msg);
+    status s = chat_encode(request_format(r, api), &r->chat, &r->prompt[0].ids,
+                           r->echo ? &r->prompt[0].echo : NULL, &r->think_open, &e);
     if (s == OK) return true;
     return refuse(f, s == ERR_MEMORY ? 500 : 400, s == ERR_MEMORY ? NULL : "invalid_value", "messages",
                   "'messages': %s", e.msg);

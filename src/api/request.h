@@ -43,6 +43,8 @@ struct request {
     const json_t *remembered;  /* messages from this process's memory; or NULL */
     struct tm now;             /* chat.now, for a generation */
 
+    const char *chat_template;  /* Jinja, instead of the model's own; NULL */
+    struct chat_format *format; /* owned: made of it while the request is prepared */
     struct chat_input chat; /* a conversation, if it has messages: prompt[0] when rendered. Else prompts */
     enum tool_choice tool_choice;
     const char *tool;       /* TOOLS_NAMED */
@@ -76,6 +78,7 @@ struct request {
     const char *cache_salt;
     uint64_t tenant;
     bool no_cache;
+    uint8_t cache_class; /* enum kv_class */
     int64_t queue_timeout_ns, first_timeout_ns, total_timeout_ns;
 
     bool parse_answer;     /* reasoning and tool calls are told apart from content; set by set_messages */
@@ -93,6 +96,10 @@ void request_init(struct request *r);
 void request_deinit(struct request *r);              /* a zeroed one is fine */
 void request_keep(struct request *r, json_t *v);     /* takes v over */
 void request_add_prompts(struct request *r, size_t n); /* empty ones, once */
+/* How its conversation is written: as the model's file says, or the request itself. */
+const struct chat_format *request_format(const struct request *r, const struct api *api);
+/* It is prepared so soon that the loop need not hand it to a worker. */
+bool request_is_short(const struct request *r);
 /* The name under which it is answered: the one asked for where any is (api_options.any_model). */
 const char *request_model(const struct request *r, const struct api *api);
 /* Who asks: clients with one API key are one tenant. 0: no key. */

@@ -85,8 +85,6 @@ static const struct field rows[] = {
     {"metadata", FIELD_OBJECT, .use = FIELD_ACCEPTED},
     {"user", FIELD_TEXT, .use = FIELD_ACCEPTED},
     {"safety_identifier", FIELD_TEXT, .use = FIELD_ACCEPTED},
-    {"prompt_cache_key", FIELD_TEXT, .use = FIELD_ACCEPTED},
-    {"prompt_cache_retention", FIELD_TEXT, .use = FIELD_ACCEPTED},
     {"service_tier", FIELD_TEXT, .use = FIELD_ACCEPTED},
     {"truncation", FIELD_TEXT, .use = FIELD_IGNORED, .def = "\"disabled\""},
     {"max_tool_calls", FIELD_INT, .use = FIELD_IGNORED},

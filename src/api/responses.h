@@ -1,5 +1,5 @@
 /* OpenAI's Responses API, on conversations like chat/completions. Without previous_response_id it is
- * stateless; with it the earlier conversation comes from a store (store.h), where answers go unless
+ * stateless; with it the earlier conversation comes from memory (recall.h), where answers go unless
  * "store" is false. Source: OpenAI's API reference, "Responses" and "Streaming events". */
 #ifndef CORRAL_API_RESPONSES_H
 #define CORRAL_API_RESPONSES_H

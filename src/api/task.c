@@ -5,8 +5,6 @@
 
 #include "api/workers.h"
 
-enum { SHORT_BODY = 8 << 10 };
-
 struct task { /* held by the exchange and, while it works, by the worker */
     const struct api *api;
     const struct renderer *render;
@@ -76,7 +74,7 @@ void task_run(struct http_exchange *x, const struct api *api, const struct rende
     *r = (struct request){0};
     atomic_init(&t->refs, 1);
     if (t->req.ignored.n) http_set_header(x, "X-Corral-Ignored", t->req.ignored.data);
-    if (t->req.body_bytes <= SHORT_BODY) {
+    if (request_is_short(&t->req)) {
         compute(t);
         reply(x, t);
         unref(t);

@@ -10,7 +10,7 @@
 #include "base/clock.h"
 
 /* Prompts of one request in the engine at once: enough to fill its steps, too few to fill its queue. */
-enum { AT_ONCE = 32, SHORT_BODY = 8 << 10 };
+enum { AT_ONCE = 32 };
 
 /* Held by the exchange, by the worker while it prepares, and by each prompt in the engine. */
 struct run {
@@ -169,11 +169,7 @@ static void reply(struct http_exchange *x, struct run *u)
     struct buf body = {0};
     u->v.total_ns = clock_ns() - u->v.began_ns;
     u->fn(&u->v, &body);
-    if (body.failed)
-        http_reply_error(x, 500, "out of memory");
-    else
-        http_reply(x, 200, "application/json", body.data, body.n);
-    buf_deinit(&body);
+    reply_body(x, &body);
 }
 
 static void on_wake(struct http_exchange *x, void *user)
@@ -224,7 +220,7 @@ void vectors_run(struct http_exchange *x, const struct api *api, const struct re
     if (u->v.req.ignored.n) http_set_header(x, "X-Corral-Ignored", u->v.req.ignored.data);
     http_attach(x, &responder, u);
     u->waker = http_waker_new(x);
-    if (u->v.req.body_bytes <= SHORT_BODY)
+    if (request_is_short(&u->v.req))
         prepare(u);
     else
         workers_run(api->workers, prepare, u);

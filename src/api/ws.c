@@ -142,20 +142,19 @@ static bool advance(struct connection *c, struct running *r)
 {
     struct buf out = {0};
     struct fault f;
-    bool end;
-    if (!generation_advance(r->g, &f)) {
-        send_fault(c, r->id, r->g->render, &f);
-        return true;
-    }
+    bool ok = generation_advance(r->g, &f), end = !ok;
     if (r->stream) {
-        end = generation_stream(r->g, &out);
+        end = generation_stream(r->g, &out) || !ok;
         send_frames(c, r->id, &out);
-    } else if ((end = r->g->n_open == 0)) {
+    } else if (ok && (end = r->g->n_open == 0)) {
         r->g->render->whole(r->g, &out);
         send_data(c, r->id, (struct http_str){0}, out.data, out.n);
     }
     buf_deinit(&out);
-    if (end) send_done(c, r->id, false, &r->g->req.ignored);
+    if (!ok)
+        send_fault(c, r->id, r->g->render, &f);
+    else if (end)
+        send_done(c, r->id, false, &r->g->req.ignored);
     return end;
 }
 

@@ -8,7 +8,7 @@ struct serving_options {
     int64_t parallel, queue, kv_bytes, step_tokens, draft_max;
     double target_itl, age, queue_timeout, first_timeout, total_timeout, keep_alive;
     double comment;
-    bool prefix_cache, strict;
+    bool prefix_cache, strict, request_templates;
     const char *draft;
 };
 
@@ -48,6 +48,8 @@ struct serving_options {
 #define ANSWER_OPTS(o)                                                                                         \
     {.name = "strict", .type = OPT_BOOL, .at = &(o).strict,                                                    \
      .help = "refuse fields of requests that would have no effect (default: name them in X-Corral-Ignored)"},  \
+    {.name = "request-templates", .type = OPT_BOOL, .at = &(o).request_templates,                              \
+     .help = "take chat templates from requests (chat_template), each may cost seconds of a processor"},       \
     {.name = "keepalive", .type = OPT_FLOAT, .at = &(o).comment, .min = 0.05, .max = 86400, .def = "15",       \
      .unit = "s", .help = "between comments on a stream that has nothing to say"}
 

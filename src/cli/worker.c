@@ -75,6 +75,7 @@ static status serve(struct session *s, struct http_server *server, struct chat_f
                                    .alias = o.alias.item,
                                    .n_alias = o.alias.n,
                                    .strict = o.serving.strict,
+                                   .request_templates = o.serving.request_templates,
                                    .any_model = o.any_model,
                                    .journal = o.journal || report_wanted(),
                                    .max_seqs = (uint32_t)o.serving.parallel,

@@ -28,6 +28,7 @@
 #include "api/api.h"
 #include "base/clock.h"
 #include "engine/metrics.h"
+#include "kv/kv.h"
 #include "support/gguf_build.h"
 
 #include <cmocka.h> /* last: it defines a macro fail() */
@@ -48,6 +49,7 @@ static struct {
     struct sample_params params;
     int32_t prompt[4096];
     uint32_t n_prompt, max_tokens, n_choice, best_of;
+    uint8_t cache_class;
     int64_t keep_alive_ns;
     struct sample_bias bias[8];
 } script;
@@ -133,6 +135,7 @@ status engine_submit(struct engine *en, const struct engine_request *r, uint64_t
     script.max_tokens = r->max_tokens;
     script.n_choice = r->n;
     script.best_of = r->best_of;
+    script.cache_class = r->cache_class;
     memcpy(script.prompt, r->prompt, r->n_prompt * sizeof *r->prompt);
     if (r->params.n_bias)
         memcpy(script.bias, r->params.bias, MIN(r->params.n_bias, 8u) * sizeof *script.bias);

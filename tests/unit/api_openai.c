@@ -173,6 +173,20 @@ static void parameters_reach_the_engine(void **state)
     json_decref(post_json(CHAT, "{\"top_k\":-1," HI "}"));
     assert_int_equal(p->top_k, 0);
 
+    static const struct {
+        const char *fields;
+        enum kv_class cls;
+    } kept[] = {{"", KV_ANON},
+                {"\"prompt_cache_key\":\"k\",", KV_SESSION},
+                {"\"prompt_cache_retention\":\"24h\",\"prompt_cache_key\":\"k\",", KV_WORKSPACE},
+                {"\"prompt_cache_retention\":\"in_memory\",", KV_ANON}};
+    for (size_t i = 0; i < COUNT_OF(kept); i++) {
+        char body[256];
+        snprintf(body, sizeof body, "{%s" HI "}", kept[i].fields);
+        json_decref(post_json(CHAT, body));
+        assert_int_equal(script.cache_class, kept[i].cls);
+    }
+
     int code;
     post(CHAT, "{\"user\":\"me\",\"store\":true,\"frobnicate\":1,\"x y\":2," HI "}", &code);
     assert_int_equal(code, 200);
@@ -458,7 +472,8 @@ static void failures_of_the_engine(void **state)
     assert_int_equal(code, 500); /* nothing had been sent: a plain error */
 
     script.fail_at = 3;
-    script.token_ms = 100; /* what is not sent when it fails is not sent any more */
+    script.prefill_ms =
+        500; /* the stream has begun by then; what came before the failure goes before the error */
     const char *body = post(CHAT, "{\"stream\":true," HI "}", &code);
     assert_int_equal(code, 200);
     read_stream(&s, body);

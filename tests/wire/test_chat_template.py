@@ -3,14 +3,13 @@ import os
 import subprocess
 import tempfile
 
-import pytest
-
 import server as wire
+from server import Server, Worker
 
-
-class Worker(wire.Server):
-    command = ("worker",)
-
+try:
+    import pytest
+except ImportError:
+    wire.run(__file__)
 
 TEMPLATE = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}[assistant] {% endif %}"
 HI = {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]}
@@ -40,11 +39,31 @@ def test_template_of_a_file():
     os.unlink(path)
 
 
-@pytest.mark.parametrize("command", [Worker, wire.Server])
+@pytest.mark.parametrize("command", [Worker, Server])
 def test_chatml_and_a_format(command):
     with command("--chat-template", "chatml", "--chat-format", "hermes", "--ctx", "256", "--quiet") as s:
         _, _, body = s.post("/apply-template", HI)
         assert body["prompt"].startswith("<|im_start|>system\nBe brief.<|im_end|>\n"), body
+
+
+def test_template_of_a_request():
+    with Server("--request-templates", "--ctx", "256", "--quiet") as s:
+        def tokens(body):
+            return s.post("/v1/chat/completions/input_tokens", body)
+        n = tokens(HI)[2]["input_tokens"]
+        assert tokens({**HI, "chat_template": "x"})[2]["input_tokens"] < 3 < n
+        body = {**HI, "max_tokens": 4, "temperature": 0, "add_generation_prompt": False,
+                "chat_template": "{% for m in messages %}{{ m.content }}{% endfor %}"}
+        text = s.post("/v1/completions", {"prompt": "Be brief.Hi", "max_tokens": 4, "temperature": 0})[2]["choices"][0]["text"]
+        assert s.post("/v1/chat/completions", body)[2]["choices"][0]["message"]["content"] == text.strip()
+        tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+        called = s.post("/v1/chat/completions", {**HI, "max_tokens": 40, "tools": [tool], "tool_choice": "required",
+                        "chat_template": "{% for m in messages %}{{ m.content }}{% for c in m.tool_calls or [] %}"
+                                         "[TOOL_CALLS]{{ c.function.name }}[ARGS]{{ c.function.arguments | tojson }}{% endfor %}{% endfor %}"})[2]
+        assert called["choices"][0]["message"]["tool_calls"][0]["function"] == {"name": "f", "arguments": "{}"}, called
+        for bad, why in (("{% for m in messages %}", "line 1"), ("{{ raise_exception('no') }}", "no")):
+            status, _, body = s.post("/v1/chat/completions", {**HI, "chat_template": bad})
+            assert status == 400 and why in body["error"]["message"], body
 
 
 def test_mistakes():

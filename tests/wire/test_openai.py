@@ -141,6 +141,8 @@ def test_best_of(client):
     r = client.completions.create(model="demo", prompt=STORY, temperature=1.2, max_tokens=8, best_of=4, n=2, logprobs=0, seed=1)
     mean = [sum(c.logprobs.token_logprobs) / len(c.logprobs.token_logprobs) for c in r.choices]
     assert len(r.choices) == 2 and mean[0] >= mean[1]
+    shown = sum(len(c.logprobs.tokens) for c in r.choices)
+    assert shown < r.usage.completion_tokens <= 4 * 8
     with pytest.raises(openai.BadRequestError):
         client.completions.create(model="demo", prompt=STORY, best_of=2, n=3)
 
