@@ -1,8 +1,9 @@
 /* Masks of constraints, computed beside the step whose logits they are for.
  *
- * A constraint's state does not change while the device computes, so its mask can be had by the time the logits are there.
- * A thread of its own, begun with the first constrained request, computes the masks of a step; what it has not begun when
- * the step has ended, the engine's thread computes itself. All functions are for the engine's thread. */
+ * A constraint's state does not change while the device computes, so its mask can be had by the time the
+ * logits are there. A thread of its own, begun with the first constrained request, computes the masks of
+ * a step; what it has not begun when the step has ended, the engine's thread computes itself. All
+ * functions are for the engine's thread. */
 #ifndef CORRAL_ENGINE_MASKS_H
 #define CORRAL_ENGINE_MASKS_H
 

@@ -1,6 +1,6 @@
-/* The stack of a thread: which objects, arrays and rules it stands in, and what their schemas still allow. Frames
- * never change once others share them; they are shared by counting, by states of one thread of the program.
- * Private to src/grammar. */
+/* The stack of a thread: which objects, arrays and rules it stands in, and what their schemas still
+ * allow. Frames never change once others share them; they are shared by counting, by states of one
+ * thread of the program. Private to src/grammar. */
 #ifndef CORRAL_GRAMMAR_FRAME_H
 #define CORRAL_GRAMMAR_FRAME_H
 
