@@ -21,6 +21,7 @@ status fail_in(struct error *e, const char *fmt, ...)
 {
     char old[sizeof e->msg], prefix[sizeof e->msg];
     va_list ap;
+    if (!e) return ERR_IO;
     memcpy(old, e->msg, sizeof old);
     va_start(ap, fmt);
     vsnprintf(prefix, sizeof prefix, fmt, ap);

@@ -39,7 +39,7 @@ struct error {
 
 /* Fill e (which may be NULL) and return code: `return fail(e, ERR_FORMAT, "%s: bad magic", path);` */
 status fail(struct error *e, status code, const char *fmt, ...) PRINTF_LIKE(3, 4);
-/* Put "prefix: " before the message that e already holds; returns e->code. */
+/* Put "prefix: " before the message that e already holds; returns e->code. e NULL: ERR_IO. */
 status fail_in(struct error *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
 const char *status_name(status code); /* "format error", ... */
 

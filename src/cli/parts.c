@@ -27,7 +27,7 @@ status parts_open(struct parts *p, const char *home, const struct pool_options *
         home = own;
     }
     TRY(open_store(p, home, wait_ms, e));
-    TRY(devices_open(&p->devices, NULL, e));
+    TRY(devices_open(&p->devices, &(struct devices_options){.first_ms = p->idle ? -1 : 0}, e));
     TRY(aws_open(&p->aws, NULL, e));
     p->pull.idle = p->idle;
     TRY(pulls_open(&p->pulls, p->store, &p->pull, e));
@@ -40,7 +40,9 @@ status parts_open(struct parts *p, const char *home, const struct pool_options *
                                        .pulls = p->pulls,
                                        .devices = p->devices,
                                        .max_models = po.max_models,
-                                       .strategy = po.placement};
+                                       .strategy = po.placement,
+                                       .local_files = p->local_files,
+                                       .private_hosts = p->private_hosts};
     return gateway_new(&p->gateway, &go, e);
 }
 

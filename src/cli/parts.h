@@ -18,8 +18,10 @@ struct parts {
     struct pulls   *pulls;
     struct pool    *pool;
     struct gateway *gateway;
-    bool idle; /* to be set before: pulls of before are not gone on with, unless one is begun */
-    struct pulls_options pull; /* to be set before, all but idle */
+    /* to be set before */
+    bool idle; /* for one command: pulls of before wait until one is begun, and devices are not waited for */
+    bool local_files, private_hosts; /* of gateway_options */
+    struct pulls_options pull; /* all but idle */
 };
 /* home: NULL: $CORRAL_HOME (cli_home). pool: store, devices and home are filled in here. wait_ms: for the
  * home, when another process is about to leave it. Close it also after a failure. */

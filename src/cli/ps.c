@@ -33,7 +33,7 @@ static void add_worker(struct table *t, const json_t *w, const json_t *m)
         table_add(t, "%lld", (long long)json_integer_value(pid));
     else
         table_add(t, "%s", "remote");
-    add_devices(t, json_object_get(w, "gpu_assignment"));
+    add_devices(t, json_object_get(w, "devices"));
     table_add(t, "%s", human_bytes((uint64_t)(bytes > 0 ? bytes : json_num(w, "predicted_bytes"))).s);
     table_add(t, "%.0f", json_num(m, "context"));
     table_add(t, "%.0f", json_num(w, "running"));

@@ -48,6 +48,7 @@ static status serve_own(struct remote *r, struct error *e)
     r->parts.idle = true;     /* corral list is not to begin a download */
     TRY(parts_open(&r->parts, NULL, &po, 0, e));
     TRY(http_server_new(&r->server, &ho, e));
+    gateway_trust(r->parts.gateway, r->server); /* its socket is ours alone */
     size_t n = gateway_routes(r->parts.gateway, &routes);
     http_server_add_routes(r->server, routes, n);
     TRY(http_server_listen(r->server, e));

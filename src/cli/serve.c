@@ -29,6 +29,7 @@ static struct {
     const char *home, *placement, *balance;
     int64_t max_models, max_per_key;
     double keep_alive;
+    bool local_files, private_hosts;
     int64_t pull_jobs, pull_connections;
     const char *hf_endpoint, *hf_token_file, *registry;
     int64_t gpu_reserve, host_reserve;
@@ -164,6 +165,15 @@ static const struct opt opts[] = {
      .at = &o.registry,
      .arg = "URL",
      .help = "where names without a host are pulled from; default: https://registry.ollama.ai"},
+    {.name = "", .help = "What clients of the network may name (the commands of corral here may always)"},
+    {.name = "allow-local-files",
+     .type = OPT_BOOL,
+     .at = &o.local_files,
+     .help = "files of this machine, to pull or to draft with"},
+    {.name = "allow-private-hosts",
+     .type = OPT_BOOL,
+     .at = &o.private_hosts,
+     .help = "hosts of this machine's networks, to pull from, and \"upstreams\""},
     SESSION_OPTS(o.model),
     SERVING_OPTS(o.serving),
     ANSWER_OPTS(o.serving),
@@ -215,6 +225,7 @@ static void fill_pulls_options(struct pulls_options *out)
  */
 
 struct commands {
+    struct gateway *gateway;
     struct http_server *server;
     pthread_t thread;
 };
@@ -235,16 +246,20 @@ static status commands_open(struct commands *c, struct parts *parts, struct erro
                         &(struct http_options){.unix_path = path, .render_error = api_render_error}, e));
     size_t n = gateway_routes(parts->gateway, &routes);
     http_server_add_routes(c->server, routes, n);
+    c->gateway = parts->gateway;
+    gateway_trust(c->gateway, c->server); /* only the owner can open its socket */
     status s = http_server_listen(c->server, e);
     if (s == OK && pthread_create(&c->thread, NULL, serve_commands, c->server) == 0) return OK;
     http_server_free(c->server);
     c->server = NULL;
+    gateway_trust(c->gateway, NULL);
     return s != OK ? s : fail(e, ERR_IO, "cannot start a thread");
 }
 
 static void commands_close(struct commands *c)
 {
     if (!c->server) return;
+    gateway_trust(c->gateway, NULL);
     http_server_quit(c->server);
     pthread_join(c->thread, NULL);
     http_server_free(c->server);
@@ -322,18 +337,29 @@ static void hand_over(struct ready *r, int64_t *lent_us)
     if (commands_open(r->commands, r->parts, &e) != OK) LOG(ERROR, "serve", "commands", "%s", e.msg);
 }
 
+/* Before the time for answers is over, those that are left are told; afterwards they would only be cut. */
+static void end_in_time(struct ready *r, int64_t *since_us)
+{
+    const int64_t patience_us = (int64_t)server_ms(o.server.drain_timeout) * 1000, to_say_so_us = 500000;
+    if (!http_server_draining(r->server)) return;
+    if (!*since_us) *since_us = clock_us();
+    if (clock_us() - *since_us >= patience_us - MIN(to_say_so_us, patience_us / 2))
+        gateway_end(r->parts->gateway);
+}
+
 /* Beside the server. Clients may come while the first model is being loaded; who started this is told when it
  * is there. */
 static void *attend(void *user)
 {
     struct ready *r = user;
     bool done = false;
-    int64_t lent_us = 0;
+    int64_t lent_us = 0, draining_us = 0;
     for (; !atomic_load(&r->stop); usleep(done ? 50000 : 10000)) {
         struct pool_view *v = done ? NULL : pool_view_new(r->parts->pool);
         done = done || look(r, v);
         pool_view_free(v);
         hand_over(r, &lent_us);
+        end_in_time(r, &draining_us);
     }
     return NULL;
 }
@@ -408,6 +434,8 @@ static int serve_main(int argc, char **argv)
     status s = server_read_keys(&o.server, &keys, &e);
     if (s == OK)
         s = server_bind(&server, &o.server, &keys, &e); /* first: a port in use should cost no time */
+    parts.local_files = o.local_files;
+    parts.private_hosts = o.private_hosts;
     fill_pulls_options(&parts.pull);
     if (s == OK) s = parts_open(&parts, o.home, &po, server_replaces() ? 30000 : 0, &e);
     if (s == OK) s = served_models_add(&o.models, parts.pool, parts.store, &e);

@@ -166,12 +166,11 @@ static status load_listed(const char *names, struct pool *pool, struct error *e)
 
 status served_models_load(const struct served_models *m, struct pool *pool, struct error *e)
 {
-    char name[STORE_NAME_MAX];
-    TRY(pool_load(pool, "", e));
-    for (size_t i = 1; i < m->n_word; i++) {
-        name_of_file(name, m->word[i]);
-        TRY(pool_load(pool, name, e));
-    }
-    for (size_t i = 0; i < m->preload.n; i++) TRY(load_listed(m->preload.item[i], pool, e));
-    return OK;
+    struct pool_view *v = pool_view_new(pool);
+    status s = pool_load(pool, "", e);
+    for (size_t i = 0; s == OK && i < v->n_model; i++)
+        if (!v->model[i].in_store && *v->model[i].path) s = pool_load(pool, v->model[i].name, e);
+    pool_view_free(v);
+    for (size_t i = 0; s == OK && i < m->preload.n; i++) s = load_listed(m->preload.item[i], pool, e);
+    return s;
 }

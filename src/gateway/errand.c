@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 enum { N_THREAD = 3 };
 
 struct errand_state {
@@ -15,8 +17,12 @@ struct errand_state {
     struct errands *all;
     struct errand_state *next;
     atomic_bool abandoned;
-    bool done; /* guarded by all->lock, as is whether the exchange has gone */
-    char value[1024];
+    bool done;               /* guarded by all->lock, as is whether the exchange has gone */
+    struct query_text *text; /* of the query, what was asked for */
+};
+struct query_text {
+    struct query_text *next;
+    char text[];
 };
 
 struct errands {
@@ -36,6 +42,10 @@ static void state_free(struct errand_state *s)
     free(s->r.query);
     json_decref(s->r.body);
     buf_deinit(&s->r.out);
+    for (struct query_text *t; (t = s->text);) {
+        s->text = t->next;
+        free(t);
+    }
     free(s);
 }
 
@@ -178,7 +188,12 @@ static char *param_of(const struct http_exchange *x)
     return mem_strdup("");
 }
 
-static json_t *read_body(struct http_exchange *x, struct errand *r)
+bool gateway_trusts(const struct gateway *g, const struct http_exchange *x)
+{
+    return http_exchange_server(x) == atomic_load(&g->trusted);
+}
+
+json_t *gateway_body(const struct http_exchange *x, char *why, size_t cap)
 {
     struct http_str s = http_request_body(x);
     json_error_t e;
@@ -186,11 +201,26 @@ static json_t *read_body(struct http_exchange *x, struct errand *r)
     json_t *v = json_loadb(s.p, s.n, JSON_REJECT_DUPLICATES, &e);
     if (json_is_object(v)) return v;
     if (v)
-        errand_fail(r, 400, "the body is not a JSON object");
+        snprintf(why, cap, "the body is not a JSON object");
     else
-        errand_fail(r, 400, "the body is not JSON: line %d, column %d: %s", e.line, e.column, e.text);
+        snprintf(why, cap, "the body is not JSON: line %d, column %d: %.120s", e.line, e.column, e.text);
     json_decref(v);
     return NULL;
+}
+
+void gateway_refuse(struct http_exchange *x, int code, const char *param, const char *fmt, ...)
+{
+    struct fault f;
+    struct buf b = {0};
+    char msg[sizeof f.msg];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(msg, sizeof msg, fmt, args);
+    va_end(args);
+    refuse(&f, code, NULL, param, "%s", msg);
+    fault_write(&f, family_of_path(http_path(x)), &b);
+    http_reply(x, code, "application/json", b.data, b.n);
+    buf_deinit(&b);
 }
 
 static struct errand_state *state_new(struct http_exchange *x, struct gateway *g, errand_fn fn)
@@ -200,6 +230,7 @@ static struct errand_state *state_new(struct http_exchange *x, struct gateway *g
                            .family = family_of_path(http_path(x)),
                            .param = param_of(x),
                            .query = mem_strdup(http_query(x)),
+                           .trusted = gateway_trusts(g, x),
                            .state = s};
     s->fn = fn;
     s->all = g->errands;
@@ -225,17 +256,30 @@ struct errand *errand_start(struct http_exchange *x, struct gateway *g, errand_f
     return &s->r;
 }
 
+/* Decoded it is UTF-8, and nothing is hidden behind a NUL: what it names can be said in JSON. */
+static bool is_text(const char *raw)
+{
+    char *text = mem_strdup(raw);
+    size_t n = query_decode(raw, "", text, strlen(raw) + 1);
+    bool good = !memchr(text, 0, n) && utf8_valid(text, n);
+    free(text);
+    return good;
+}
+
 void errand_run(struct http_exchange *x, struct gateway *g, errand_fn fn)
 {
-    struct errand_state *s = state_new(x, g, fn);
-    s->r.body = read_body(x, &s->r);
-    if (s->r.body) {
-        http_attach(x, &responder, &s->r);
-        begin(s, x);
+    char why[200], *param = param_of(x);
+    bool text = utf8_valid(param, strlen(param)) && is_text(http_query(x));
+    json_t *body = text ? gateway_body(x, why, sizeof why) : NULL;
+    free(param);
+    if (!body) {
+        gateway_refuse(x, 400, NULL, "%s", text ? why : "the path or the query is not UTF-8 text");
         return;
     }
-    reply(x, &s->r);
-    state_free(s);
+    struct errand_state *s = state_new(x, g, fn);
+    s->r.body = body;
+    http_attach(x, &responder, &s->r);
+    begin(s, x);
 }
 
 bool errand_cancelled(const struct errand *r)
@@ -250,9 +294,23 @@ void errand_json(struct errand *r, int code, json_t *v)
     char *text = v ? json_dumps(v, JSON_COMPACT) : NULL;
     json_decref(v);
     buf_reset(&r->out);
-    r->code = text ? code : 500;
-    buf_adds(&r->out, text ? text : "{\"error\":\"out of memory\"}");
+    r->code = code;
+    if (text)
+        buf_adds(&r->out, text);
+    else
+        errand_fail(r, 500, "the answer has a text that is not UTF-8, maybe the name of a file");
     free(text);
+}
+
+json_t *text_json(const char *s)
+{
+    json_t *v = json_string(s);
+    if (v) return v;
+    struct buf b = {0};
+    buf_json_str(&b, s, strlen(s));
+    v = json_loadb(b.data, b.n, JSON_DECODE_ANY, NULL);
+    buf_deinit(&b);
+    return v;
 }
 
 void errand_fail(struct errand *r, int code, const char *fmt, ...)
@@ -295,17 +353,24 @@ static int hex(char c)
     return at ? (int)(at - digits) : -1;
 }
 
+size_t query_decode(const char *p, const char *stop, char *out, size_t cap)
+{
+    size_t n = 0;
+    while (*p && !strchr(stop, *p) && n + 1 < cap) {
+        int hi = *p == '%' ? hex(p[1]) : -1, lo = hi >= 0 ? hex(p[2]) : -1;
+        out[n++] = lo >= 0 ? (char)(hi * 16 + lo) : *p == '+' ? ' ' : *p;
+        p += lo >= 0 ? 3 : 1;
+    }
+    out[n] = 0;
+    return n;
+}
+
 bool query_value(const char *query, const char *name, char *out, size_t cap)
 {
-    size_t n = strlen(name), k = 0;
+    size_t n = strlen(name);
     for (const char *p = query; *p; p += strcspn(p, "&"), p += *p == '&') {
         if (strncmp(p, name, n) != 0 || p[n] != '=') continue;
-        for (p += n + 1; *p && *p != '&' && k + 1 < cap; k++) {
-            int hi = *p == '%' ? hex(p[1]) : -1, lo = hi >= 0 ? hex(p[2]) : -1;
-            out[k] = lo >= 0 ? (char)(hi * 16 + lo) : *p == '+' ? ' ' : *p;
-            p += lo >= 0 ? 3 : 1;
-        }
-        out[k] = 0;
+        query_decode(p + n + 1, "&", out, cap);
         return true;
     }
     return false;
@@ -322,8 +387,12 @@ uint32_t query_number(const char *query, const char *name, uint32_t def, uint32_
 const char *errand_text(struct errand *r, const char *name)
 {
     const char *v = json_string_value(json_object_get(r->body, name));
+    size_t cap = strlen(r->query) + 1;
     if (v) return v;
-    return query_value(r->query, name, r->state->value, sizeof r->state->value) ? r->state->value : NULL;
+    struct query_text *t = mem_alloc(sizeof *t + cap);
+    t->next = r->state->text;
+    r->state->text = t;
+    return query_value(r->query, name, t->text, cap) ? t->text : NULL;
 }
 
 bool errand_need(struct errand *r, const char *name, const char **out)

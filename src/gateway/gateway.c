@@ -4,10 +4,13 @@
 
 #include "gateway/errand.h"
 #include "gateway/models.h"
+#include "gateway/news.h"
+#include "gateway/relay.h"
 
-const struct gateway_routes *const gateway_tables[] = {&proxy_routes,   &ws_routes,   &models_routes,
-                                                       &ollama_routes,  &jobs_routes, &state_routes,
-                                                       &metrics_routes, NULL};
+/* Of two that match a path the first is taken: /models/sse goes before /models/{name}. */
+const struct gateway_routes *const gateway_tables[] = {&proxy_routes,  &ws_routes,      &events_routes,
+                                                       &models_routes, &ollama_routes,  &jobs_routes,
+                                                       &state_routes,  &metrics_routes, NULL};
 
 static void make_routes(struct gateway *g)
 {
@@ -28,13 +31,20 @@ status gateway_new(struct gateway **out, const struct gateway_options *o, struct
     g->o = *o;
     if (!g->o.wait_ms) g->o.wait_ms = 600 * 1000;
     if (!g->o.keepalive_ms) g->o.keepalive_ms = 1000;
-    if (!g->o.drain_ms) g->o.drain_ms = 30 * 1000;
     g->started = time(NULL);
+    pthread_mutex_init(&g->lock, NULL);
     g->errands = errands_new();
     g->facts = facts_cache_new();
+    g->news = news_new();
     make_routes(g);
     *out = g;
     return OK;
+}
+
+void gateway_end(struct gateway *g)
+{
+    atomic_store(&g->over, true);
+    relays_wake(g);
 }
 
 void gateway_stop(struct gateway *g)
@@ -47,8 +57,15 @@ void gateway_free(struct gateway *g)
     if (!g) return;
     errands_free(g->errands);
     facts_cache_free(g->facts);
+    news_free(g->news);
+    pthread_mutex_destroy(&g->lock);
     free(g->route);
     free(g);
+}
+
+void gateway_trust(struct gateway *g, const struct http_server *s)
+{
+    atomic_store(&g->trusted, s);
 }
 
 size_t gateway_routes(struct gateway *g, const struct http_route **out)

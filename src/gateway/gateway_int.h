@@ -3,6 +3,7 @@
 #ifndef CORRAL_GATEWAY_INT_H
 #define CORRAL_GATEWAY_INT_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
 
@@ -10,21 +11,28 @@
 
 struct errands;
 struct facts_cache;
+struct news;
 struct gateway {
     struct gateway_options o;
     struct errands *errands;
     struct facts_cache *facts;
+    struct news *news;
     struct http_route *route; /* user: this gateway */
     size_t n_route;
     time_t started;
     _Atomic uint64_t n_retry, n_resume, n_lost; /* repeated before anything was sent, gone on, ended in an
                                                    error */
-    _Atomic uint64_t n_draw; /* for what chance decides */
+    _Atomic(const struct http_server *) trusted;
+    pthread_mutex_t lock; /* of the next one */
+    struct relay *relay;  /* those that are there */
+    atomic_bool over;     /* gateway_end was called */
 };
+/* Does this request come the way that gateway_trust names? */
+bool gateway_trusts(const struct gateway *g, const struct http_exchange *x);
 
 struct gateway_routes { const struct http_route *row; size_t n; };
 extern const struct gateway_routes proxy_routes, ws_routes, models_routes, ollama_routes, jobs_routes,
-    state_routes, metrics_routes;
+    events_routes, state_routes, metrics_routes;
 /* NULL ends the list. */
 extern const struct gateway_routes *const gateway_tables[];
 

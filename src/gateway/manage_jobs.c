@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "gateway/errand.h"
+#include "gateway/permit.h"
 #include "hub/pulls.h"
 
 /* ---- watching a job ---------------------------------------------------------------------------------- */
@@ -42,7 +43,8 @@ static void add_ollama(struct watch *w, const struct pull_view *v, struct buf *o
         if (v->status == STORE_JOB_COMPLETED)
             line = json_pack("{s:s}", "status", "success");
         else
-            line = json_pack("{s:s}", "error", *v->error ? v->error : store_job_status_name(v->status));
+            line = json_pack("{s:o}", "error",
+                             text_json(*v->error ? v->error : store_job_status_name(v->status)));
     } else if (at && !strcmp(v->phase, "downloading")) {
         const char *hex = strchr(at->digest, ':') ? strchr(at->digest, ':') + 1 : at->name;
         char doing[96];
@@ -164,31 +166,6 @@ static void watch(struct http_exchange *x, struct gateway *g, int64_t id, enum f
 
 /* ---- starting one ------------------------------------------------------------------------------------ */
 
-static void reply_fault(struct http_exchange *x, int code, const char *param, const char *why)
-{
-    enum api_family a = family_of_path(http_path(x));
-    struct fault f;
-    struct buf b = {0};
-    refuse(&f, code, NULL, param, "%s", why);
-    fault_write(&f, a, &b);
-    http_reply(x, code, "application/json", b.data, b.n);
-    buf_deinit(&b);
-}
-
-static json_t *read_body(struct http_exchange *x)
-{
-    struct http_str s = http_request_body(x);
-    json_error_t e;
-    json_t *v = json_loadb(s.p ? s.p : "", s.n, 0, &e);
-    if (json_is_object(v)) return v;
-    char why[200];
-    snprintf(why, sizeof why, "the body is not a JSON object: line %d, column %d: %.120s", e.line, e.column,
-             e.text);
-    reply_fault(x, 400, NULL, why);
-    json_decref(v);
-    return NULL;
-}
-
 static bool wants(const struct http_exchange *x, const char *type)
 {
     const char *accept = http_header(x, "accept");
@@ -198,24 +175,55 @@ static bool wants(const struct http_exchange *x, const char *type)
 /* False: it was answered. */
 static bool start(struct http_exchange *x, struct gateway *g, const json_t *body, int64_t *id)
 {
-    const json_t *model = json_object_get(body, "model");
+    const char *model = json_string_value(json_object_get(body, "model"));
+    bool trusted = gateway_trusts(g, x);
+    char why[300];
     struct error e;
-    if (!model) model = json_object_get(body, "name");
+    if (!model) model = json_string_value(json_object_get(body, "name"));
     if (!g->o.pulls) {
-        reply_fault(x, 501, NULL, "this server pulls no models");
+        gateway_refuse(x, 501, NULL, "this server pulls no models");
         return false;
     }
-    if (!json_is_string(model) || !*json_string_value(model)) {
-        reply_fault(x, 400, "model",
-                    "\"model\" is missing: say which, for example \"hf:org/repo:Q4_K_M\" or \"llama3.2\"");
+    if (!model || !*model) {
+        gateway_refuse(x, 400, "model",
+                       "\"model\" is missing: say which, for example \"hf:org/repo:Q4_K_M\" or \"llama3.2\"");
         return false;
     }
-    const struct pull_want want = {.reference = json_string_value(model),
+    if (!permit_pull(g, trusted, model, why, sizeof why)) {
+        gateway_refuse(x, 403, "model", "%s", why);
+        return false;
+    }
+    const struct pull_want want = {.reference = model,
                                    .name = json_string_value(json_object_get(body, "as")),
-                                   .copy = json_is_true(json_object_get(body, "copy"))};
+                                   .copy = json_is_true(json_object_get(body, "copy")),
+                                   .no_local = !trusted && !g->o.local_files,
+                                   .public_only = !trusted && !g->o.private_hosts};
     if (pulls_start(g->o.pulls, &want, id, &e) == OK) return true;
-    reply_fault(x, errand_code(e.code), "model", e.msg);
+    gateway_refuse(x, errand_code(e.code), "model", "%s", e.msg);
     return false;
+}
+
+/* 202 and where the job is. */
+static void reply_begun(struct http_exchange *x, struct gateway *g, int64_t id)
+{
+    struct pull_view *v;
+    struct error e;
+    char place[48];
+    if (pulls_snapshot(g->o.pulls, id, &v, &e) != OK) {
+        gateway_refuse(x, 500, NULL, "%s", e.msg);
+        return;
+    }
+    char *text = pull_view_json(v);
+    json_t *job = json_loads(text, 0, NULL);
+    json_object_set_new(job, "job_id", json_integer(id));
+    free(text);
+    text = json_dumps(job, JSON_COMPACT);
+    snprintf(place, sizeof place, "/jobs/%lld", (long long)id);
+    http_set_header(x, "Location", place);
+    http_reply(x, 202, "application/json", text, strlen(text));
+    free(text);
+    json_decref(job);
+    pull_view_free(v);
 }
 
 /* POST /pull {"model", "as", "copy", "stream", "wait"}: 202 and the job; with stream its progress, with wait
@@ -223,41 +231,30 @@ static bool start(struct http_exchange *x, struct gateway *g, const json_t *body
 static void pull(struct http_exchange *x, void *gateway)
 {
     struct gateway *g = gateway;
-    json_t *body = read_body(x);
-    struct pull_view *v;
-    struct error e;
+    char why[200];
+    json_t *body = gateway_body(x, why, sizeof why);
     int64_t id;
-    if (!body) return;
-    if (start(x, g, body, &id)) {
-        if (json_is_true(json_object_get(body, "stream"))) {
+    if (!body) {
+        gateway_refuse(x, 400, NULL, "%s", why);
+    } else if (start(x, g, body, &id)) {
+        if (json_is_true(json_object_get(body, "stream")))
             watch(x, g, id, wants(x, "text/event-stream") ? AS_EVENTS : AS_LINES);
-        } else if (json_is_true(json_object_get(body, "wait"))) {
+        else if (json_is_true(json_object_get(body, "wait")))
             watch(x, g, id, AS_ONE);
-        } else if (pulls_snapshot(g->o.pulls, id, &v, &e) == OK) {
-            char *text = pull_view_json(v), place[48];
-            json_t *job = json_loads(text, 0, NULL);
-            json_object_set_new(job, "job_id", json_integer(id));
-            free(text);
-            text = json_dumps(job, JSON_COMPACT);
-            snprintf(place, sizeof place, "/jobs/%lld", (long long)id);
-            http_set_header(x, "Location", place);
-            http_reply(x, 202, "application/json", text, strlen(text));
-            free(text);
-            json_decref(job);
-            pull_view_free(v);
-        } else {
-            reply_fault(x, 500, NULL, e.msg);
-        }
+        else
+            reply_begun(x, g, id);
     }
     json_decref(body);
 }
 
 static void ollama_pull(struct http_exchange *x, void *gateway)
 {
-    json_t *body = read_body(x);
+    char why[200];
+    json_t *body = gateway_body(x, why, sizeof why);
     int64_t id;
-    if (!body) return;
-    if (start(x, gateway, body, &id))
+    if (!body)
+        gateway_refuse(x, 400, NULL, "%s", why);
+    else if (start(x, gateway, body, &id))
         watch(x, gateway, id, json_is_false(json_object_get(body, "stream")) ? AS_OLLAMA_ONE : AS_OLLAMA);
     json_decref(body);
 }
@@ -270,7 +267,7 @@ static bool job_id(struct http_exchange *x, int64_t *out)
     const char *text = http_param(x, "id");
     *out = strtoll(text, &end, 10);
     if (*text && !*end && *out > 0) return true;
-    reply_fault(x, 404, NULL, "a job's id is a number: GET /jobs lists them");
+    gateway_refuse(x, 404, NULL, "a job's id is a number: GET /jobs lists them");
     return false;
 }
 
@@ -283,7 +280,7 @@ static void job(struct http_exchange *x, void *gateway)
     char stream[8] = "";
     if (!job_id(x, &id)) return;
     if (!g->o.pulls || pulls_snapshot(g->o.pulls, id, &v, &e) != OK) {
-        reply_fault(x, 404, NULL, "there is no such job: GET /jobs lists them");
+        gateway_refuse(x, 404, NULL, "there is no such job: GET /jobs lists them");
         return;
     }
     bool follow = query_value(http_query(x), "stream", stream, sizeof stream) && strcmp(stream, "0") != 0;
@@ -307,12 +304,12 @@ static void cancel_job(struct http_exchange *x, void *gateway)
     char body[80];
     if (!job_id(x, &id)) return;
     if (!g->o.pulls) {
-        reply_fault(x, 404, NULL, "there is no such job");
+        gateway_refuse(x, 404, NULL, "there is no such job");
         return;
     }
     status s = pulls_cancel(g->o.pulls, id, &e);
     if (s != OK) {
-        reply_fault(x, s == ERR_ARG ? 409 : errand_code(s), NULL, e.msg);
+        gateway_refuse(x, s == ERR_ARG ? 409 : errand_code(s), NULL, "%s", e.msg);
         return;
     }
     int n =
@@ -340,7 +337,7 @@ static json_t *job_json(const struct store_job *j)
                           "downloaded_bytes", (json_int_t)j->bytes, "total_bytes", (json_int_t)j->total,
                           "created_ms", (json_int_t)j->created_ms, "started_ms", (json_int_t)j->started_ms,
                           "finished_ms", (json_int_t)j->finished_ms, "attempts", (int)j->attempts);
-    json_object_set_new(v, "error", *j->error ? json_string(j->error) : json_null());
+    json_object_set_new(v, "error", *j->error ? text_json(j->error) : json_null());
     json_decref(detail);
     return v;
 }

@@ -5,6 +5,8 @@
 
 #include "gateway/inspect.h"
 #include "gateway/models.h"
+#include "gateway/news.h"
+#include "gateway/permit.h"
 
 static json_t *list_json(const struct model_list *l, json_t *(*write)(const struct model_entry *))
 {
@@ -17,11 +19,7 @@ static json_t *list_json(const struct model_list *l, json_t *(*write)(const stru
 static void list_openai(struct errand *r)
 {
     struct model_list l;
-    struct error e;
-    if (model_list_read(r->g, &l, &e) != OK) {
-        errand_error(r, &e);
-        return;
-    }
+    if (!errand_list(r, &l)) return;
     errand_json(r, 200, json_pack("{s:s, s:o}", "object", "list", "data", list_json(&l, model_openai_json)));
     model_list_deinit(&l);
 }
@@ -30,44 +28,20 @@ static void list_openai(struct errand *r)
 static void list_all(struct errand *r)
 {
     struct model_list l;
-    struct error e;
-    if (model_list_read(r->g, &l, &e) != OK) {
-        errand_error(r, &e);
-        return;
-    }
+    if (!errand_list(r, &l)) return;
     errand_json(r, 200,
                 json_pack("{s:s, s:o, s:o}", "object", "list", "data", list_json(&l, model_openai_json),
                           "models", list_json(&l, model_json)));
     model_list_deinit(&l);
 }
 
-static void not_here(struct errand *r, const char *name)
-{
-    errand_fail(
-        r, 404,
-        "the model '%.120s' does not exist here; corral list (GET /models) shows those that do, corral pull "
-        "(POST /pull) brings others",
-        name);
-}
-
-static void one(struct errand *r, json_t *(*write)(const struct model_entry *))
-{
-    struct model_list l;
-    struct error e;
-    if (model_list_read(r->g, &l, &e) != OK) {
-        errand_error(r, &e);
-        return;
-    }
-    const struct model_entry *m = model_list_find(r->g, &l, r->param);
-    if (m)
-        errand_json(r, 200, write(m));
-    else
-        not_here(r, r->param);
-    model_list_deinit(&l);
-}
 static void one_openai(struct errand *r)
 {
-    one(r, model_openai_json);
+    struct model_list l;
+    const struct model_entry *m;
+    if (!errand_find(r, r->param, &l, &m, NULL)) return;
+    errand_json(r, 200, model_openai_json(m));
+    model_list_deinit(&l);
 }
 
 static json_t *versions_json(struct gateway *g, const char *name)
@@ -112,20 +86,12 @@ static json_t *workers_json(const struct model_list *l, const struct model_entry
 static void describe(struct errand *r)
 {
     struct model_list l;
-    struct error e;
-    if (model_list_read(r->g, &l, &e) != OK) {
-        errand_error(r, &e);
-        return;
-    }
-    const struct model_entry *m = model_list_find(r->g, &l, r->param);
-    if (m) {
-        json_t *v = model_json(m);
-        json_object_set_new(v, "versions", versions_json(r->g, m->name));
-        json_object_set_new(v, "worker", workers_json(&l, m));
-        errand_json(r, 200, v);
-    } else {
-        not_here(r, r->param);
-    }
+    const struct model_entry *m;
+    if (!errand_find(r, r->param, &l, &m, NULL)) return;
+    json_t *v = model_json(m);
+    json_object_set_new(v, "versions", versions_json(r->g, m->name));
+    json_object_set_new(v, "worker", workers_json(&l, m));
+    errand_json(r, 200, v);
     model_list_deinit(&l);
 }
 
@@ -133,19 +99,11 @@ static void describe(struct errand *r)
 static void plan(struct errand *r)
 {
     struct model_list l;
+    const struct model_entry *m, *file;
     struct error e;
     json_t *v;
-    if (model_list_read(r->g, &l, &e) != OK) {
-        errand_error(r, &e);
-        return;
-    }
-    const struct model_entry *m = model_list_find(r->g, &l, r->param);
-    if (m && *m->alias_of) m = model_list_find(r->g, &l, m->alias_of);
-    if (!m)
-        not_here(r, r->param);
-    else if (!*m->path)
-        errand_fail(r, 501, "'%.100s' is served by another server, its file is not here", m->name);
-    else if (inspect_memory(m->path, m->options, &v, &e) == OK)
+    if (!errand_find(r, r->param, &l, &m, &file)) return;
+    if (inspect_memory(file->path, file->options, &v, &e) == OK)
         errand_json(r, 200, v);
     else
         errand_error(r, &e);
@@ -158,31 +116,22 @@ static void done(struct errand *r, status s, const struct error *e, const char *
 {
     if (s == OK)
         errand_json(r, 200, json_pack("{s:b, s:s, s:s}", "success", 1, "model", model, "status", what));
-    else if (s == ERR_NOT_FOUND)
-        not_here(r, model);
     else
         errand_error(r, e);
-}
-
-/* The model of the path, of the body or of the query. */
-static bool which(struct errand *r, const char **out)
-{
-    *out = r->param;
-    return **out || errand_need(r, "model", out);
 }
 
 static void load(struct errand *r)
 {
     const char *model;
     struct error e;
-    if (which(r, &model)) done(r, pool_load(r->g->o.pool, model, &e), &e, model, "loading");
+    if (errand_model(r, &model)) done(r, pool_load(r->g->o.pool, model, &e), &e, model, "loading");
 }
 
 static void unload(struct errand *r)
 {
     const char *model;
     struct error e;
-    if (which(r, &model)) done(r, pool_unload(r->g->o.pool, model, &e), &e, model, "unloading");
+    if (errand_model(r, &model)) done(r, pool_unload(r->g->o.pool, model, &e), &e, model, "unloading");
 }
 
 static void unload_all(struct errand *r)
@@ -200,7 +149,9 @@ static void unload_all(struct errand *r)
 static void reload(struct errand *r)
 {
     struct error e;
-    done(r, pool_reload(r->g->o.pool, r->param, &e), &e, r->param, "reloading");
+    status s = pool_reload(r->g->o.pool, r->param, &e);
+    if (s == OK) news_add(r->g->news, "models_reload", r->param);
+    done(r, s, &e, r->param, "reloading");
 }
 
 /* GET /running: llama-swap's. */
@@ -219,12 +170,6 @@ static void running(struct errand *r)
 
 /* ---- what the store does ----------------------------------------------------------------------------- */
 
-static bool has_store(struct errand *r)
-{
-    if (!r->g->o.store) errand_fail(r, 501, "this server has no store of models");
-    return r->g->o.store;
-}
-
 static uint32_t version_of(struct errand *r)
 {
     char text[16];
@@ -238,32 +183,25 @@ static uint32_t version_of(struct errand *r)
 static void drop(struct errand *r)
 {
     const char *model;
-    char digest[STORE_DIGEST_MAX];
     uint64_t freed = 0;
-    struct error e;
-    if (!has_store(r) || !which(r, &model)) return;
-    char *name = mem_strdup(model);
-    bool given = query_value(r->query, "digest", digest, sizeof digest);
-    status s = store_remove(r->g->o.store, name, version_of(r), given ? digest : NULL, &freed, &e);
-    if (s == OK) {
-        struct error ignored;
-        if (!version_of(r)) (void)!pool_unload(r->g->o.pool, name, &ignored);
-        errand_json(
-            r, 200,
-            json_pack("{s:b, s:s, s:I}", "success", 1, "model", name, "freed_bytes", (json_int_t)freed));
-    } else if (s == ERR_NOT_FOUND) {
-        not_here(r, name);
-    } else {
-        errand_error(r, &e);
+    struct error e, ignored;
+    if (!errand_store(r) || !errand_model(r, &model)) return;
+    status s = store_remove(r->g->o.store, model, version_of(r), errand_text(r, "digest"), &freed, &e);
+    if (s != OK) {
+        done(r, s, &e, model, "");
+        return;
     }
-    free(name);
+    if (!version_of(r)) (void)!pool_unload(r->g->o.pool, model, &ignored);
+    news_add(r->g->news, "model_remove", model);
+    errand_json(r, 200,
+                json_pack("{s:b, s:s, s:I}", "success", 1, "model", model, "freed_bytes", (json_int_t)freed));
 }
 
 /* POST /models/{name}/rollback: {"version": n}, or the one before. */
 static void rollback(struct errand *r)
 {
     struct error e;
-    if (!has_store(r)) return;
+    if (!errand_store(r)) return;
     status s = store_rollback(r->g->o.store, r->param, version_of(r), &e);
     if (s == OK) s = pool_reload(r->g->o.pool, r->param, &e);
     done(r, s, &e, r->param, "rolled back");
@@ -273,7 +211,12 @@ static void rollback(struct errand *r)
 static void set_options(struct errand *r, bool replace)
 {
     struct error e;
-    if (!has_store(r)) return;
+    char why[300];
+    if (!errand_store(r)) return;
+    if (!permit_options(r->g, r->trusted, r->body, why, sizeof why)) {
+        errand_fail(r, 403, "%s", why);
+        return;
+    }
     char *text = json_dumps(r->body, JSON_COMPACT);
     status s = store_set_options(r->g->o.store, r->param, text, replace, &e);
     free(text);
@@ -297,7 +240,7 @@ static bool verify_cancelled(void *errand)
 static void verify(struct errand *r)
 {
     struct error e;
-    if (has_store(r))
+    if (errand_store(r))
         done(r, store_verify(r->g->o.store, r->param, verify_cancelled, r, &e), &e, r->param, "verified");
 }
 
@@ -306,7 +249,7 @@ static void copy(struct errand *r)
 {
     const char *from, *to;
     struct error e;
-    if (has_store(r) && errand_need(r, "source", &from) && errand_need(r, "destination", &to))
+    if (errand_store(r) && errand_need(r, "source", &from) && errand_need(r, "destination", &to))
         done(r, store_copy(r->g->o.store, from, to, &e), &e, from, "copied");
 }
 
@@ -317,7 +260,7 @@ static void list_aliases(struct errand *r)
     struct store_aliases all = {0};
     struct error e;
     json_t *out = json_array();
-    if (!has_store(r)) return;
+    if (!errand_store(r)) return;
     if (store_alias_list(r->g->o.store, &all, &e) != OK) {
         json_decref(out);
         errand_error(r, &e);
@@ -335,7 +278,7 @@ static void set_alias(struct errand *r)
 {
     const char *target;
     struct error e;
-    if (!has_store(r) || !errand_need(r, "target", &target)) return;
+    if (!errand_store(r) || !errand_need(r, "target", &target)) return;
     if (store_alias_set(r->g->o.store, r->param, target, &e) != OK)
         errand_error(r, &e);
     else
@@ -345,7 +288,7 @@ static void set_alias(struct errand *r)
 static void drop_alias(struct errand *r)
 {
     struct error e;
-    if (!has_store(r)) return;
+    if (!errand_store(r)) return;
     if (store_alias_remove(r->g->o.store, r->param, &e) != OK)
         errand_error(r, &e);
     else

@@ -9,6 +9,7 @@
 
 #include "gateway/inspect.h"
 #include "gateway/models.h"
+#include "gateway/news.h"
 
 #define OLLAMA_VERSION "0.33.0" /* clients look at it to know which fields and calls there are */
 
@@ -25,39 +26,13 @@ static void x_root(struct http_exchange *x, void *gateway)
     reply_text(x, "text/plain; charset=utf-8", "Ollama is running");
 }
 
-static bool has_store(struct errand *r)
-{
-    if (!r->g->o.store) errand_fail(r, 501, "this server has no store of models");
-    return r->g->o.store;
-}
-
-/* "model", or "name" as it was called before. */
-static bool which(struct errand *r, const char **out)
-{
-    *out = json_string_value(json_object_get(r->body, "model"));
-    if (!*out || !**out) *out = json_string_value(json_object_get(r->body, "name"));
-    if (*out && **out) return true;
-    errand_fail(r, 400, "model is required");
-    return false;
-}
-
-static void not_here(struct errand *r, const char *name)
-{
-    errand_fail(r, 404, "model '%.120s' not found", name);
-}
-
 /* ---- lists ------------------------------------------------------------------------------------------- */
 
 static void tags(struct errand *r)
 {
     struct model_list l;
-    struct error e;
+    if (!errand_list(r, &l)) return;
     json_t *all = json_array();
-    if (model_list_read(r->g, &l, &e) != OK) {
-        json_decref(all);
-        errand_error(r, &e);
-        return;
-    }
     for (size_t i = 0; i < l.n; i++) json_array_append_new(all, model_ollama_json(&l.item[i]));
     model_list_deinit(&l);
     errand_json(r, 200, json_pack("{s:o}", "models", all));
@@ -84,13 +59,8 @@ static uint64_t gpu_bytes(const struct model_list *l, const struct model_entry *
 static void ps(struct errand *r)
 {
     struct model_list l;
-    struct error e;
+    if (!errand_list(r, &l)) return;
     json_t *all = json_array();
-    if (model_list_read(r->g, &l, &e) != OK) {
-        json_decref(all);
-        errand_error(r, &e);
-        return;
-    }
     for (size_t i = 0; i < l.n; i++) {
         const struct model_entry *m = &l.item[i];
         if (*m->alias_of || !m->view || !m->view->n_ready) continue;
@@ -143,60 +113,51 @@ static void show(struct errand *r)
 {
     struct model_list l;
     struct error e;
+    const struct model_entry *m, *file;
     const char *name;
     json_t *all = NULL;
-    if (!which(r, &name)) return;
-    if (model_list_read(r->g, &l, &e) != OK) {
-        errand_error(r, &e);
-        return;
-    }
-    const struct model_entry *m = model_list_find(r->g, &l, name), *of = m;
-    if (m && *m->alias_of) of = model_list_find(r->g, &l, m->alias_of);
-    if (!m || !of) {
-        not_here(r, name);
-    } else if (!*of->path) {
-        errand_fail(r, 501, "'%.100s' is served by another server, its file is not here", m->name);
-    } else if (inspect_file(of->path, json_is_true(json_object_get(r->body, "verbose")), &all, &e) != OK) {
-        errand_error(r, &e);
-    } else {
+    bool verbose = json_is_true(json_object_get(r->body, "verbose"));
+    if (!errand_model(r, &name) || !errand_find(r, name, &l, &m, &file)) return;
+    if (inspect_file(file->path, verbose, &all, &e) == OK) {
         json_t *v = json_object_get(all, "show");
-        if (!json_is_true(json_object_get(r->body, "verbose"))) shorten(v);
-        add_options(v, of);
+        if (!verbose) shorten(v);
+        add_options(v, file);
         errand_json(r, 200, json_incref(v));
+    } else {
+        errand_error(r, &e);
     }
     json_decref(all);
     model_list_deinit(&l);
 }
 
+/* Nothing is said when it went well. */
+static void done(struct errand *r, status s, const struct error *e, const char *name)
+{
+    if (s == ERR_NOT_FOUND)
+        errand_unknown(r, name);
+    else if (s != OK)
+        errand_error(r, e);
+}
+
 static void copy(struct errand *r)
 {
-    const char *from = json_string_value(json_object_get(r->body, "source"));
-    const char *to = json_string_value(json_object_get(r->body, "destination"));
+    const char *from, *to;
     struct error e;
-    if (!has_store(r)) return;
-    if (!from || !*from || !to || !*to) {
-        errand_fail(r, 400, "source and destination are required");
-        return;
-    }
-    status s = store_copy(r->g->o.store, from, to, &e);
-    if (s == ERR_NOT_FOUND)
-        not_here(r, from);
-    else if (s != OK)
-        errand_error(r, &e);
+    if (errand_store(r) && errand_need(r, "source", &from) && errand_need(r, "destination", &to))
+        done(r, store_copy(r->g->o.store, from, to, &e), &e, from);
 }
 
 static void drop(struct errand *r)
 {
     const char *name;
     struct error e, ignored;
-    if (!has_store(r) || !which(r, &name)) return;
+    if (!errand_store(r) || !errand_model(r, &name)) return;
     status s = store_remove(r->g->o.store, name, 0, NULL, NULL, &e);
-    if (s == ERR_NOT_FOUND)
-        not_here(r, name);
-    else if (s != OK)
-        errand_error(r, &e);
-    else
+    if (s == OK) {
         (void)!pool_unload(r->g->o.pool, name, &ignored);
+        news_add(r->g->news, "model_remove", name);
+    }
+    done(r, s, &e, name);
 }
 
 /* ---- create ------------------------------------------------------------------------------------------ */
@@ -260,7 +221,7 @@ static void create(struct errand *r)
 {
     const char *name;
     struct error e;
-    if (!has_store(r) || !which(r, &name)) return;
+    if (!errand_store(r) || !errand_model(r, &name)) return;
     if (make(r, name, &e) != OK) {
         errand_error(r, &e);
         return;
@@ -275,13 +236,9 @@ static void create(struct errand *r)
 
 static void x_push(struct http_exchange *x, void *gateway)
 {
-    struct fault f;
-    struct buf b = {0};
-    refuse(&f, 501, NULL, NULL,
-           "pushing to a registry is not supported: models are brought here by pull, import or upload");
-    fault_write(&f, FAMILY_OLLAMA, &b);
-    http_reply(x, 501, "application/json", b.data, b.n);
-    buf_deinit(&b);
+    gateway_refuse(
+        x, 501, NULL,
+        "pushing to a registry is not supported: models are brought here by pull, import or upload");
 }
 
 /* ---- blobs ------------------------------------------------------------------------------------------- */
@@ -289,7 +246,7 @@ static void x_push(struct http_exchange *x, void *gateway)
 static void has_blob(struct errand *r)
 {
     struct error e;
-    if (!has_store(r)) return;
+    if (!errand_store(r)) return;
     status s = store_blob_path(r->g->o.store, r->param, NULL, 0, &e);
     if (s != OK) errand_error(r, &e);
 }
@@ -308,13 +265,8 @@ struct upload {
 
 static void upload_fail(struct upload *u, int code, const char *why)
 {
-    struct fault f;
-    struct buf b = {0};
     u->failed = true;
-    refuse(&f, code, NULL, NULL, "%s", why);
-    fault_write(&f, FAMILY_OLLAMA, &b);
-    http_reply(u->x, code, "application/json", b.data, b.n);
-    buf_deinit(&b);
+    gateway_refuse(u->x, code, NULL, "%s", why);
 }
 
 static bool write_all(int fd, const char *p, size_t n)
@@ -387,7 +339,7 @@ static void x_upload(struct http_exchange *x, void *gateway)
     struct gateway *g = gateway;
     struct error e = {0};
     if (!g->o.store) {
-        http_reply_error(x, 501, "this server has no store of models");
+        gateway_refuse(x, 501, NULL, "this server has no store of models");
         return;
     }
     struct upload *u = mem_zalloc(1, sizeof *u);

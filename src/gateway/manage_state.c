@@ -130,8 +130,46 @@ static void add_downloads(struct buf *b, struct store *store)
              n[STORE_JOB_QUEUED]);
 }
 
+/* -1: it is no GPU, or not there. */
+static int64_t gpu_id(const struct device_sample *s, const char *uuid)
+{
+    for (uint32_t i = 0; s && i < s->n_gpu; i++)
+        if (!strcmp(s->gpu[i].uuid, uuid)) return s->gpu[i].id;
+    return -1;
+}
+
+/* R3's GPUAssignment, in GiB; null for a worker that has no GPU. */
+static void add_assignment(struct buf *b, const struct pool_worker_view *w, const struct device_sample *s)
+{
+    struct buf ids = {0}, splits = {0};
+    uint64_t all = 0;
+    uint32_t n = 0;
+    for (uint32_t k = 0; k < w->n_share; k++)
+        if (gpu_id(s, w->share[k].uuid) >= 0) all += w->share[k].bytes;
+    for (uint32_t k = 0; k < w->n_share; k++) {
+        int64_t id = gpu_id(s, w->share[k].uuid);
+        if (id < 0) continue;
+        buf_addf(&ids, "%s%lld", n ? "," : "", (long long)id);
+        buf_addf(&splits, "%s%.4f", n ? "," : "", all ? (double)w->share[k].bytes / (double)all : 0);
+        n++;
+    }
+    if (n) {
+        buf_addf(b, "{\"gpu_ids\":[%s],\"estimated_vram_required\":%.3f,\"actual_vram_used\":", ids.data,
+                 (double)w->predicted_bytes / 0x1p30);
+        if (w->actual_bytes)
+            buf_addf(b, "%.3f", (double)w->actual_bytes / 0x1p30);
+        else
+            buf_adds(b, "null");
+        buf_addf(b, ",\"tensor_splits\":[%s]}", splits.data);
+    } else {
+        buf_adds(b, "null");
+    }
+    buf_deinit(&ids);
+    buf_deinit(&splits);
+}
+
 /* R3's servers: a worker is one. */
-static void add_servers(struct buf *b, const struct pool_view *v)
+static void add_servers(struct buf *b, const struct pool_view *v, const struct device_sample *s)
 {
     buf_adds(b, "\"servers\":[");
     for (size_t i = 0; i < v->n_worker; i++) {
@@ -141,7 +179,7 @@ static void add_servers(struct buf *b, const struct pool_view *v)
         add_str(b, "model_id", w->model);
         add_str(b, "status", *w->error ? "error" : w->state == POOL_COLD ? "stopped" : "running");
         add_str(b, "state", pool_state_name(w->state));
-        buf_addf(b, ",\"port\":null,\"process\":");
+        buf_adds(b, ",\"port\":null,\"process\":");
         if (w->pid)
             buf_addf(b, "%d", w->pid);
         else
@@ -151,14 +189,14 @@ static void add_servers(struct buf *b, const struct pool_view *v)
                  "\"predicted_bytes\":%llu,\"actual_bytes\":%llu,\"gpu_assignment\":",
                  w->healthy ? "true" : "false", w->running, w->queued, w->in_flight, w->last_step_age_s,
                  (unsigned long long)w->predicted_bytes, (unsigned long long)w->actual_bytes);
-        if (!w->n_share) buf_adds(b, "null");
+        add_assignment(b, w, s);
+        buf_adds(b, ",\"devices\":[");
         for (uint32_t k = 0; k < w->n_share; k++) {
-            buf_adds(b, k ? "," : "[");
-            buf_adds(b, "{\"uuid\":");
+            buf_adds(b, k ? ",{\"uuid\":" : "{\"uuid\":");
             buf_json_str(b, w->share[k].uuid, strlen(w->share[k].uuid));
             buf_addf(b, ",\"bytes\":%llu}", (unsigned long long)w->share[k].bytes);
         }
-        buf_adds(b, w->n_share ? "]}" : "}");
+        buf_adds(b, "]}");
     }
     buf_addc(b, ']');
 }
@@ -184,7 +222,7 @@ static void health_body(struct gateway *g, struct http_exchange *x, const struct
     buf_addf(b, ",\"cache_limit\":%u,\"connections\":%u,\"version\":\"" CORRAL_VERSION "\"", g->o.max_models,
              http_server_connections(http_exchange_server(x)));
     buf_addc(b, ',');
-    add_servers(b, v);
+    add_servers(b, v, s);
     buf_adds(b, ",\"gpu_pool_status\":");
     if (s) {
         struct uses u = uses_of(s, v);
@@ -216,10 +254,12 @@ static void servers(struct http_exchange *x, void *gateway)
 {
     struct gateway *g = gateway;
     struct pool_view *v = pool_view_new(g->o.pool);
+    const struct device_sample *s = g->o.devices ? devices_sample(g->o.devices) : NULL;
     struct buf b = {0};
     buf_addc(&b, '{');
-    add_servers(&b, v);
+    add_servers(&b, v, s);
     buf_addc(&b, '}');
+    if (s) device_sample_release(s);
     http_reply(x, 200, "application/json", b.data, b.n);
     buf_deinit(&b);
     pool_view_free(v);

@@ -258,6 +258,61 @@ const struct model_entry *model_list_find(struct gateway *g, const struct model_
     return found;
 }
 
+/* ---- for errands ------------------------------------------------------------------------------------- */
+
+bool errand_store(struct errand *r)
+{
+    if (!r->g->o.store) errand_fail(r, 501, "this server has no store of models");
+    return r->g->o.store;
+}
+
+bool errand_model(struct errand *r, const char **out)
+{
+    *out = r->param;
+    if (!**out) *out = errand_text(r, "model");
+    if (!*out || !**out) *out = errand_text(r, "name");
+    if (*out && **out) return true;
+    errand_fail(r, 400, "model is required");
+    return false;
+}
+
+void errand_unknown(struct errand *r, const char *name)
+{
+    if (r->family == FAMILY_OLLAMA)
+        errand_fail(r, 404, "model '%.120s' not found", name);
+    else
+        errand_fail(r, 404,
+                    "the model '%.120s' does not exist here; corral list (GET /models) shows those that do, "
+                    "corral pull (POST /pull) brings others",
+                    name);
+}
+
+bool errand_list(struct errand *r, struct model_list *out)
+{
+    struct error e;
+    if (model_list_read(r->g, out, &e) == OK) return true;
+    errand_error(r, &e);
+    return false;
+}
+
+bool errand_find(struct errand *r, const char *name, struct model_list *l, const struct model_entry **out,
+                 const struct model_entry **file)
+{
+    const struct model_entry *m, *of;
+    if (!errand_list(r, l)) return false;
+    m = of = model_list_find(r->g, l, name);
+    if (m && *m->alias_of) of = model_list_find(r->g, l, m->alias_of);
+    *out = m;
+    if (file) *file = of;
+    if (m && (!file || (of && *of->path))) return true;
+    if (m && of)
+        errand_fail(r, 501, "'%.100s' is served by another server, its file is not here", m->name);
+    else
+        errand_unknown(r, name);
+    model_list_deinit(l);
+    return false;
+}
+
 /* ---- as clients see them ----------------------------------------------------------------------------- */
 
 char *full_name(const char *name)
@@ -298,10 +353,9 @@ static const char *state_of(const struct model_entry *m)
     return pool_state_name(m->view ? m->view->state : POOL_COLD);
 }
 
-/* llama.cpp's words for the same. */
-static const char *router_state(const struct model_entry *m)
+const char *router_state(enum pool_state s)
 {
-    switch (m->view ? m->view->state : POOL_COLD) {
+    switch (s) {
     case POOL_PLANNING:
     case POOL_QUEUED:
     case POOL_LOADING: return "loading";
@@ -327,10 +381,10 @@ json_t *model_openai_json(const struct model_entry *m)
         "size", (json_int_t)m->bytes, "architecture", fact(m, "architecture"), "ftype",
         fact(m, "quantization"), "tools", can(m, "tools"), "reasoning", can(m, "thinking"));
     if (m->view && m->view->context) json_object_set_new(meta, "n_ctx", json_integer(m->view->context));
-    json_t *v =
-        json_pack("{s:s, s:s, s:I, s:s, s:{s:s, s:b}, s:o}", "id", m->name, "object", "model", "created",
-                  (json_int_t)(m->created_ms / 1000), "owned_by", "corral", "status", "value",
-                  router_state(m), "failed", m->view && m->view->state == POOL_FAILED, "meta", meta);
+    json_t *v = json_pack("{s:s, s:s, s:I, s:s, s:{s:s, s:b}, s:o}", "id", m->name, "object", "model",
+                          "created", (json_int_t)(m->created_ms / 1000), "owned_by", "corral", "status",
+                          "value", router_state(m->view ? m->view->state : POOL_COLD), "failed",
+                          m->view && m->view->state == POOL_FAILED, "meta", meta);
     if (*m->alias_of) json_object_set_new(v, "root", json_string(m->alias_of));
     return v;
 }
@@ -365,16 +419,24 @@ json_t *model_ollama_json(const struct model_entry *m)
     return v;
 }
 
+/* But for a key, which is for the server it belongs to. */
+static json_t *options_json(const struct model_entry *m)
+{
+    json_t *options = json_loads(m->options, 0, NULL);
+    if (json_object_get(options, "upstream_key"))
+        json_object_set_new(options, "upstream_key", json_string("(a key is set)"));
+    return options;
+}
+
 json_t *model_json(const struct model_entry *m)
 {
     const struct pool_model_view none = {.progress = -1, .error = ""}, *p = m->view ? m->view : &none;
-    json_t *options = json_loads(m->options, 0, NULL);
-    json_t *v =
-        json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:i, s:b, s:o, s:o, s:O, s:o?}", "name", m->name,
-                  "state", state_of(m), "bytes", (json_int_t)m->bytes, "path", m->path, "digest", m->digest,
-                  "source", m->source, "alias_of", m->alias_of, "version", (int)m->version, "in_store",
-                  m->in_store, "created_at", time_json(m->created_ms), "used_at",
-                  m->used_ms ? time_json(m->used_ms) : json_null(), "facts", m->facts, "options", options);
+    json_t *v = json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:s, s:i, s:b, s:o, s:o, s:O, s:o?}", "name",
+                          m->name, "state", state_of(m), "bytes", (json_int_t)m->bytes, "path", m->path,
+                          "digest", m->digest, "source", m->source, "alias_of", m->alias_of, "version",
+                          (int)m->version, "in_store", m->in_store, "created_at", time_json(m->created_ms),
+                          "used_at", m->used_ms ? time_json(m->used_ms) : json_null(), "facts", m->facts,
+                          "options", options_json(m));
     json_t *now = json_pack(
         "{s:f, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:o, s:I, s:I, s:I, s:f, s:s}", "progress", p->progress,
         "workers", (int)p->n_worker, "ready", (int)p->n_ready, "running", (int)p->n_running, "waiting",

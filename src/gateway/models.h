@@ -1,4 +1,5 @@
-/* The models that clients can name: those of the store, those of the command line, and what is known of each. */
+/* The models that clients can name: those of the store, those of the command line, and what is known of
+ * each. */
 #ifndef CORRAL_GATEWAY_MODELS_H
 #define CORRAL_GATEWAY_MODELS_H
 
@@ -27,6 +28,19 @@ void   model_list_deinit(struct model_list *l);
 /* What text means, an alias or part of a name too; NULL: nothing. */
 const struct model_entry *model_list_find(struct gateway *g, const struct model_list *l, const char *text);
 
+/* ---- for errands; those that say bool are false with the answer made --------------------------------- */
+
+bool errand_store(struct errand *r); /* the gateway has one */
+/* The model that the request names: in its path, its body ("model", or "name" as it was called before) or
+ * its query. */
+bool errand_model(struct errand *r, const char **out);
+void errand_unknown(struct errand *r, const char *name); /* 404, in the words of the family */
+bool errand_list(struct errand *r, struct model_list *out);
+/* The list and name's entry in it; file: the entry whose file that is, which is another's for an alias.
+ * NULL: any will do, else it must have one. */
+bool errand_find(struct errand *r, const char *name, struct model_list *l, const struct model_entry **out,
+                 const struct model_entry **file);
+
 /* What is known of files that the store does not have, by path. */
 struct facts_cache;
 struct facts_cache *facts_cache_new(void);
@@ -34,6 +48,7 @@ void facts_cache_free(struct facts_cache *c);
 
 /* ---- as clients see them ----------------------------------------------------------------------------- */
 
+const char *router_state(enum pool_state s); /* in llama.cpp's words: "unloaded", "loading", "loaded" */
 json_t *model_json(const struct model_entry *m);        /* Corral's own: all that is known */
 json_t *model_openai_json(const struct model_entry *m); /* of /v1/models */
 json_t *model_ollama_json(const struct model_entry *m); /* of /api/tags */

@@ -6,6 +6,7 @@
 #include "api/openapi.h"
 #include "gateway/body.h"
 #include "gateway/duration.h"
+#include "gateway/errand.h"
 #include "gateway/relay.h"
 
 enum { PIECE_BYTES = 32 << 10, BEGINNING_BYTES = 1024 };
@@ -14,7 +15,7 @@ struct proxy {
     struct http_exchange *x;
     struct relay *relay;
     struct gateway *g;
-    char *target, *model, *key;
+    char *target, *model;
     bool stream, streaming; /* wanted in pieces; begun with the client */
     bool done;
     struct buf comment; /* for a client that waits */
@@ -35,13 +36,14 @@ enum {
     M_SESSION,
     M_CACHE_KEY,
     M_KEEP,
+    M_PREVIOUS,
     N_MEMBER
 };
 #define MEMBERS                                                                                              \
     {                                                                                                        \
         {"model", {0}}, {"stream", {0}}, {"system", {0}}, {"instructions", {0}}, {"messages", {0}},          \
             {"prompt", {0}}, {"input", {0}}, {"session_id", {0}}, {"prompt_cache_key", {0}},                 \
-            {"keep_alive", {0}},                                                                             \
+            {"keep_alive", {0}}, {"previous_response_id", {0}},                                              \
     }
 
 static uint64_t hash_beginning(const struct body_member *m)
@@ -63,14 +65,6 @@ static uint64_t hash_session(const struct http_exchange *x, const struct body_me
     struct http_str s = m[M_SESSION].raw.n > 2 ? m[M_SESSION].raw : m[M_CACHE_KEY].raw;
     if (named && *named) return route_hash(named, strlen(named));
     return s.n > 2 && *s.p == '"' ? route_hash(s.p, s.n) : 0;
-}
-
-/* The API key, whichever header it came in. */
-static char *key_of(const struct http_exchange *x)
-{
-    const char *key = http_header(x, "authorization");
-    if (!key) key = http_header(x, "x-api-key");
-    return key ? mem_strdup(key) : NULL;
 }
 
 static char *target_of(const struct http_exchange *x, const char *path)
@@ -165,10 +159,10 @@ static void on_wake(struct http_exchange *x, void *user)
 static void on_timer(struct http_exchange *x, void *user)
 {
     struct proxy *p = user;
-    struct relay *r = p->relay;
-    if (p->done || r->state != RELAY_WAITING) return;
-    relay_advance(r);
+    if (p->done || p->relay->state != RELAY_WAITING) return;
+    relay_advance(p->relay);
     show(p);
+    const struct relay *r = p->relay; /* it may be another one now */
     if (p->done || r->state != RELAY_WAITING) return;
     bool comments = p->stream && r->ask.family != FAMILY_OLLAMA;
     if (comments && *r->progress) {
@@ -223,7 +217,6 @@ static void on_end(struct http_exchange *x, void *user, bool complete)
     free(p->other);
     free(p->target);
     free(p->model);
-    free(p->key);
     free(p);
 }
 
@@ -242,7 +235,7 @@ static void start(struct proxy *p, struct relay_ask *ask)
     ask->family = family_of_path(p->target);
     ask->stream = p->stream;
     ask->want.model = p->model;
-    ask->want.key = p->key;
+    ask->want.key = relay_key(p->x);
     p->relay = relay_new(p->g, ask, http_waker_new(p->x));
 }
 
@@ -250,7 +243,7 @@ static void start(struct proxy *p, struct relay_ask *ask)
 static struct proxy *attach(struct http_exchange *x, struct gateway *g, char *model, char *target)
 {
     struct proxy *p = mem_zalloc(1, sizeof *p);
-    *p = (struct proxy){.x = x, .g = g, .model = model, .target = target, .key = key_of(x)};
+    *p = (struct proxy){.x = x, .g = g, .model = model, .target = target};
     http_attach(x, &responder, p);
     return p;
 }
@@ -277,6 +270,7 @@ static void forward_body(struct http_exchange *x, struct gateway *g, char *model
     ask.model = m[M_MODEL].raw;
     ask.want.affinity = hash_beginning(m);
     ask.want.session = hash_session(x, m);
+    ask.memory = family_of_path(p->target) == FAMILY_RESPONSES && m[M_PREVIOUS].raw.n > 2;
     if (m[M_KEEP].raw.n) (void)duration_read(m[M_KEEP].raw, &ask.want.keep_alive_s);
     go(p, &ask);
     buf_deinit(&name);
@@ -296,18 +290,10 @@ static void forward_streaming(struct http_exchange *x, void *gateway)
 /* The value of "model=" in the query, or NULL. */
 static char *model_in_query(const struct http_exchange *x)
 {
-    for (const char *at = http_query(x); *at; at += strcspn(at, "&"), at += *at == '&') {
-        if (strncmp(at, "model=", 6) != 0) continue;
-        char *raw = mem_strndup(at + 6, strcspn(at + 6, "&")), *to = raw;
-        for (const char *p = raw; *p; p++) {
-            unsigned byte;
-            bool hex = *p == '%' && sscanf(p + 1, "%2x", &byte) == 1 && p[1] && p[2];
-            *to++ = hex ? (char)byte : *p == '+' ? ' ' : *p;
-            if (hex) p += 2;
-        }
-        *to = 0;
-        return raw;
-    }
+    size_t cap = strlen(http_query(x)) + 1;
+    char *name = mem_alloc(cap);
+    if (query_value(http_query(x), "model", name, cap)) return name;
+    free(name);
     return NULL;
 }
 
@@ -329,27 +315,35 @@ static void forward_upstream(struct http_exchange *x, void *gateway)
 
 /* ---- what some worker remembers ---------------------------------------------------------------------- */
 
+static const struct relay_ask found_ask = {.want.keep_alive_s = POOL_KEEP_UNSET, .memory = true};
+
 /* Answers and conversations that were kept have ids that say nothing of their model: those that are loaded
- * are asked one after the other, until one does not say 404. */
+ * are asked one after the other, all workers of each, until one does not say 404. */
 static void forward_found(struct http_exchange *x, void *gateway)
 {
     struct gateway *g = gateway;
-    struct relay_ask ask = {.want.keep_alive_s = POOL_KEEP_UNSET};
+    struct relay_ask ask = found_ask;
     struct pool_view *v = pool_view_new(g->o.pool);
-    struct proxy *p = attach(x, g, model_in_query(x), target_of(x, http_path(x)));
-    if (!p->model) {
-        p->other = mem_zalloc(v->n_model + 1, sizeof *p->other);
-        for (size_t i = 0; i < v->n_model; i++)
-            if (v->model[i].n_ready) p->other[p->n_other++] = mem_strdup(v->model[i].name);
-        if (p->n_other) p->model = p->other[--p->n_other];
-    }
+    char *model = model_in_query(x), **other = mem_zalloc(v->n_model + 1, sizeof *other);
+    size_t n = 0;
+    for (size_t i = 0; i < v->n_model && !model; i++)
+        if (v->model[i].n_ready) other[n++] = mem_strdup(v->model[i].name);
     pool_view_free(v);
+    if (!model && n) model = other[--n];
+    if (!model) {
+        free(other);
+        gateway_refuse(x, 404, "id", "that is not known here: what models remember ends with their workers");
+        return;
+    }
+    struct proxy *p = attach(x, g, model, target_of(x, http_path(x)));
+    p->other = other;
+    p->n_other = n;
     go(p, &ask);
 }
 
 static bool ask_other(struct proxy *p)
 {
-    struct relay_ask ask = {.want.keep_alive_s = POOL_KEEP_UNSET};
+    struct relay_ask ask = found_ask;
     if (!p->n_other) return false;
     relay_free(p->relay);
     free(p->model);

@@ -113,7 +113,7 @@ static void on_body(struct http_call *c, void *user, const char *p, size_t n)
     size_t before = r->out.n;
     journal_feed(&r->journal, p, n, &r->out);
     if (r->out.n == before) return;
-    r->begun = true;
+    r->begun = r->moved = true;
     r->tries = 1;
     r->state = RELAY_ANSWERING;
     r->progress[0] = 0;
@@ -165,7 +165,15 @@ static void repeat(struct relay *r, const struct pool_outcome *how)
     journal_cut(&r->journal);
     if (!r->begun) buf_reset(&r->out);
     r->state = r->begun ? RELAY_ANSWERING : RELAY_WAITING;
-    pool_again(r->ticket, how);
+    if (!pool_again(r->ticket, how)) r->tries--;
+    try_next(r);
+}
+
+static void ask_elsewhere(struct relay *r)
+{
+    buf_reset(&r->out);
+    r->tries = 0;
+    r->state = RELAY_WAITING;
     try_next(r);
 }
 
@@ -175,11 +183,15 @@ static void on_end(struct http_call *c, void *user, const struct http_result *re
     const struct pool_outcome how = {.status = result->code,
                                      .first_us = result->first_byte_us,
                                      .bytes = result->bytes_in,
+                                     .moved = r->moved,
                                      .failed = how_failed(result)};
     bool resumed = r->begun && result->code && !r->passing; /* a worker that would not go on */
+    bool unknown = r->ask.memory && r->code == 404 && !r->begun && result->cause == HTTP_CAUSE_NONE;
     r->call = NULL;
     r->paused = false;
-    if (r->out.failed) {
+    if (unknown && pool_elsewhere(r->ticket, &how)) {
+        ask_elsewhere(r);
+    } else if (r->out.failed) {
         leave(r, &how);
         end_failed(r, &(struct http_result){.why = "the answer is too large"});
     } else if (r->journal.ended) {
@@ -257,6 +269,7 @@ static void ask_worker(struct relay *r)
                                         .first_byte_timeout_ms = own ? NEVER_MS : REMOTE_FIRST_MS,
                                         .stall_timeout_ms = own ? NEVER_MS : REMOTE_STALL_MS};
     r->tries++;
+    r->moved = false;
     r->progress[0] = 0;
     r->call = http_call_start(r->client, &o, &ops, r);
     buf_deinit(&url);
@@ -294,6 +307,32 @@ static void try_next(struct relay *r)
 
 /* ---- life cycle -------------------------------------------------------------------------------------- */
 
+static void enlist(struct relay *r)
+{
+    struct gateway *g = r->g;
+    pthread_mutex_lock(&g->lock);
+    r->next = g->relay;
+    if (r->next) r->next->prev = r;
+    g->relay = r;
+    pthread_mutex_unlock(&g->lock);
+}
+
+static void delist(struct relay *r)
+{
+    struct gateway *g = r->g;
+    pthread_mutex_lock(&g->lock);
+    *(r->prev ? &r->prev->next : &g->relay) = r->next;
+    if (r->next) r->next->prev = r->prev;
+    pthread_mutex_unlock(&g->lock);
+}
+
+void relays_wake(struct gateway *g)
+{
+    pthread_mutex_lock(&g->lock);
+    for (struct relay *r = g->relay; r; r = r->next) http_waker_fire(r->waker);
+    pthread_mutex_unlock(&g->lock);
+}
+
 struct relay *relay_new(struct gateway *g, const struct relay_ask *ask, struct http_waker *waker)
 {
     struct relay *r = mem_zalloc(1, sizeof *r);
@@ -304,13 +343,31 @@ struct relay *relay_new(struct gateway *g, const struct relay_ask *ask, struct h
     r->client = http_exchange_client(ask->x);
     r->out.max = MAX_WHOLE;
     journal_init(&r->journal, false);
+    enlist(r);
     r->ticket = pool_enter(g->o.pool, &ask->want, waker);
     try_next(r);
     return r;
 }
 
+/* The server is about to stop: whoever still waits is told so. */
+static void end_over(struct relay *r)
+{
+    const struct pool_outcome gone = {.status = r->code, .failed = POOL_FAILED_CLIENT};
+    if (r->call) http_call_cancel(r->call);
+    r->call = NULL;
+    journal_cut(&r->journal);
+    leave(r, &gone);
+    refuse(&r->fault, 503, "shutting_down", NULL, "the server is shutting down");
+    if (r->begun) atomic_fetch_add(&r->g->n_lost, 1);
+    end_with(r, RELAY_FAILED);
+}
+
 void relay_advance(struct relay *r)
 {
+    if (atomic_load(&r->g->over) && r->state <= RELAY_ANSWERING) {
+        end_over(r);
+        return;
+    }
     bool asks = !r->call && r->ticket && r->state <= RELAY_ANSWERING;
     if (asks) try_next(r);
 }
@@ -328,6 +385,7 @@ void relay_free(struct relay *r)
     const struct pool_outcome gone = {.status = r->code, .failed = POOL_FAILED_CLIENT};
     if (r->call) http_call_cancel(r->call);
     leave(r, &gone);
+    delist(r);
     http_waker_free(r->waker);
     journal_deinit(&r->journal);
     buf_deinit(&r->head);

@@ -21,6 +21,7 @@ struct relay_ask { /* borrowed until relay_free, but for want */
     struct pool_want want;
     enum api_family family;
     bool            stream; /* the answer is wanted in pieces */
+    bool            memory; /* it is about what one worker remembers: 404 of one is not that of all */
 };
 
 enum relay_state {
@@ -52,18 +53,23 @@ struct relay {
     int64_t  started_us;
     bool     passing;    /* this answer goes out as it comes; others are collected */
     bool     begun;      /* a head was given out */
+    bool     moved;      /* by this worker */
     bool     paused;
+    struct relay *prev, *next; /* of the gateway's */
 };
 
 /* waker: of the exchange, owned by the relay. */
 struct relay *relay_new(struct gateway *g, const struct relay_ask *ask, struct http_waker *waker);
 void relay_advance(struct relay *r); /* after the waker was fired, and at times while it waits */
 void relay_took(struct relay *r, size_t n); /* n bytes of out are on their way: dropped here */
+void relays_wake(struct gateway *g); /* all of a gateway; any thread */
 void relay_free(struct relay *r); /* a call that is under way is cancelled */
 const char *relay_header(const struct relay *r, const char *name); /* of the answer; NULL when absent */
 
 /* relay_headers.c: which headers go to the worker, and which come back. At most RELAY_MAX_HEADERS. */
 enum { RELAY_MAX_HEADERS = 32 };
+/* The client's API key, whichever header it came in; or NULL. */
+const char *relay_key(const struct http_exchange *x);
 size_t relay_request_headers(const struct http_exchange *x, bool remote, struct http_header *out);
 bool   relay_returns(const char *name);
 

@@ -5,7 +5,7 @@
 
 #include "gateway/relay.h"
 
-/* private: not to a server that is not ours. */
+/* own_only: not to a server that is not ours. */
 static const struct {
     const char *name;
     bool own_only;
@@ -14,6 +14,12 @@ static const struct {
             {"anthropic-beta", false},  {"OpenAI-Beta", false},     {"Last-Event-ID", false},
             {"User-Agent", false},      {"Authorization", true},    {"X-Api-Key", true},
             {"X-Corral-Strict", true},  {"X-Corral-Priority", true}};
+
+const char *relay_key(const struct http_exchange *x)
+{
+    const char *key = http_header(x, "authorization");
+    return key ? key : http_header(x, "x-api-key");
+}
 
 /* The worker knows whose request it is by the key: clients share a model fairly. */
 size_t relay_request_headers(const struct http_exchange *x, bool remote, struct http_header *out)
@@ -27,8 +33,8 @@ size_t relay_request_headers(const struct http_exchange *x, bool remote, struct 
 }
 
 static const char *const answers[] = {
-    "Content-Type", "Cache-Control", "Retry-After", "X-Accel-Buffering",   "X-Corral-Ignored",
-    "request-id",   "Allow",         "Location",    "openai-processing-ms"};
+    "Content-Type",      "Cache-Control", "Retry-After", "X-Accel-Buffering", "X-Corral-Ignored",
+    "X-Corral-Left-Out", "request-id",    "Allow",       "Location",          "openai-processing-ms"};
 static const char *const answer_groups[] = {"x-ratelimit-", "anthropic-"};
 
 bool relay_returns(const char *name)

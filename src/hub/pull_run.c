@@ -293,17 +293,33 @@ static status run(struct pulls *p, struct job *j, struct hub_session *session, c
     return put(p, j, ref, plan, e);
 }
 
+/* For may_connect; user: whether it said no. */
+static bool public_only(void *user, const struct sockaddr *a)
+{
+    bool is = http_address_is_public(NULL, a);
+    if (!is) *(bool *)user = true;
+    return is;
+}
+
 status pull_run(struct pulls *p, struct job *j, struct error *e)
 {
     struct hub_config hub = p->hub; /* strings stay the pulls' */
     struct hub_session session = {.config = &hub, .cancel = &j->stop};
     struct hub_ref ref = {0};
     struct hub_plan plan = {0};
+    bool refused = false;
     status s = hub_ref_parse(&ref, j->reference, e);
-    if (s == OK && ref.kind != HUB_HTTP && !ref.host)
+    if (s == OK && ref.kind != HUB_HTTP && !ref.host) {
         hub.may_connect = NULL; /* the operator chose that host */
+    } else if (j->public_only) {
+        hub.may_connect = public_only;
+        hub.may_connect_user = &refused;
+    }
     if (s == OK) s = http_client_new(&session.client, e);
     if (s == OK) s = run(p, j, &session, &ref, &plan, e);
+    if (s != OK && refused)
+        s = fail_in(e, "hosts of this machine's networks are for clients that may name them "
+                       "(corral serve --allow-private-hosts)");
     pthread_mutex_lock(&p->lock);
     if (s == OK) pull_measure(j);
     pthread_mutex_unlock(&p->lock);

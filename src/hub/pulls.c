@@ -27,17 +27,25 @@ static struct job *find(struct pulls *p, int64_t id)
     return j;
 }
 
-static struct job *append(struct pulls *p, int64_t id, const char *reference, const char *name, bool copy)
+/* like: its wish; the rest is that of a new one. */
+static struct job *append(struct pulls *p, int64_t id, const struct job *like)
 {
     struct job *j = mem_zalloc(1, sizeof *j), **at = &p->jobs;
     *j = (struct job){.id = id,
-                      .reference = mem_strdup(reference),
-                      .name = mem_strdup(name),
-                      .copy = copy,
+                      .reference = mem_strdup(like->reference),
+                      .name = mem_strdup(like->name),
+                      .copy = like->copy,
+                      .public_only = like->public_only,
                       .phase = "queued"};
     while (*at) at = &(*at)->next;
     *at = j;
     return j;
+}
+
+static bool same_wish(const struct job *a, const struct job *b)
+{
+    return !strcmp(a->reference, b->reference) && !strcmp(a->name, b->name) && a->copy == b->copy &&
+           a->public_only == b->public_only;
 }
 
 static void drop(struct pulls *p, struct job *j)
@@ -55,11 +63,13 @@ static void drop(struct pulls *p, struct job *j)
 static struct job *append_stored(struct pulls *p, const struct store_job *s)
 {
     json_t *o = json_loads(s->request, 0, NULL);
-    const char *reference = json_string_value(json_object_get(o, "reference"));
-    const char *name = json_string_value(json_object_get(o, "name"));
+    const struct job like = {.reference = (char *)json_string_value(json_object_get(o, "reference")),
+                             .name = (char *)json_string_value(json_object_get(o, "name")),
+                             .copy = json_is_true(json_object_get(o, "copy")),
+                             .public_only = json_is_true(json_object_get(o, "public_only"))};
     struct job *j = NULL;
-    if (reference && name) {
-        j = append(p, s->id, reference, name, json_is_true(json_object_get(o, "copy")));
+    if (like.reference && like.name) {
+        j = append(p, s->id, &like);
         j->created_ms = s->created_ms;
     }
     json_decref(o);
@@ -213,23 +223,23 @@ status pulls_start(struct pulls *p, const struct pull_want *want, int64_t *id, s
     status s = OK;
     TRY(store_resolve(p->store, want->reference, text, sizeof text, e));
     TRY(hub_ref_parse(&ref, text, e));
-    if (ref.kind == HUB_LOCAL && p->hub.no_local)
+    if (ref.kind == HUB_LOCAL && (p->hub.no_local || want->no_local))
         s = fail(e, ERR_ARG, "%.80s: files of this machine may not be named here", want->reference);
     if (s == OK) s = store_name(name, want->name && *want->name ? want->name : ref.name, e);
+    const struct job like = {
+        .reference = ref.text, .name = name, .copy = want->copy, .public_only = want->public_only};
     pthread_mutex_lock(&p->lock);
     for (j = p->jobs; s == OK && j; j = j->next)
-        if (!strcmp(j->reference, ref.text) && !strcmp(j->name, name) && j->copy == want->copy &&
-            !j->cancelled)
-            break;
+        if (same_wish(j, &like) && !j->cancelled) break;
     if (s == OK && j) *id = j->id;
     if (s == OK && p->o.idle) {
         p->o.idle = false;
         pthread_cond_broadcast(&p->work);
     }
     if (s == OK && !j) {
-        request = pull_request(ref.text, name, want->copy);
+        request = pull_request(&like);
         s = store_job_add(p->store, "pull", want->reference, request, id, e);
-        if (s == OK) append(p, *id, ref.text, name, want->copy)->created_ms = (int64_t)time(NULL) * 1000;
+        if (s == OK) append(p, *id, &like)->created_ms = (int64_t)time(NULL) * 1000;
         if (s == OK) pthread_cond_signal(&p->work);
     }
     pthread_mutex_unlock(&p->lock);

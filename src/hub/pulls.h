@@ -26,6 +26,9 @@ struct pull_want {
     const char *reference; /* see hub.h; an alias is fine */
     const char *name;      /* of the model; NULL: as the reference says */
     bool        copy;      /* files of this machine are copied into the store, not used in place */
+    /* For those who ask from elsewhere: no file of this machine, and no URL or registry but at addresses
+     * of the internet, wherever redirections lead. The latter is kept with the job. */
+    bool        no_local, public_only;
 };
 /* The same wish while one is under way is the same job. ERR_ARG: no reference. */
 status pulls_start(struct pulls *p, const struct pull_want *want, int64_t *id, struct error *e);

@@ -13,7 +13,7 @@ struct job {
     struct job *next;
     int64_t  id, created_ms, started_ms;
     char    *reference, *name; /* in full, see hub_ref.text */
-    bool     copy, running, cancelled;
+    bool     copy, public_only, running, cancelled;
     atomic_bool stop; /* cancelled, or the pulls are closed */
     const char *phase;
 
@@ -54,7 +54,7 @@ status pull_run(struct pulls *p, struct job *j, struct error *e);
 /* pulls_view.c, with the lock held */
 void   pull_measure(struct job *j);
 char  *pull_detail(const struct job *j); /* what the store keeps of it, JSON */
-char  *pull_request(const char *reference, const char *name, bool copy); /* what begins it again, JSON */
+char  *pull_request(const struct job *j); /* what begins it again, JSON */
 void   pull_files_free(struct pull_file *file, size_t n);
 
 #endif

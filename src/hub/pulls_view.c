@@ -149,13 +149,14 @@ char *pull_detail(const struct job *j)
     }
 }
 
-char *pull_request(const char *reference, const char *name, bool copy)
+char *pull_request(const struct job *j)
 {
     struct buf b = {0};
     buf_addc(&b, '{');
-    add_text(&b, "reference", reference);
-    add_text(&b, "name", name);
-    buf_addf(&b, ",\"copy\":%s}", copy ? "true" : "false");
+    add_text(&b, "reference", j->reference);
+    add_text(&b, "name", j->name);
+    buf_addf(&b, ",\"copy\":%s,\"public_only\":%s}", j->copy ? "true" : "false",
+             j->public_only ? "true" : "false");
     return b.data;
 }
 

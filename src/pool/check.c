@@ -71,6 +71,7 @@ static void take(struct pool *p, struct question *q, struct worker *w)
     if (w->healthy) {
         w->answered_ns = clock_ns();
         w->suspect = false;
+        w->n_over = w->requests - w->end.in_flight; /* what failed there did not end it */
         w->running = (uint32_t)json_integer_value(json_object_get(j, "running"));
         w->queued = (uint32_t)json_integer_value(json_object_get(j, "queued"));
         w->failed_steps = (uint32_t)json_integer_value(json_object_get(j, "failed_steps"));

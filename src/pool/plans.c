@@ -11,7 +11,11 @@
 
 #include "pool/pool_int.h"
 
-enum { MAX_PLAN_BYTES = 4 << 20, MAX_ARGS = 64 };
+enum {
+    MAX_PLAN_BYTES = 4 << 20,
+    MAX_ARGS = 64,
+    TURN_BYTES = 1 << 20 /* that are read at once: more than a pipe holds, and no flood */
+};
 #if defined(CORRAL_SANITIZED) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 static const uint64_t PLANNER_BYTES = 0; /* the sanitizer's own are beyond any limit */
 #else
@@ -99,15 +103,28 @@ static struct plan *keep(struct pool *p, struct worker *w)
     return x;
 }
 
-static status code_named(const char *name)
+/* Nobody said how large the KV cache shall be: then a host has at most a quarter of its memory for that of
+ * one model, and a card half of its own, or the first model would leave no room for a second one. What was
+ * asked for by hand, a context, stays. */
+static void be_modest(struct pool *p, struct place_plan *x, bool context_asked)
 {
-    for (int s = ERR_ARG; s <= ERR_DEVICE; s++)
-        if (name && !strcmp(name, status_name((status)s))) return (status)s;
-    return ERR_IO;
+    const struct device_sample *s = devices_sample(p->devices);
+    uint64_t most = s ? s->host.total_bytes / 4 : 0;
+    uint32_t n = 0;
+    if (x->kind == PLACE_GPU) most = 0;
+    for (uint32_t i = 0; s && x->kind == PLACE_GPU && i < s->n_gpu; i++)
+        most = MAX(most, s->gpu[i].total_bytes / 2);
+    device_sample_release(s);
+    while (most && n + 1 < x->n_rung && place_plan_kv_bytes(x, n) > most &&
+           !(context_asked && x->rung[n + 1].context < x->rung[n].context))
+        n++;
+    x->n_rung -= n;
+    memmove(x->rung, x->rung + n, x->n_rung * sizeof *x->rung);
 }
 
 /* {"error":{"code":..,"message":..}}, or a plan. */
-static void take_answer(struct plan *x, const struct buf *text, int wait_status)
+static void take_answer(struct pool *p, struct plan *x, const struct buf *text, int wait_status,
+                        bool context_asked)
 {
     struct error e = {0};
     json_t *j = text->n ? json_loadb(text->data, text->n, 0, NULL) : NULL;
@@ -124,6 +141,7 @@ static void take_answer(struct plan *x, const struct buf *text, int wait_status)
     } else {
         x->code = place_plan_read(&x->plan, text->data ? text->data : "", text->n, &e);
         snprintf(x->error, sizeof x->error, "%s", e.msg);
+        if (x->code == OK) be_modest(p, &x->plan, context_asked);
         x->plan.max_devices = 1; /* workers run a model on one device, whatever its planner can */
         x->plan.partial_cpu = false;
     }
@@ -133,16 +151,19 @@ static void take_answer(struct plan *x, const struct buf *text, int wait_status)
 void plan_read(struct worker *w)
 {
     char piece[8192];
-    ssize_t n;
     w->planned.max = MAX_PLAN_BYTES;
-    while (w->planner.out >= 0 && (n = read(w->planner.out, piece, sizeof piece)) != 0) {
+    for (size_t got = 0; w->planner.out >= 0 && got < TURN_BYTES;) {
+        ssize_t n = read(w->planner.out, piece, sizeof piece);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && errno == EAGAIN) return;
-        if (n < 0) break;
-        buf_add(&w->planned, piece, (size_t)n);
+        if (n > 0) {
+            got += (size_t)n;
+            buf_add(&w->planned, piece, (size_t)n);
+            continue;
+        }
+        close(w->planner.out);
+        w->planner.out = -1;
     }
-    if (w->planner.out >= 0) close(w->planner.out);
-    w->planner.out = -1;
 }
 
 /* ---- one after the other ----------------------------------------------------------------------------- */
@@ -192,7 +213,7 @@ static bool still_planning(struct pool *p, struct worker *w, int64_t now)
         return true;
     }
     plan_read(w);
-    take_answer(keep(p, w), &w->planned, wait_status);
+    take_answer(p, keep(p, w), &w->planned, wait_status, w->spec->set.context > 0);
     child_close(&w->planner);
     buf_reset(&w->planned);
     return false;

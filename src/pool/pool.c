@@ -177,8 +177,8 @@ void pool_free(struct pool *p)
 
 status pool_add(struct pool *p, const char *name, const char *path, const char *options, struct error *e)
 {
-    struct spec *s = spec_new(p, name, path, options, e);
-    if (!s) return e->code;
+    struct spec *s;
+    TRY(spec_new(&s, p, name, path, options, e));
     pthread_mutex_lock(&p->lock);
     p->added = mem_realloc(p->added, p->n_added + 1, sizeof(struct spec *));
     p->added[p->n_added++] = s;
@@ -229,13 +229,16 @@ static void watch_all(struct pool *p, struct watched *l)
         }
 }
 
-/* stderr goes to its file without the lock: a slow disk is no reason for requests to wait. */
+/* stderr goes to its file without the lock: a slow disk is no reason for requests to wait. Who writes without
+ * end has to wait, too: there are other workers. */
 static void read_output(struct worker *w)
 {
+    enum { N_PIECE = 32 };
     char piece[8192];
-    ssize_t n;
-    while ((n = read(w->child.out, piece, sizeof piece)) > 0) logfile_add(&w->model->log, piece, (size_t)n);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    ssize_t n = 1;
+    for (int i = 0; i < N_PIECE && (n = read(w->child.out, piece, sizeof piece)) > 0; i++)
+        logfile_add(&w->model->log, piece, (size_t)n);
+    if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR))) return;
     close(w->child.out);
     w->child.out = -1;
 }
@@ -379,17 +382,28 @@ status pool_load(struct pool *p, const char *model, struct error *e)
     struct served *m;
     TRY(find_locked(p, model, &m, e));
     m->failed = false;
-    m->crashes = 0;
+    m->crashes = m->bad_loads = 0;
     m->retry_ns = 0;
     m->used_ns = clock_ns();
     m->target = MAX(m->target, served_replicas(m));
     return unlock_and_wake(p);
 }
 
+/* Also of a name that the store has no more. */
+static status find_loaded(struct pool *p, const char *name, struct served **out, struct error *e)
+{
+    status s = find_locked(p, name, out, e);
+    if (s != ERR_NOT_FOUND) return s;
+    pthread_mutex_lock(&p->lock);
+    if ((*out = served_named(p, name))) return OK;
+    pthread_mutex_unlock(&p->lock);
+    return s;
+}
+
 status pool_unload(struct pool *p, const char *model, struct error *e)
 {
     struct served *m;
-    TRY(find_locked(p, model, &m, e));
+    TRY(find_loaded(p, model, &m, e));
     m->target = 0;
     m->keep_alive_ms = STORE_UNSET;
     pool_note(p, "unload", m->spec->name, "asked for");
@@ -409,7 +423,7 @@ status pool_reload(struct pool *p, const char *model, struct error *e)
     TRY(find_locked(p, model, &m, e));
     m->generation++;
     m->failed = false;
-    m->crashes = 0;
+    m->crashes = m->bad_loads = 0;
     m->retry_ns = 0;
     if (m->target) m->target = served_replicas(m);
     p->counts.reloads++;

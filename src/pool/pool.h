@@ -99,6 +99,7 @@ struct pool_outcome {
     int64_t  first_us; /* until its first byte; 0: none came */
     uint64_t bytes;
     enum pool_failed failed;
+    bool     moved;    /* the client has a part of this answer */
 };
 
 /* Never NULL. waker (borrowed until pool_leave; NULL: polled only) is fired when pool_poll may say
@@ -107,8 +108,11 @@ struct pool_ticket *pool_enter(struct pool *p, const struct pool_want *w, struct
 enum pool_answer pool_poll(struct pool_ticket *t, struct pool_route *out, struct pool_fault *f);
 /* The worker failed before anything was streamed, or the stream is to be resumed: elsewhere, or on the same
  * model's next worker. Then poll again; refused when the model cannot be brought back, or too much is
- * repeated already. */
-void pool_again(struct pool_ticket *t, const struct pool_outcome *how);
+ * repeated already. False: the worker had not come to this request, which cannot be why it died. */
+bool pool_again(struct pool_ticket *t, const struct pool_outcome *how);
+/* This worker does not remember what the request is about: another of the model's may, poll again. False:
+ * all have been asked, and nothing has changed. */
+bool pool_elsewhere(struct pool_ticket *t, const struct pool_outcome *how);
 void pool_leave(struct pool_ticket *t, const struct pool_outcome *how); /* always, at the end; t is gone */
 
 /* ---- by hand ----------------------------------------------------------------------------------------- */

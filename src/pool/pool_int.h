@@ -36,8 +36,8 @@ struct spec *spec_keep(struct spec *s);
 void spec_drop(struct spec *s); /* under the lock; NULL is fine */
 /* What text means, counted for the caller. ERR_NOT_FOUND: nothing. */
 status spec_find(struct pool *p, const char *text, bool locked, struct spec **out, struct error *e);
-struct spec *spec_new(struct pool *p, const char *name, const char *path, const char *options,
-                      struct error *e);
+status spec_new(struct spec **out, const struct pool *p, const char *name, const char *path,
+                const char *options, struct error *e);
 
 /* ---- files of stderr --------------------------------------------------------------------------------- */
 
@@ -103,6 +103,7 @@ struct worker {
     status   code; /* why it failed, as it says itself */
     char     error[248];
     uint64_t requests, failures;
+    uint64_t n_over; /* of the requests, those that ended and did not end it */
     struct worker *next;
 };
 struct served {
@@ -114,7 +115,7 @@ struct served {
     uint32_t n_waiting, n_running;
     int64_t  used_ns, loaded_ns, keep_alive_ms; /* keep_alive_ms STORE_UNSET: as the options say */
     int64_t  retry_ns;  /* no load before that */
-    uint32_t crashes;   /* in a row */
+    uint32_t crashes, bad_loads; /* in a row */
     bool     lacked;    /* its last worker could not get the memory that was planned */
     uint64_t extra_bytes; /* asked for beyond the plan because of that */
     bool     failed;    /* until retry_ns those who ask are refused */
@@ -134,6 +135,9 @@ struct pool_ticket {
     struct spec *home;     /* of the model that was asked for: its fallbacks count */
     struct http_waker *waker;
     uint64_t key, affinity, session, avoid, draw;
+    uint64_t turn;   /* so many requests its worker had been given before */
+    uint64_t *asked; /* workers that did not know what it is about (pool_elsewhere) */
+    size_t   n_asked;
     int64_t entered_ns;
     enum pool_answer state;
     struct pool_fault fault;
@@ -194,6 +198,7 @@ struct note *pool_note(struct pool *p, const char *what, const char *model, cons
 
 /* served.c */
 struct served *served_find(struct pool *p, const char *name); /* NULL: nothing was asked of it yet */
+struct served *served_named(struct pool *p, const char *text); /* as people write names; NULL: none */
 struct served *served_of(struct pool *p, struct spec *s);     /* makes it; takes s over */
 void     served_free(struct served *m);
 uint32_t served_replicas(const struct served *m); /* workers of ours that it shall have when it is loaded */
@@ -234,6 +239,11 @@ void    room_close(struct pool *p);
 int64_t room_advance(struct pool *p, int64_t now); /* WAITING and RESERVED: next time to look */
 void    room_is_ready(struct pool *p, struct worker *w); /* it is loaded */
 void    room_measure(struct pool *p, struct worker *w);  /* what it really took, once that is known */
+
+/* worker.c: the status of that name, as status_name writes it; of others ERR_IO */
+status code_named(const char *name);
+/* view.c: a worker's phase as others see it */
+enum pool_state phase_state(enum phase phase);
 
 /* check.c */
 void *check_run(void *pool);

@@ -183,6 +183,15 @@ static uint64_t excess(struct pool *p, const struct worker *w)
     return most;
 }
 
+/* A context that was asked for by hand is not cut; that of the file may be. */
+static uint32_t least_context(const struct worker *w)
+{
+    int64_t least = MAX(w->spec->set.context, 0);
+    for (size_t i = 0; i < COUNT_OF(w->plan); i++)
+        if (w->plan[i]) least = MIN(least, (int64_t)w->plan[i]->plan.rung[0].context);
+    return (uint32_t)least;
+}
+
 static void decide(struct pool *p, struct worker *w, const struct residents *r, bool evict, bool drain,
                    struct place_decision *d)
 {
@@ -199,6 +208,7 @@ static void decide(struct pool *p, struct worker *w, const struct residents *r, 
                                     .strategy = own ? own : p->strategy,
                                     .affinity = n ? uuid : NULL,
                                     .n_affinity = n,
+                                    .min_context = least_context(w),
                                     .extra_bytes = excess(p, w),
                                     .allow_cpu = true,
                                     .allow_evict = evict,

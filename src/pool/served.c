@@ -42,9 +42,10 @@ static status merge(const struct pool *p, const char *own, char **out, struct er
     return s;
 }
 
-struct spec *spec_new(struct pool *p, const char *name, const char *path, const char *options,
-                      struct error *e)
+status spec_new(struct spec **out, const struct pool *p, const char *name, const char *path,
+                const char *options, struct error *e)
 {
+    struct error why;
     struct spec *s = mem_zalloc(1, sizeof *s);
     *s = (struct spec){.refs = 1,
                        .name = mem_strdup(name),
@@ -52,11 +53,14 @@ struct spec *spec_new(struct pool *p, const char *name, const char *path, const 
                        .digest = mem_strdup(""),
                        .own = mem_strdup(options ? options : ""),
                        .version = 1};
-    if (merge(p, options, &s->options, e) == OK && store_settings_read(&s->set, s->options, e) == OK)
-        return s;
-    (void)!fail_in(e, "%s", name);
+    status r = merge(p, options, &s->options, &why);
+    if (r == OK) r = store_settings_read(&s->set, s->options, &why);
+    if (r == OK) {
+        *out = s;
+        return OK;
+    }
     spec_drop(s);
-    return NULL;
+    return fail(e, r, "%s: %s", name, why.msg);
 }
 
 static size_t name_length(const char *s)
@@ -92,8 +96,8 @@ static status spec_of_stored(struct pool *p, const struct store_model *m, struct
         *out = spec_keep(known->spec);
         return OK;
     }
-    struct spec *s = spec_new(p, m->name, m->path, m->options, e);
-    if (!s) return e->code;
+    struct spec *s;
+    TRY(spec_new(&s, p, m->name, m->path, m->options, e));
     free(s->digest);
     s->digest = mem_strdup(m->digest);
     s->version = m->version;
@@ -139,6 +143,13 @@ struct served *served_find(struct pool *p, const char *name)
 {
     struct served *m = p->model;
     while (m && strcmp(m->spec->name, name) != 0) m = m->next;
+    return m;
+}
+
+struct served *served_named(struct pool *p, const char *text)
+{
+    struct served *m = p->model;
+    while (m && !same_name(m->spec->name, text)) m = m->next;
     return m;
 }
 
@@ -188,16 +199,12 @@ int64_t served_keep_alive(const struct pool *p, const struct served *m)
 
 enum pool_state served_state(const struct served *m, int64_t now)
 {
-    static const enum pool_state of[] = {
-        [W_PLANNING] = POOL_PLANNING, [W_WAITING] = POOL_QUEUED, [W_RESERVED] = POOL_QUEUED,
-        [W_LOADING] = POOL_LOADING,   [W_READY] = POOL_RUNNING,  [W_DRAINING] = POOL_DRAINING,
-        [W_STOPPING] = POOL_DRAINING, [W_GONE] = POOL_COLD};
     static const int rank[] = {
         [POOL_COLD] = 0,    [POOL_DRAINING] = 1, [POOL_PLANNING] = 2, [POOL_QUEUED] = 3,
         [POOL_LOADING] = 4, [POOL_RUNNING] = 5,  [POOL_FAILED] = 0};
     enum pool_state best = m->failed && now < m->retry_ns ? POOL_FAILED : POOL_COLD;
     for (const struct worker *w = m->worker; w; w = w->next)
-        if (rank[of[w->phase]] > rank[best]) best = of[w->phase];
+        if (rank[phase_state(w->phase)] > rank[best]) best = phase_state(w->phase);
     return best;
 }
 

@@ -50,20 +50,34 @@ static void assign(struct pool_ticket *t, struct worker *w, int64_t now)
     t->spec = spec_keep(t->model->spec);
     t->state = POOL_READY;
     t->tries++;
+    t->turn = w->requests++;
     route_begin(&w->end, now);
-    w->requests++;
     t->model->n_running++;
     t->model->used_ns = now;
     if (t->waker) http_waker_fire(t->waker);
 }
 
+static bool was_asked(const struct pool_ticket *t, const struct worker *w)
+{
+    for (size_t i = 0; i < t->n_asked; i++)
+        if (t->asked[i] == w->id) return true;
+    return false;
+}
+
+static bool others_left(const struct pool_ticket *t)
+{
+    for (const struct worker *w = t->model->worker; w; w = w->next)
+        if (w->phase == W_READY && !was_asked(t, w)) return true;
+    return false;
+}
+
 /* The ends of m, for route_choose to look at and to write its memory into. */
-static size_t collect(const struct served *m, struct worker *at[ROUTE_MAX_ENDS],
+static size_t collect(const struct served *m, const struct pool_ticket *t, struct worker *at[ROUTE_MAX_ENDS],
                       struct route_end end[ROUTE_MAX_ENDS])
 {
     size_t n = 0;
     for (struct worker *w = m->worker; w && n < ROUTE_MAX_ENDS; w = w->next) {
-        w->end.usable = w->phase == W_READY && !w->suspect;
+        w->end.usable = w->phase == W_READY && !w->suspect && !was_asked(t, w);
         w->end.limit = (uint32_t)MAX(m->spec->set.concurrency, 0);
         at[n] = w;
         end[n++] = w->end;
@@ -76,7 +90,7 @@ static bool dispatch_one(struct pool *p, struct served *m, struct pool_ticket *t
     struct worker *at[ROUTE_MAX_ENDS];
     struct route_end end[ROUTE_MAX_ENDS];
     enum route_strategy how = p->o.balance;
-    size_t n = collect(m, at, end);
+    size_t n = collect(m, t, at, end);
     if (m->spec->set.balance) (void)!route_strategy_find(&how, m->spec->set.balance);
     const struct route_want want = {t->affinity, t->session, t->avoid, t->draw, now};
     int i = route_choose(end, n, how, &want);
@@ -85,9 +99,17 @@ static bool dispatch_one(struct pool *p, struct served *m, struct pool_ticket *t
     return i != ROUTE_NONE;
 }
 
+/* Those that wait for one worker in particular do not hold the others up. */
 void tickets_dispatch(struct pool *p, struct served *m, int64_t now)
 {
-    while (m->first && dispatch_one(p, m, m->first, now)) continue;
+    bool more = true;
+    for (struct pool_ticket *t = m->first, *next; t && more; t = next) {
+        next = t->next;
+        more = dispatch_one(p, m, t, now) || t->n_asked;
+        if (!t->waiting || !t->n_asked || others_left(t)) continue;
+        queue_remove(t);
+        refuse(t, 404, 0, "no worker of this model knows of that: what they remember ends with them");
+    }
 }
 
 /* ---- a way elsewhere --------------------------------------------------------------------------------- */
@@ -299,7 +321,10 @@ static void release(struct pool *p, struct pool_ticket *t, const struct pool_out
     bool bad = workers_fault(how), neither = how->failed == POOL_FAILED_CLIENT || !how->status;
     if (!w) return;
     route_done(&w->end, bad ? ROUTE_BAD : neither ? ROUTE_NEITHER : ROUTE_GOOD, (double)how->first_us, now);
-    if (bad) w->failures++, t->model->failures++;
+    if (bad)
+        w->failures++, t->model->failures++;
+    else
+        w->n_over++;
     if (how->failed == POOL_FAILED_REFUSED || how->failed == POOL_FAILED_CUT) {
         w->suspect = true;
         p->check_now = true;
@@ -314,14 +339,26 @@ static void release(struct pool *p, struct pool_ticket *t, const struct pool_out
     if (w->phase != W_READY || w->suspect || !t->model->n_running) pool_wake(p);
 }
 
-void pool_again(struct pool_ticket *t, const struct pool_outcome *how)
+/* A worker that died had begun with its first requests, as many as it runs at once; those behind them were in
+ * its queue, and those that could not connect had not even come so far. */
+static bool may_be_the_reason(const struct pool_ticket *t, const struct pool_outcome *how)
+{
+    const struct worker *w = t->worker;
+    if (how->failed == POOL_FAILED_REFUSED) return false;
+    if (!w || w->url || how->failed != POOL_FAILED_CUT) return true;
+    return t->turn < w->n_over + MAX(w->parallel, 1);
+}
+
+bool pool_again(struct pool_ticket *t, const struct pool_outcome *how)
 {
     struct pool *p = t->pool;
     int64_t now = clock_ns();
     pthread_mutex_lock(&p->lock);
-    bool remote = t->worker && t->worker->url;
+    bool remote = t->worker && t->worker->url, counts = remote || may_be_the_reason(t, how);
     release(p, t, how, now);
     p->counts.retries++;
+    if (how->moved) t->tries = 1;
+    if (!counts && how->failed == POOL_FAILED_CUT) t->tries--;
     if (t->state != POOL_READY) {
     } else if (p->stopping) {
         refuse(t, 503, RETRY_AFTER_S, "this server is about to stop");
@@ -336,6 +373,28 @@ void pool_again(struct pool_ticket *t, const struct pool_outcome *how)
         if (t->state == POOL_WAIT) pool_wake(p);
     }
     pthread_mutex_unlock(&p->lock);
+    return counts;
+}
+
+bool pool_elsewhere(struct pool_ticket *t, const struct pool_outcome *how)
+{
+    struct pool *p = t->pool;
+    int64_t now = clock_ns();
+    pthread_mutex_lock(&p->lock);
+    bool more = t->worker && !p->stopping && t->n_asked < ROUTE_MAX_ENDS;
+    if (more) {
+        t->asked = mem_realloc(t->asked, t->n_asked + 1, sizeof *t->asked);
+        t->asked[t->n_asked++] = t->worker->id;
+        more = others_left(t);
+    }
+    if (more) {
+        release(p, t, how, now);
+        t->tries = 0;
+        queue_add(t, true);
+        tickets_dispatch(p, t->model, now);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return more;
 }
 
 void pool_leave(struct pool_ticket *t, const struct pool_outcome *how)
@@ -352,5 +411,6 @@ void pool_leave(struct pool_ticket *t, const struct pool_outcome *how)
     if (t->key) key_leave(p, t->key);
     spec_drop(t->home);
     pthread_mutex_unlock(&p->lock);
+    free(t->asked);
     free(t);
 }

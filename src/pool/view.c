@@ -20,19 +20,24 @@ static int64_t date(const struct clocks *c, int64_t ns)
     return ns ? c->now_ms - (c->now_ns - ns) / MS : 0;
 }
 
-static void view_worker(struct pool *p, struct pool_view *v, const struct clocks *c, const struct worker *w)
+enum pool_state phase_state(enum phase phase)
 {
     static const enum pool_state of[] = {
         [W_PLANNING] = POOL_PLANNING, [W_WAITING] = POOL_QUEUED, [W_RESERVED] = POOL_QUEUED,
         [W_LOADING] = POOL_LOADING,   [W_READY] = POOL_RUNNING,  [W_DRAINING] = POOL_DRAINING,
         [W_STOPPING] = POOL_DRAINING, [W_GONE] = POOL_COLD};
+    return of[phase];
+}
+
+static void view_worker(struct pool *p, struct pool_view *v, const struct clocks *c, const struct worker *w)
+{
     v->worker[v->n_worker++] = (struct pool_worker_view){.id = w->id,
                                                          .model = keep(v, w->spec->name),
                                                          .unix_path = keep(v, w->unix_path),
                                                          .url = keep(v, w->url),
                                                          .backend = keep(v, w->backend),
                                                          .error = keep(v, w->error),
-                                                         .state = of[w->phase],
+                                                         .state = phase_state(w->phase),
                                                          .pid = (int)w->child.pid,
                                                          .generation = w->generation,
                                                          .in_flight = w->end.in_flight,

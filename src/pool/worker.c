@@ -16,7 +16,8 @@ enum {
     N_CRASHES = 6,
     FAILED_S = 5,
     LACK_BYTES = 64 << 20,
-    N_FAILED_STEPS = 3
+    N_FAILED_STEPS = 3,
+    TURN_BYTES = 64 << 10 /* of a report that are read at once: the lock is held */
 };
 
 /* The file of a model of the store that is to draft; or what was said, a file. NULL: none. */
@@ -74,7 +75,7 @@ bool worker_live(const struct worker *w)
 double worker_progress(const struct worker *w)
 {
     if (w->phase == W_READY) return 1;
-    return w->phase == W_LOADING && w->total ? (double)w->done / (double)w->total : -1;
+    return w->phase == W_LOADING && w->total ? MIN((double)w->done / (double)w->total, 1) : -1;
 }
 
 static void enter(struct pool *p, struct worker *w, enum phase phase, int64_t now)
@@ -190,7 +191,7 @@ void worker_start(struct pool *p, struct worker *w, int64_t now)
 
 /* ---- what it says ------------------------------------------------------------------------------------ */
 
-static status code_named(const char *name)
+status code_named(const char *name)
 {
     for (int s = ERR_ARG; s <= ERR_DEVICE; s++)
         if (name && !strcmp(name, status_name((status)s))) return (status)s;
@@ -216,6 +217,7 @@ static void is_ready(struct pool *p, struct worker *w, const json_t *j, int64_t 
     w->model->load_ns = now - w->started_ns;
     w->model->loaded_ns = w->model->used_ns = now;
     w->model->loads++;
+    w->model->bad_loads = 0;
     w->model->error[0] = 0;
     p->counts.loads++;
     room_is_ready(p, w);
@@ -244,15 +246,25 @@ static void take_line(struct pool *p, struct worker *w, const char *line, size_t
     json_decref(j);
 }
 
+static void close_report(struct worker *w)
+{
+    close(w->child.report);
+    w->child.report = -1;
+}
+
 void worker_read_report(struct pool *p, struct worker *w, int64_t now)
 {
     char piece[4096];
-    ssize_t n;
     w->line.max = LINE_MAX_BYTES;
-    while (w->child.report >= 0 && (n = read(w->child.report, piece, sizeof piece)) != 0) {
+    for (size_t got = 0; w->child.report >= 0 && got < TURN_BYTES;) {
+        ssize_t n = read(w->child.report, piece, sizeof piece);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && errno == EAGAIN) return;
-        if (n < 0) break;
+        if (n <= 0) {
+            close_report(w);
+            return;
+        }
+        got += (size_t)n;
         buf_add(&w->line, piece, (size_t)n);
         char *end;
         while (w->line.n && (end = memchr(w->line.data, '\n', w->line.n))) {
@@ -262,8 +274,6 @@ void worker_read_report(struct pool *p, struct worker *w, int64_t now)
         }
         if (w->line.failed) buf_reset(&w->line); /* that is no report */
     }
-    if (w->child.report >= 0) close(w->child.report);
-    w->child.report = -1;
 }
 
 /* ---- its end ----------------------------------------------------------------------------------------- */
@@ -342,25 +352,25 @@ static void crashed(struct pool *p, struct worker *w, int wait_status, int64_t n
     struct served *m = w->model;
     char why[256];
     bool loading = !w->ready_ns, definite = loading && is_definite(w->code);
+    uint32_t *n = loading ? &m->bad_loads : &m->crashes, most = loading ? N_LOAD_TRIES : N_CRASHES;
     describe_end(w, wait_status, why, sizeof why);
     snprintf(m->error, sizeof m->error, "%.60s: %.230s", w->spec->name, why);
     if (w->ready_ns && now - w->ready_ns > p->o.backoff_max_ms * MS) m->crashes = 0;
-    m->crashes++;
+    ++*n;
     m->n_crash++;
     p->counts.crashes++;
     if (loading) p->counts.load_failures++;
     if (loading && w->code == ERR_MEMORY && !m->lacked) { /* once more, with more room */
         m->lacked = true;
         m->extra_bytes = MAX(w->plan_bytes / 8, LACK_BYTES);
-        m->crashes--;
+        --*n;
         pool_note(p, "lack", w->spec->name, "%s; planned again with %llu bytes more", why,
                   (unsigned long long)m->extra_bytes);
         return;
     }
-    int64_t wait =
-        MIN((int64_t)p->o.backoff_ms << MIN(m->crashes - 1, 20), (int64_t)p->o.backoff_max_ms) * MS;
-    bool over = definite || m->crashes >= (loading ? N_LOAD_TRIES : N_CRASHES);
-    m->retry_ns = now + (!loading && m->crashes == 1 ? 0 : wait);
+    int64_t wait = MIN((int64_t)p->o.backoff_ms << MIN(*n - 1, 20), (int64_t)p->o.backoff_max_ms) * MS;
+    bool over = definite || *n >= most;
+    m->retry_ns = now + (!loading && *n == 1 ? 0 : wait);
     pool_note(p, "crash", w->spec->name, "worker=%llu %s; %s", (unsigned long long)w->id, why,
               over ? "not tried again for now" : "started again");
     if (over)

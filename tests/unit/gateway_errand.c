@@ -46,8 +46,9 @@ static void echo(struct errand *r)
 {
     const char *text;
     atomic_fetch_add(&n_run, 1);
-    if (errand_need(r, "text", &text))
-        errand_json(r, 201, json_pack("{s:s, s:s}", "text", text, "param", r->param));
+    if (!errand_need(r, "text", &text)) return;
+    const char *other = errand_text(r, "other"); /* and text still means what it did */
+    errand_json(r, 201, json_pack("{s:s, s:s, s:s*}", "text", text, "param", r->param, "other", other));
 }
 static void refused(struct errand *r)
 {
@@ -155,6 +156,10 @@ static const struct { const char *path, *body; int code; const char *has; } row[
     {"/v1/echo", "{\"text\":\"hi\"}", 201, "{\"text\":\"hi\",\"param\":\"\"}"},
     {"/api/echo/a%2Fb", "{\"text\":\"hi\"}", 201, "\"param\":\"a/b\""},
     {"/v1/echo?text=of%20the%20query", "{}", 201, "of the query"},
+    {"/v1/echo?text=one&other=two", "{}", 201, "{\"text\":\"one\",\"param\":\"\",\"other\":\"two\"}"},
+    {"/v1/echo?text=%c3%a9", "{}", 201, "\xc3\xa9"}, {"/v1/echo?text=%c3", "{}", 400, "not UTF-8"},
+    {"/v1/echo?text=a%00b", "{}", 400, "not UTF-8"}, {"/v1/echo?text=a&x=%ff", "{}", 400, "not UTF-8"},
+    {"/api/echo/%ff", "{\"text\":\"hi\"}", 400, "{\"error\":\"the path or the query is not UTF-8"},
     {"/v1/echo", "{}", 400, "{\"error\":{\"message\":\"\\\"text\\\" is missing"},
     {"/api/echo/a", "{}", 400, "{\"error\":\"\\\"text\\\" is missing"},
     {"/v1/echo", "{\"text\":3}", 400, "missing"},
@@ -205,9 +210,23 @@ static void client_goes(void **state)
     assert_int_equal(atomic_load(&n_run), 1); /* it noticed, and ended early */
 }
 
+/* Others' words may be cut in the middle of a letter. */
+static void texts(void **state)
+{
+    static const struct {
+        const char *in, *out;
+    } text[] = {{"", ""}, {"plain", "plain"}, {"\xc3\xa9", "\xc3\xa9"}, {"a\xc3", "a\xef\xbf\xbd"}};
+    for (size_t i = 0; i < COUNT_OF(text); i++) {
+        json_t *v = text_json(text[i].in);
+        assert_string_equal(json_string_value(v), text[i].out);
+        json_decref(v);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(queries), cmocka_unit_test(answers),
-                                       cmocka_unit_test(many_at_once), cmocka_unit_test(client_goes)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(queries), cmocka_unit_test(texts),
+                                       cmocka_unit_test(answers), cmocka_unit_test(many_at_once),
+                                       cmocka_unit_test(client_goes)};
     return cmocka_run_group_tests(tests, start, stop);
 }

@@ -1,5 +1,5 @@
 /* The proxy between a client and workers that do as a script says; the pool is a stand-in of this file. */
-#include "gateway/gateway_int.h"
+#include "gateway/relay.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -262,6 +262,40 @@ static const struct script {
      "data: 1\n\ndata: {\"error\":",
      NULL,
      3},
+    /* what one worker does not remember another one may */
+    {"memory",
+     "/v1/responses",
+     "{\"model\":\"memory\",\"previous_response_id\":\"resp_1\"}",
+     NULL,
+     0,
+     {{404, JSON, "{\"e\":1}", false}, {404, JSON, "{\"e\":2}", false}, {200, JSON, "{\"ok\":1}", false}},
+     0,
+     200,
+     "{\"ok\":1}",
+     "{\"model\":\"memory\",\"previous_response_id\":\"resp_1\"}",
+     3},
+    {"forgotten",
+     "/v1/responses",
+     "{\"model\":\"forgotten\",\"previous_response_id\":\"resp_1\",\"stream\":true}",
+     NULL,
+     0,
+     {{404, JSON, "{\"e\":1}", false}, {404, JSON, "{\"e\":2}", false}},
+     0,
+     404,
+     "{\"e\":2}",
+     NULL,
+     2},
+    {"stateless",
+     "/v1/responses",
+     "{\"model\":\"stateless\"}",
+     NULL,
+     0,
+     {{404, JSON, "{\"e\":1}", false}, {200, JSON, "{}", false}},
+     0,
+     404,
+     "{\"e\":1}",
+     NULL,
+     1},
     /* what a model's options do to a body */
     {"options",
      "/v1/completions",
@@ -363,9 +397,19 @@ enum pool_answer pool_poll(struct pool_ticket *t, struct pool_route *out, struct
     return clock_us() - t->since_us < now->wait_ms * 1000 ? POOL_WAIT : POOL_READY;
 }
 
-void pool_again(struct pool_ticket *t, const struct pool_outcome *how)
+/* queued: the worker that died had not come to it. */
+static bool queued;
+
+bool pool_again(struct pool_ticket *t, const struct pool_outcome *how)
 {
     t->refused = now->refuse != 0;
+    return !queued;
+}
+
+/* As many workers as the script has answers. */
+bool pool_elsewhere(struct pool_ticket *t, const struct pool_outcome *how)
+{
+    return now->answer[atomic_load(&n_call)].code != 0;
 }
 
 void pool_leave(struct pool_ticket *t, const struct pool_outcome *how)
@@ -385,6 +429,7 @@ void pool_view_free(struct pool_view *v)
 
 /* ---- workers ------------------------------------------------------------------------------------------ */
 
+static bool hold; /* answers do not end */
 struct giving {
     const struct answer *answer;
     bool given;
@@ -395,9 +440,11 @@ static enum http_pull give(struct http_exchange *x, void *user, struct buf *out)
 {
     struct giving *g = user;
     if (!g->answer->body) return HTTP_WAIT;
+    if (g->given && hold) return HTTP_WAIT;
     if (g->given) return HTTP_FAIL;
     buf_adds(out, g->answer->body);
     g->given = true;
+    if (hold) return HTTP_WAIT;
     if (!g->answer->cut) return HTTP_DONE;
     http_set_timer(x, 20);
     return HTTP_WAIT;
@@ -532,17 +579,11 @@ static void scripts(void **state)
 
 static void a_waiting_stream_says_so(void **state)
 {
-    static const struct script s = {"slow",
-                                    "/v1/completions",
-                                    "{\"model\":\"slow\",\"stream\":true}",
-                                    NULL,
-                                    400,
-                                    {{200, SSE, "data: 1\n\n", false}},
-                                    0,
-                                    200,
-                                    NULL,
-                                    NULL,
-                                    1};
+    static const struct script s = {.name = "slow",
+                                    .path = "/v1/completions",
+                                    .body = "{\"model\":\"slow\",\"stream\":true}",
+                                    .wait_ms = 400,
+                                    .answer = {{200, SSE, "data: 1\n\n", false}}};
     struct http_answer a;
     run_script(&s, NULL, 0, &a);
     assert_int_equal(a.code, 200);
@@ -556,22 +597,69 @@ static void a_waiting_stream_says_so(void **state)
 static void a_late_refusal_is_an_event(void **state)
 {
     static const struct script s = {
-        "late",
-        "/v1/completions",
-        "{\"model\":\"late\",\"stream\":true}",
-        NULL,
-        200,
-        {{400, JSON, "{\"error\":{\"message\":\"no such field\",\"code\":\"c\"}}", false}},
-        0,
-        200,
-        NULL,
-        NULL,
-        1};
+        .name = "late",
+        .path = "/v1/completions",
+        .body = "{\"model\":\"late\",\"stream\":true}",
+        .wait_ms = 200,
+        .answer = {{400, JSON, "{\"error\":{\"message\":\"no such field\",\"code\":\"c\"}}", false}}};
     struct http_answer a;
     run_script(&s, NULL, 0, &a);
     assert_int_equal(a.code, 200);
     assert_non_null(strstr(a.body.data, "data: {\"error\":{\"message\":\"no such field\""));
     http_answer_deinit(&a);
+}
+
+/* Three times is enough for what may have ended its workers; what only waited there is asked as often as it
+ * takes. */
+static void those_in_a_queue_are_innocent(void **state)
+{
+    static const struct script s = {.name = "queued",
+                                    .path = "/v1/completions",
+                                    .body = "{\"model\":\"queued\"}",
+                                    .answer = {{200, JSON, "{", true},
+                                               {200, JSON, "{", true},
+                                               {200, JSON, "{", true},
+                                               {200, JSON, "{\"ok\":4}", false}}};
+    struct http_answer a;
+    for (int i = 0; i < 2; i++) {
+        queued = i;
+        run_script(&s, NULL, 0, &a);
+        assert_int_equal(a.code, queued ? 200 : 502);
+        assert_int_equal(atomic_load(&n_call), queued ? 4 : 3);
+        http_answer_deinit(&a);
+    }
+    queued = false;
+}
+
+static void *end_soon(void *unused)
+{
+    while (!atomic_load(&n_call)) usleep(1000);
+    usleep(50000);
+    atomic_store(&gateway.over, true);
+    relays_wake(&gateway);
+    return NULL;
+}
+
+/* The server's patience is over: a stream ends with an event that says so, and the worker is let go. */
+static void what_is_left_at_the_end_is_told(void **state)
+{
+    static const struct script s = {
+        .name = "left",
+        .path = "/v1/completions",
+        .body = "{\"model\":\"left\",\"stream\":true}",
+        .answer = {{200, SSE, J0 "data: 1\n\n: corral {\"t\":[[0,[5]]]}\n\ndata: 2\n\n", false}}};
+    pthread_t t;
+    struct http_answer a;
+    hold = true;
+    assert_int_equal(pthread_create(&t, NULL, end_soon, NULL), 0);
+    run_script(&s, NULL, 0, &a);
+    pthread_join(t, NULL);
+    assert_int_equal(a.code, 200);
+    assert_non_null(strstr(a.body.data, "data: 1\n\ndata: {\"error\":"));
+    assert_non_null(strstr(a.body.data, "shutting_down"));
+    http_answer_deinit(&a);
+    hold = false;
+    atomic_store(&gateway.over, false);
 }
 
 static void headers_cross_by_list(void **state)
@@ -651,6 +739,8 @@ int main(void)
         cmocka_unit_test(scripts),
         cmocka_unit_test(a_waiting_stream_says_so),
         cmocka_unit_test(a_late_refusal_is_an_event),
+        cmocka_unit_test(those_in_a_queue_are_innocent),
+        cmocka_unit_test(what_is_left_at_the_end_is_told),
         cmocka_unit_test(headers_cross_by_list),
         cmocka_unit_test(a_client_that_goes_cancels),
     };

@@ -211,6 +211,89 @@ static void repeating_ends(void **state)
     play_leave(t);
 }
 
+static void signal_worker(const char *model, enum pool_state state, int number)
+{
+    struct pool_view *v = pool_view_new(y.pool);
+    for (size_t i = 0; i < v->n_worker; i++)
+        if (!strcmp(v->worker[i].model, model) && v->worker[i].state == state) kill(v->worker[i].pid, number);
+    pool_view_free(v);
+}
+
+/* Of those that a worker had when it died it had begun with the first two, as many as it runs at once. */
+static void those_in_a_queue_are_innocent(void **state)
+{
+    NEEDS_PLAYER
+    struct pool_route r;
+    struct pool_fault f;
+    struct pool_ticket *t[6];
+    play_add(&y, "queue", "ready=0", NULL);
+    for (size_t i = 0; i < COUNT_OF(t); i++) {
+        t[i] = play_enter(&y, "queue");
+        assert_int_equal(play_wait(t[i], 20000, &r, &f), POOL_READY);
+    }
+    play_leave(t[0]);                              /* answered: the third one's turn has come */
+    signal_worker("queue", POOL_RUNNING, SIGSTOP); /* it says no more that it lives */
+    for (size_t i = 1; i < COUNT_OF(t); i++) {
+        bool may_be = pool_again(t[i], &(struct pool_outcome){.failed = POOL_FAILED_CUT});
+        if (may_be != (i <= 2)) fail_msg("the %zu. of them: %d", i, may_be);
+    }
+    signal_worker("queue", POOL_RUNNING, SIGKILL);
+    for (size_t i = 1; i < COUNT_OF(t); i++) { /* who could not even connect is nobody's reason */
+        assert_int_equal(play_wait(t[i], 20000, &r, &f), POOL_READY);
+        assert_false(pool_again(t[i], &(struct pool_outcome){.failed = POOL_FAILED_REFUSED}));
+        assert_int_equal(play_wait(t[i], 20000, &r, &f), POOL_READY);
+        play_leave(t[i]);
+    }
+}
+
+/* A worker that is killed while it loads counts as a load that failed, and one that served does not. */
+static void loads_and_crashes_are_two_things(void **state)
+{
+    NEEDS_PLAYER
+    struct pool_route r;
+    struct pool_fault f;
+    play_add(&y, "mixed", "ready=200", NULL);
+    for (int i = 0; i < 4; i++) { /* ready, killed; loading, killed: never three loads in a row */
+        struct pool_ticket *t = play_enter(&y, "mixed");
+        assert_int_equal(play_wait(t, 20000, &r, &f), POOL_READY);
+        play_leave(t);
+        for (int k = 0; k < 2; k++) {
+            enum pool_state want = k ? POOL_LOADING : POOL_RUNNING;
+            assert_true(play_until(&y, "mixed", want, 20000));
+            signal_worker("mixed", want, SIGKILL);
+            uint64_t was = (uint64_t)(2 * i + k);
+            for (int n = 0; n < 10000 && play_model(&y, "mixed").crashes <= was; n++) usleep(2000);
+        }
+    }
+    assert_int_equal(play_model(&y, "mixed").crashes, 8);
+    assert_int_not_equal(play_model(&y, "mixed").state, POOL_FAILED);
+}
+
+/* What one worker does not know another of the same model may, each once. */
+static void asked_one_after_the_other(void **state)
+{
+    NEEDS_PLAYER
+    static const struct pool_outcome unknown = {.status = 404, .first_us = 100};
+    struct pool_route r;
+    struct pool_fault f;
+    uint64_t seen[3];
+    play_add(&y, "three", "ready=0", "{\"replicas\": 3}");
+    struct pool_ticket *t = play_enter(&y, "three"), *other;
+    for (int k = 0; k < 10000 && play_model(&y, "three").n_ready < 3; k++) usleep(2000);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(play_wait(t, 20000, &r, &f), POOL_READY);
+        seen[i] = r.worker;
+        for (int k = 0; k < i; k++) assert_int_not_equal(seen[k], r.worker);
+        assert_int_equal(pool_elsewhere(t, &unknown), i < 2);
+    }
+    assert_int_equal(pool_poll(t, &r, &f),
+                     POOL_READY); /* nothing has changed: the last answer is the answer */
+    other = play_enter(&y, "three");
+    assert_int_equal(play_wait(other, 20000, &r, &f), POOL_READY);
+    play_leave(other);
+    play_leave(t);
+}
+
 /* ---- unloading --------------------------------------------------------------------------------------- */
 
 static void unloads(void **state)
@@ -546,6 +629,9 @@ int main(void)
         cmocka_unit_test(comes_back),
         cmocka_unit_test(a_stopped_one_is_noticed),
         cmocka_unit_test(repeating_ends),
+        cmocka_unit_test(those_in_a_queue_are_innocent),
+        cmocka_unit_test(loads_and_crashes_are_two_things),
+        cmocka_unit_test(asked_one_after_the_other),
         cmocka_unit_test(unloads),
         cmocka_unit_test(reloads_beside),
         cmocka_unit_test(waits_for_its_turn),

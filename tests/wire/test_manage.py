@@ -37,7 +37,7 @@ def hub():
 def srv(hub, tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     os.environ.update(CORRAL_HOME=str(home), HF_ENDPOINT=hub.url, CORRAL_REGISTRY=hub.url, CORRAL_AWS="off")
-    with Server("--quiet") as s:
+    with Server("--quiet", "--allow-private-hosts") as s:  # the hub's own files come from this machine
         if s.get("/jobs")[0] == 404:
             pytest.skip("corral serve is no gateway")
         s.home = getattr(s, "home", str(home))
@@ -244,6 +244,74 @@ def test_versions_options_aliases(srv, hub):
     assert call(srv, "DELETE", "/models/v")[0] == 200
 
 
+def test_copies_by_query(srv):
+    """Two texts of one query are two texts."""
+    assert call(srv, "POST", "/models/copy?source=second&destination=by%20query", {})[0] == 400  # no name for a model
+    code, answer = call(srv, "POST", "/models/copy?source=second&destination=queried", {})
+    assert code == 200, answer
+    assert call(srv, "GET", "/models/queried")[1]["digest"] == call(srv, "GET", "/models/second")[1]["digest"]
+    assert call(srv, "DELETE", "/models/queried")[0] == 200
+    for method, path in (("POST", "/models/load?model=%ff"), ("GET", "/models/%ff"), ("POST", "/models/%c3/load"), ("DELETE", "/models?model=a%00b")):
+        code, answer = call(srv, method, path, {} if method == "POST" else None)
+        assert code == 400 and "UTF-8" in json.dumps(answer), (path, code, answer)
+
+
+# ---- what clients may name
+
+
+def test_clients_may_not_name_everything(hub, tmp_path, monkeypatch):
+    """By default clients of the network reach no file of the server's machine and no host of its networks through it."""
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    hub.put("/files/inside.gguf", MODEL)
+    secret = tmp_path / "secret.gguf"
+    secret.write_bytes(MODEL)
+    port = hub.url.rsplit(":", 1)[1]
+    before = len(hub.asked("/files/inside.gguf"))
+    with Server("--quiet") as s:
+        for reference, flag in ((str(secret), "local-files"), (f"file:{secret}", "local-files"), ("x.gguf", "local-files"),
+                                (f"{hub.url}/files/inside.gguf", "private-hosts"), (f"http://localhost:{port}/x.gguf", "private-hosts"),
+                                ("http://169.254.169.254/latest/x.gguf", "private-hosts"), (f"localhost:{port}/ns/name", "private-hosts"),
+                                (f"http://[::1]:{port}/x.gguf", "private-hosts"), (f"http://2130706433:{port}/x.gguf", "private-hosts")):
+            for path in ("/pull", "/api/pull"):
+                code, answer = call(s, "POST", path, {"model": reference})
+                assert code == 403 and f"--allow-{flag}" in json.dumps(answer), (reference, code, answer)
+        # An alias is what it stands for.
+        assert call(s, "PUT", "/aliases/innocent", {"target": f"file:{secret}"})[0] == 200
+        assert call(s, "POST", "/pull", {"model": "innocent"})[0] == 403
+        # The hub that the operator chose may be anywhere.
+        assert call(s, "POST", "/pull", {"model": "hf:org/repo:q8_0", "as": "m", "wait": True})[1]["status"] == "completed"
+        for options, flag in (({"upstreams": [hub.url]}, "private-hosts"), ({"draft": str(secret)}, "local-files")):
+            code, answer = call(s, "PATCH", "/models/m/options", options)
+            assert code == 403 and flag in json.dumps(answer)
+            assert call(s, "PUT", "/models/m/options", options)[0] == 403
+        assert call(s, "PATCH", "/models/m/options", {"draft": "m"})[0] == 200  # a model of the store
+        # A name that turns out to be of this machine is found out when the pull connects, and nothing was asked for.
+        try:
+            own = socket.gethostbyname(socket.gethostname())
+        except OSError:
+            own = ""
+        if own.startswith(("10.", "127.", "192.168.")) or re.match(r"172\.(1[6-9]|2\d|3[01])\.", own):
+            job = call(s, "POST", "/pull", {"model": f"http://{socket.gethostname()}:{port}/files/inside.gguf", "wait": True})[1]
+            assert job["status"] == "failed" and "--allow-private-hosts" in job["error"], job
+        assert len(hub.asked("/files/inside.gguf")) == before
+        # Who owns the home may: the commands of corral go through a socket that only that user can open.
+        import subprocess
+        env = {**os.environ, "CORRAL_HOME": s.home}
+        for reference in (str(secret), f"{hub.url}/files/inside.gguf"):
+            done = subprocess.run([wire.CORRAL, "pull", reference, "--quiet"], env=env, capture_output=True, text=True, timeout=60)
+            assert done.returncode == 0, done.stderr
+    with Server("--quiet", "--allow-local-files", "--allow-private-hosts") as s:
+        for reference in (str(secret), f"{hub.url}/files/inside.gguf"):
+            assert call(s, "POST", "/pull", {"model": reference, "wait": True})[1]["status"] == "completed"
+
+
+def test_keys_of_other_servers_stay_here(srv):
+    assert call(srv, "PATCH", "/models/third/options", {"upstream_key": "sesame-open"})[0] == 200
+    for path in ("/models/third", "/models"):
+        assert "sesame-open" not in json.dumps(call(srv, "GET", path)[1])
+    assert call(srv, "PATCH", "/models/third/options", {"upstream_key": None})[0] == 200
+
+
 # ---- loading
 
 
@@ -272,6 +340,62 @@ def test_load_reload_unload(srv, client):
     assert call(srv, "POST", "/models/load", {})[0] == 400
     decisions = call(srv, "GET", "/placement")[1]
     assert decisions["placements"] > 0 and any(d["model"] == "second:latest" for d in decisions["decisions"])
+
+
+def test_removed_while_loaded(srv, client):
+    client.copy("second", "leaves")
+    call(srv, "POST", "/models/leaves/load", {})
+    until(lambda: state(srv, "leaves") == "ready")
+    assert call(srv, "DELETE", "/models/leaves")[0] == 200
+    until(lambda: not any(s["model_id"].startswith("leaves") for s in call(srv, "GET", "/servers")[1]["servers"]))
+
+
+def test_events(srv, hub):
+    """GET /models/sse in the words of llama.cpp's router."""
+    heard = []
+
+    def hear(test, within_s=60.0):
+        end = time.monotonic() + within_s
+        while not any(test(e) for e in heard):
+            assert time.monotonic() < end, heard
+            line = stream.readline()
+            if line.startswith(b"data: "):
+                heard.append(json.loads(line[6:]))
+        del heard[:next(i for i, e in enumerate(heard) if test(e)) + 1]
+
+    def status(model, value):
+        return lambda e: e["model"] == model and e["event"] == "model_status" and e["data"]["status"] == value
+
+    call(srv, "POST", "/models/unload", {"model": "third"})
+    until(lambda: state(srv, "third") == "cold")
+    request = urllib.request.Request(srv.url + "/models/sse")
+    with urllib.request.urlopen(request, timeout=60) as stream:
+        assert stream.headers["Content-Type"] == "text/event-stream"
+        call(srv, "POST", "/models/load", {"model": "third"})
+        hear(status("third", "loading"))
+        hear(status("third", "loaded"))
+        with urllib.request.urlopen(srv.url + "/models/sse", timeout=60) as second:  # who comes later hears what is
+            line = second.readline()
+            while not line.startswith(b"data: ") or b'"third"' not in line:
+                line = second.readline()
+            assert json.loads(line[6:])["data"]["status"] == "loaded"
+        call(srv, "POST", "/models/unload", {"model": "third"})
+        hear(status("third", "unloaded"))
+        hub.put("/files/heard.gguf", MODEL)
+        hub.fault("/files/heard.gguf", slow=1 << 20)
+        code, job = call(srv, "POST", "/pull", {"model": hub.url + "/files/heard.gguf"})
+        assert code == 202
+        def moved(e):
+            files = e["data"].get("progress", {})
+            return e["model"] == "heard" and e["event"] == "download_progress" and any(0 < f["done"] < len(MODEL) for f in files.values())
+        hear(moved)
+        hear(lambda e: e["model"] == "heard" and e["event"] == "download_finished" and e["data"]["job_id"] == job["id"])
+        call(srv, "POST", "/pull", {"model": hub.url + "/files/nothing.gguf"})
+        hear(lambda e: e["model"] == "nothing" and e["event"] == "download_failed" and e["data"]["error"])
+        call(srv, "POST", "/models/third/reload", {})
+        hear(lambda e: e["event"] == "models_reload" and e["model"] == "third")
+        call(srv, "DELETE", "/models/heard")
+        hear(lambda e: e["event"] == "model_remove" and e["model"] == "heard")
 
 
 def test_logs_follow(srv):
@@ -307,7 +431,15 @@ def test_health(srv):
     for name, kind in HEALTH.items():
         assert isinstance(health[name], kind), (name, health[name])
     assert health["status"] in ("healthy", "degraded") and health["last_decision"]
-    assert {"total_gpus", "available_gpus", "total_vram", "available_vram", "gpu_list"} <= set(health["gpu_pool_status"])
+    assert {"total_gpus", "available_gpus", "total_vram", "available_vram", "gpu_list", "allocation_strategy"} <= \
+        set(health["gpu_pool_status"])
+    for s in health["servers"]:  # R3's Server; one on the CPU has no GPUs
+        assert isinstance(s["id"], int) and isinstance(s["model_id"], str) and s["status"] in ("stopped", "running", "error")
+        assert isinstance(s["process"], int) and s["gpu_assignment"] is None and s["devices"][0]["uuid"] == "host"
+    listed = call(srv, "GET", "/v1/models")[1]
+    assert listed["object"] == "list"
+    for m in listed["data"]:  # OpenAI's schema
+        assert m["object"] == "model" and isinstance(m["id"], str) and isinstance(m["created"], int) and m["owned_by"] == "corral"
     assert call(srv, "GET", "/livez") == call(srv, "GET", "/readyz") == (200, "ok\n")
 
 

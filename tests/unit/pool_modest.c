@@ -1,0 +1,98 @@
+/* How much a model takes for its KV cache when nobody said how much: not what the next one needs. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <sys/stat.h>
+
+#include "device/device.h"
+#include "support/pool_play.h"
+
+#include <jansson.h>
+
+#include <cmocka.h> /* last: it defines a macro fail() */
+
+/* A host of 1000 MiB. kv: MiB of a sequence of full length (128 tokens). */
+// clang-format off
+static const struct {
+    const char *name, *script, *options;
+    unsigned sequences, context; /* 0: refused */
+} row[] = {
+    {"what was asked for", "kv=10", NULL, 16, 128},
+    {"a quarter of the memory", "kv=100", NULL, 2, 128},
+    {"not more for a context that was asked for", "kv=100", "{\"context\": 128}", 2, 128},
+    {"less context than the file's", "kv=400", NULL, 1, 64},
+    {"but not than was asked for", "kv=400", "{\"context\": 128}", 1, 128},
+    {"the least there is", "kv=1200", NULL, 1, 32},
+    {"refused rather than cut", "kv=1200", "{\"context\": 128}", 0, 0},
+    {"what was asked for is more than the file has", "kv=400", "{\"context\": 4096}", 1, 128},
+};
+// clang-format on
+
+static struct play y;
+
+static void write_file(const char *name, const char *text)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", y.home, name);
+    FILE *f = fopen(path, "w");
+    if (!f) abort();
+    fputs(text, f);
+    fclose(f);
+}
+
+static void look(unsigned *sequences, unsigned *context)
+{
+    struct pool_view *v = pool_view_new(y.pool);
+    for (size_t k = v->n_decision; k-- > 0;) {
+        const struct pool_decision_view *d = &v->decision[k];
+        if (strcmp(d->what, "place") != 0) continue;
+        json_t *j = json_loads(d->json, 0, NULL);
+        *sequences = (unsigned)json_integer_value(json_object_get(j, "kv_sequences"));
+        *context = (unsigned)json_integer_value(json_object_get(j, "context"));
+        json_decref(j);
+    }
+    pool_view_free(v);
+}
+
+static void takes(void **state)
+{
+    if (!play_program()) {
+        printf("skipped: CORRAL_FAKE_WORKER does not name the program that plays workers\n");
+        skip();
+    }
+    for (size_t i = 0; i < COUNT_OF(row); i++) {
+        char proc[80];
+        struct error e = {0};
+        struct devices *devices;
+        struct pool_route r;
+        struct pool_fault f = {0};
+        unsigned sequences = 0, context = 0;
+        struct pool_options o = play_options(&y);
+        snprintf(proc, sizeof proc, "%s/proc", y.home);
+        if (mkdir(proc, 0700) != 0) abort();
+        write_file("proc/meminfo", "MemTotal: 1024000 kB\nMemAvailable: 1024000 kB\n");
+        const struct devices_options d = {
+            .nvml_path = "none", .sysfs_root = "/nonexistent", .proc_root = proc, .period_ms = 50};
+        assert_int_equal(devices_open(&devices, &d, &e), OK);
+        o.devices = devices;
+        o.host_reserve_bytes = 1;
+        play_start(&y, &o);
+        play_add(&y, "m", row[i].script, row[i].options);
+        struct pool_ticket *t = play_enter(&y, "m");
+        enum pool_answer a = play_wait(t, 20000, &r, &f);
+        look(&sequences, &context);
+        if ((a == POOL_READY) != !!row[i].sequences || sequences != row[i].sequences ||
+            context != row[i].context)
+            fail_msg("%s: %u sequences of %u (answer %d: %d %s)", row[i].name, sequences, context, a, f.code,
+                     f.msg);
+        play_leave(t);
+        play_end(&y);
+        devices_close(devices);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(takes)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
