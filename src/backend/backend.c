@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "backend/kv_layout.h"
 
@@ -34,11 +35,24 @@ status backend_find(const struct backend_api **out, const char *name, struct err
     return fail(e, ERR_NOT_FOUND, "no backend named %s (known: %s)", name, known);
 }
 
+bool kv_type_by_name(const char *name, enum dtype *out)
+{
+    static const enum dtype types[] = {DT_F16, DT_BF16, DT_F32, DT_Q8_0, DT_FP8};
+    for (size_t i = 0; i < COUNT_OF(types); i++) {
+        if (strcasecmp(name, dtype_info(types[i])->name) != 0) continue;
+        *out = types[i];
+        return true;
+    }
+    return false;
+}
+
 status kv_layout_init(struct kv_layout *l, const struct model_config *c, enum dtype type, struct error *e)
 {
-    if (type != DT_F16 && type != DT_F32 && type != DT_Q8_0)
-        return fail(e, ERR_UNSUPPORTED, "KV type %s is not supported (f16, f32 and q8_0 are)",
-                    dtype_info(type) ? dtype_info(type)->name : "?");
+    const char *name = dtype_info(type) ? dtype_info(type)->name : "?";
+    enum dtype known;
+    if (!kv_type_by_name(name, &known))
+        return fail(e, ERR_UNSUPPORTED, "KV type %s is not supported (f16, bf16, f32, q8_0 and fp8 are)",
+                    name);
     l->type = type;
     if (!dtype_bytes(type, c->head_dim, &l->row_bytes))
         return fail(e, ERR_UNSUPPORTED,

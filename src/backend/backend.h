@@ -38,8 +38,10 @@ struct backend_limits { /* what one step may hold at most; scratch memory is siz
     uint32_t   max_seqs;
     uint32_t   max_logits;  /* rows of logits */
     uint32_t   max_context; /* tokens of one sequence */
-    enum dtype kv_type;     /* DT_F16, DT_F32 or DT_Q8_0 */
+    enum dtype kv_type;     /* DT_F16, DT_F32 or DT_Q8_0; DT_BF16 and DT_FP8 on GPUs and ref */
 };
+/* "f16", ...; false: no KV cache has such numbers. */
+bool kv_type_by_name(const char *name, enum dtype *out);
 
 struct backend_plan { /* exact bytes; nothing is allocated to compute it */
     size_t weight_bytes;  /* copied or repacked into the backend's memory */

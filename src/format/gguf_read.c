@@ -219,7 +219,7 @@ static status check_dtype(uint32_t t, struct error *e)
     if (dead)
         return fail(e, ERR_UNSUPPORTED, "type %u (%s) was removed from GGUF: convert the model again", t,
                     dead);
-    if (!dtype_info(t))
+    if (t >= DT_COUNT || !dtype_info(t))
         return fail(e, ERR_UNSUPPORTED,
                     "unknown tensor type %u: the file is newer than this build, or damaged", t);
     return OK;

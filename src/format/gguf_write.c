@@ -239,7 +239,7 @@ void gguf_writer_tensor(struct gguf_writer *w, const char *name, enum dtype t, u
 {
     struct declared d = {.dtype = t, .rank = rank};
     if (!good_name(w, name, GGUF_MAX_NAME, "a tensor name")) return;
-    if (rank < 1 || rank > GGUF_MAX_RANK || !dtype_info(t)) {
+    if (rank < 1 || rank > GGUF_MAX_RANK || t >= DT_COUNT || !dtype_info(t)) {
         w->bad.code = fail(&w->bad, ERR_ARG, "tensor %s: rank %u, type %d", name, rank, (int)t);
         return;
     }

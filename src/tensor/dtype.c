@@ -2,6 +2,7 @@
 
 #include <strings.h>
 
+#include "tensor/quant/fp8.h"
 #include "tensor/quant/grids.h"
 #include "tensor/quant/iq1_m.h"
 #include "tensor/quant/iq1_s.h"
@@ -67,9 +68,11 @@ static const struct dtype_info table[DT_COUNT] = {
     [DT_F64]     = {"f64",     1,   8,                            NULL,           NULL},
 };
 // clang-format on
+static const struct dtype_info fp8 = {"fp8", 32, sizeof(struct block_fp8), fp8_decode, fp8_encode};
 
 const struct dtype_info *dtype_info(uint32_t t)
 {
+    if (t == DT_FP8) return &fp8;
     return t < DT_COUNT && table[t].name ? &table[t] : NULL;
 }
 

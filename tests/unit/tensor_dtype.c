@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "tensor/dtype.h"
+#include "tensor/quant/fp8.h"
 
 /* After base.h, whose fail() it hides. */
 #include <cmocka.h>
@@ -141,7 +142,35 @@ static void test_sizes(void **state)
     }
     size_t n_known = 0;
     for (uint32_t t = 0; t < 1000; t++) n_known += dtype_info(t) != NULL;
-    assert_int_equal(n_known, COUNT_OF(want));
+    assert_int_equal(n_known, COUNT_OF(want) + 1); /* and one that no file may have */
+    enum dtype t;
+    assert_false(dtype_by_name("fp8", &t));
+}
+
+/* Every number of e4m3 comes back, what lies between two goes to the nearer one, halfway to the even one. */
+static void test_fp8(void **state)
+{
+    for (uint32_t v = 0; v <= 0x7e; v++)
+        for (uint32_t s = 0; s <= 0x80; s += 0x80) {
+            const uint32_t exponent = v >> 3, mantissa = v & 7;
+            const float sign = s ? -1 : 1, x = exponent ? ldexpf(1 + (float)mantissa / 8, (int)exponent - 7)
+                                                        : ldexpf((float)mantissa / 8, -6);
+            assert_true(e4m3_to_float((uint8_t)(v | s)) == sign * x);
+            assert_int_equal(e4m3_from_float(sign * x), v | s);
+            if (v == 0x7e) continue;
+            const float tie = (x + e4m3_to_float((uint8_t)(v + 1))) / 2;
+            assert_int_equal(e4m3_from_float(sign * tie), (v + (v & 1)) | s);
+            assert_int_equal(e4m3_from_float(sign * nextafterf(tie, 0)), v | s);
+            assert_int_equal(e4m3_from_float(sign * nextafterf(tie, 1000)), (v + 1) | s);
+        }
+    assert_int_equal(e4m3_from_float(1e30f), 0x7e);
+    assert_int_equal(e4m3_from_float(-INFINITY), 0xfe);
+    float x[64], y[64];
+    struct block_fp8 b[2];
+    for (int i = 0; i < 64; i++) x[i] = i < 32 ? (float)(i * i - 300) * 0.013f : 0;
+    dtype_info(DT_FP8)->encode(x, b, 64, NULL);
+    dtype_info(DT_FP8)->decode(b, y, 64);
+    for (int i = 0; i < 64; i++) assert_true(fabsf(y[i] - x[i]) <= fabsf(x[i]) / 15);
 }
 
 static void test_hostile_sizes(void **state)
@@ -189,9 +218,13 @@ static void test_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_half_decodes), cmocka_unit_test(test_every_half_survives),
-        cmocka_unit_test(test_rounding),           cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_hostile_sizes),      cmocka_unit_test(test_names),
+        cmocka_unit_test(test_every_half_decodes),
+        cmocka_unit_test(test_every_half_survives),
+        cmocka_unit_test(test_rounding),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_fp8),
+        cmocka_unit_test(test_hostile_sizes),
+        cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,14 +17,17 @@ DEV uint4 kv_eight(const uint8_t *row, uint32_t type, int at, int hd)
 {
     uint16_t h[8];
     if (type == DT_F16 && hd % 8 == 0) return *(const uint4 *)(row + 2 * at);
-    if (type == DT_Q8_0) {
-        const uint8_t *block = row + at / 32 * 34;
+    if (type == DT_Q8_0 || type == DT_FP8) {
+        const uint8_t *block = row + at / 32 * 34, *q = block + 2 + at % 32;
         const float d = dev_f16_to_f32((uint16_t)(block[0] | block[1] << 8));
-        for (int i = 0; i < 8; i++) h[i] = dev_f32_to_f16(d * (float)(int8_t)block[2 + at % 32 + i]);
+        for (int i = 0; i < 8; i++) h[i] = f16_saturate(d * (type == DT_Q8_0 ? (float)(int8_t)q[i] : dev_e4m3_to_f32(q[i])));
     } else {
         for (int i = 0; i < 8; i++) {
             h[i] = 0;
-            if (at + i < hd) h[i] = type == DT_F16 ? ((const uint16_t *)row)[at + i] : f16_saturate(((const float *)row)[at + i]);
+            if (at + i >= hd) continue;
+            if (type == DT_F16) h[i] = ((const uint16_t *)row)[at + i];
+            if (type == DT_BF16) h[i] = f16_saturate(dev_bf16_to_f32(((const uint16_t *)row)[at + i]));
+            if (type == DT_F32) h[i] = f16_saturate(((const float *)row)[at + i]);
         }
     }
     const uint4 v = {h[0] | (uint32_t)h[1] << 16, h[2] | (uint32_t)h[3] << 16, h[4] | (uint32_t)h[5] << 16,

@@ -48,6 +48,18 @@ DEV uint32_t dev_mul_bf16x2(uint32_t a, uint32_t b) /* of both halves */
 /* A half that stays finite: what is too large for it becomes its largest number. */
 DEV uint16_t f16_saturate(float f) { return dev_f32_to_f16(fminf(fmaxf(f, -65504.0f), 65504.0f)); }
 DEV uint32_t pack_f16(float lo, float hi) { return f16_saturate(lo) | (uint32_t)f16_saturate(hi) << 16; }
+/* Eight bits of e4m3: see tensor/quant/fp8.h, which these follow to the bit. */
+DEV float dev_e4m3_to_f32(uint32_t v)
+{
+    return __uint_as_float(__float_as_uint(__uint_as_float((v & 0x7f) << 20) * 1.329227995784916e36f) | (v & 0x80) << 24);
+}
+DEV uint32_t dev_f32_to_e4m3(float f)
+{
+    const float a = fabsf(f);
+    uint32_t u = __float_as_uint(a);
+    u = a < 0.015625f ? __float_as_uint(a + 16384.0f) - 0x46800000u : (u - (120u << 23) + 0x7ffff + (u >> 20 & 1)) >> 20;
+    return (u > 0x7e ? 0x7e : u) | __float_as_uint(f) >> 31 << 7;
+}
 
 /* --- sums over a warp and over a block --- */
 

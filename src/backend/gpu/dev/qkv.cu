@@ -29,13 +29,15 @@ DEV void kv_store(uint8_t *row, uint32_t type, const float *v, int hd, int lane)
 {
     for (int i = 0, at = lane; at < (hd + WARP - 1) / WARP * WARP; i++, at += WARP) {
         if (type == DT_F16 && at < hd) ((uint16_t *)row)[at] = f16_saturate(v[i]);
+        if (type == DT_BF16 && at < hd) ((uint16_t *)row)[at] = (uint16_t)dev_f32_to_bf16(v[i]);
         if (type == DT_F32 && at < hd) ((float *)row)[at] = v[i];
-        if (type == DT_Q8_0) { /* hd is a multiple of 32: a block per turn */
-            const uint16_t h = f16_saturate(warp_max(fabsf(v[i])) / 127.0f);
-            const float d = dev_f16_to_f32(h);
+        if (type == DT_Q8_0 || type == DT_FP8) { /* hd is a multiple of 32: a block per turn */
+            const uint16_t h = f16_saturate(warp_max(fabsf(v[i])) / (type == DT_Q8_0 ? 127.0f : 448.0f));
+            const float d = dev_f16_to_f32(h), x = d != 0 ? v[i] / d : 0.0f;
             uint8_t *block = row + i * 34;
             if (lane < 2) block[lane] = (uint8_t)(h >> 8 * lane);
-            block[2 + lane] = (uint8_t)(int8_t)(d != 0 ? rintf(fminf(fmaxf(v[i] / d, -127.0f), 127.0f)) : 0);
+            block[2 + lane] = type == DT_Q8_0 ? (uint8_t)(int8_t)rintf(fminf(fmaxf(x, -127.0f), 127.0f))
+                                              : (uint8_t)dev_f32_to_e4m3(x);
         }
     }
 }
