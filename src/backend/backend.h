@@ -7,14 +7,16 @@
  * shared objects with the same table opened at run time.
  *
  * Determinism (cpu, ref): the logits of a token depend only on the tokens at and before its position in its
- * sequence, bit for bit: not on the batch, on how the prompt was cut into steps, or on the thread count. */
+ * sequence, bit for bit: not on the batch, on how the prompt was cut into steps, or on the thread count. GPUs: with the
+ * option; else they choose the fastest way for a step's shape, and the ways round differently. */
 #ifndef CORRAL_BACKEND_H
 #define CORRAL_BACKEND_H
 
 #include "base/base.h"
 #include "model/model.h"
+#include "sample/program.h"
 
-enum { BACKEND_ABI = 3, KV_BLOCK_TOKENS = 16 };
+enum { BACKEND_ABI = 4, KV_BLOCK_TOKENS = 16 };
 
 struct backend;       /* an open device (or set of devices) */
 struct backend_model; /* weights resident on it */
@@ -31,6 +33,7 @@ enum { BACKEND_NO_DEVICE = -1 }; /* for backend_options.device: only to plan, no
 struct backend_options {
     int32_t  device;
     uint32_t n_thread; /* 0: as many as there are cores to run on */
+    bool     deterministic; /* GPUs: logits of a token depend on what is before it alone, as they do on the others; slower */
 };
 
 struct backend_limits { /* what one step may hold at most; scratch memory is sized by it */
@@ -60,14 +63,21 @@ struct batch_seq {
     const uint32_t *block;    /* block table: KV block of positions 16 i .. 16 i + 15 */
     uint32_t        n_block;  /* covers at least pos + n_token */
     uint32_t        n_logits; /* rows wanted: the last n_logits tokens of the range */
+    /* NULL, or how the token after the last row is to be chosen on the device, for backends that can (see draws): its
+     * answer comes back instead of the row's logits. n_logits must be 1. What a mask points to is read by wait, not by
+     * step, so that a mask can be computed while the step runs; the rest is read by step. */
+    const struct sample_program *draw;
     uint32_t        n_hidden; /* the last n_hidden tokens want what the output matrix is multiplied with: the final norm's
                                  output. Limited by max_tokens only */
 };
 struct batch { const struct batch_seq *seq; uint32_t n_seq; };
 
 struct step_result {
-    const float *logits; /* (n_row, n_vocab), sequences in batch order; valid until the next step of the model */
+    const float *logits; /* (n_row, n_vocab), sequences in batch order; valid until the next step of the model. A row that
+                            a token was drawn from is left out: what stands in its place means nothing */
     uint32_t     n_row;
+    const struct program_answer *drawn; /* (n_drawn), of the sequences with a draw, in batch order */
+    uint32_t     n_drawn;
     const float *hidden; /* (n_hidden, n_embd), the same */
     uint32_t     n_hidden;
     int64_t      elapsed_ns;
@@ -109,6 +119,7 @@ struct backend_api {
     status (*wait)(struct backend_model *m, uint64_t ticket, struct step_result *out, struct error *e);
     /* The stages since the last call, up to max of them; returns how many. NULL: does not measure. */
     size_t (*profile)(struct backend_model *m, struct backend_stage *out, size_t max);
+    bool   draws; /* batch_seq.draw is honoured */
 };
 
 extern const struct backend_api backend_ref, backend_cpu, backend_cuda, backend_sim;

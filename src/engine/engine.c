@@ -68,7 +68,7 @@ static status open_scheduler(struct engine *en, const struct engine_options *o, 
 
 static status open_backend(struct engine *en, const struct engine_options *o, struct error *e)
 {
-    struct backend_options bo = {.n_thread = o->n_thread};
+    struct backend_options bo = {.n_thread = o->n_thread, .deterministic = o->deterministic};
     uint32_t n_block = 0;
     TRY(en->api->open(&en->backend, &bo, e));
     TRY(en->api->plan(en->backend, en->m, &en->lim, &en->plan, e));
@@ -131,6 +131,7 @@ status engine_new(struct engine **out, const struct model_desc *m, const struct 
         en->masks = masks_new(m->cfg.n_vocab);
         en->mask_source = mem_zalloc(en->lim.max_seqs, sizeof *en->mask_source);
         en->part = mem_zalloc(en->lim.max_seqs, sizeof *en->part);
+        en->program = mem_zalloc(en->lim.max_seqs, sizeof *en->program);
         en->want = mem_zalloc(en->lim.max_seqs, sizeof *en->want);
         en->started = pthread_create(&en->thread, NULL, engine_main, en) == 0;
         if (!en->started) s = fail(e, ERR_IO, "cannot start the engine thread");
@@ -181,6 +182,7 @@ void engine_free(struct engine *en)
     free(en->scratch_cancel);
     free(en->share);
     free(en->part);
+    free(en->program);
     free(en->want);
     masks_free(en->masks);
     free(en->mask_source);

@@ -4,7 +4,7 @@
  * thread, in order, exactly one END last; the callback must be quick and must not call back into the engine.
  *
  * What a request answers depends on itself alone: not on what runs beside it, on how its prompt was cut into steps, on
- * what the prefix cache had, on preemption or speculation (on backends that are deterministic: cpu, ref). */
+ * what the prefix cache had, on preemption or speculation (cpu, ref, and GPUs with the option). */
 #ifndef CORRAL_ENGINE_H
 #define CORRAL_ENGINE_H
 
@@ -23,6 +23,7 @@ struct engine_options {
     uint32_t   step_tokens; /* token budget of a step; 0: 256 */
     size_t     kv_bytes;    /* memory for the KV cache; 0: what max_seqs sequences need, at most a quarter of memory */
     enum dtype kv_type;     /* DT_F16 by default (0 is DT_F32: set it) */
+    bool       deterministic; /* GPUs: answers do not depend on what runs beside them; slower */
     backend_progress progress;
     void      *progress_user;
     bool       no_prefix_cache; /* no request uses or feeds the prefixes of others */

@@ -59,6 +59,7 @@ struct engine {
     uint32_t n_kids; /* choices that wait for their prompt to be computed */
     struct sched_share *share;
     struct batch_seq *part; /* the same as the backend wants it */
+    struct sample_program *program; /* max_seqs: draws on the device, of the parts that have one */
     struct masks *masks;
     struct mask_source *mask_source; /* max_seqs */
     uint64_t *scratch_cancel;

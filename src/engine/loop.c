@@ -221,16 +221,31 @@ static struct mask_source mask_source(const struct seq *s)
     return (struct mask_source){.mask = s->constraint.mask, .state = s->allowed};
 }
 
-/* Draw the next token of s. mask: what its constraint allows, NULL: not known yet, if it has one. True: it
- * has come to an end, for the reason given. */
-static bool draw(struct engine *en, struct seq *s, const float *logits, const uint32_t *mask, int64_t now,
+/* What a step has computed for the next token: logits, and what the constraint allows (mask NULL: not known
+ * yet, if there is one); or the token, which the device has drawn. */
+struct outcome {
+    const float *logits;
+    const uint32_t *mask;
+    const struct program_answer *drawn;
+};
+
+static status choose(struct engine *en, struct seq *s, const struct outcome *o, struct sample_result *r,
+                     struct error *e)
+{
+    const struct mask_source src = mask_source(s);
+    const uint32_t *mask = o->mask;
+    if (o->drawn) return sampler_take(s->sampler, o->drawn, r, e);
+    if (src.mask && !mask) mask = masks_now(en->masks, &src);
+    return sampler_draw(s->sampler, o->logits, mask, s->q.n_known, r, e);
+}
+
+/* Choose the next token of s. True: it has come to an end, for the reason given. */
+static bool draw(struct engine *en, struct seq *s, const struct outcome *o, int64_t now,
                  enum finish_reason *why, struct error *e)
 {
     struct sample_result r;
-    const struct mask_source src = mask_source(s);
-    if (src.mask && !mask) mask = masks_now(en->masks, &src);
     *why = FINISH_ERROR;
-    if (sampler_draw(s->sampler, logits, mask, s->q.n_known, &r, e) != OK) return true;
+    if (choose(en, s, o, &r, e) != OK) return true;
     count_token(en, s, now);
     sampler_accept(s->sampler, r.token, false);
     *why = FINISH_STOP;
@@ -299,7 +314,8 @@ static void begin_kids(struct engine *en, struct seq *parent, const float *logit
         kid->next = NULL;
         en->n_kids--;
         sched_fork(&en->sched, &parent->q, &kid->q, now);
-        if (draw(en, kid, logits, NULL, now, &why, &e)) finish(en, kid, why, why == FINISH_ERROR ? &e : NULL);
+        if (draw(en, kid, &(struct outcome){.logits = logits}, now, &why, &e))
+            finish(en, kid, why, why == FINISH_ERROR ? &e : NULL);
     }
 }
 
@@ -312,18 +328,17 @@ static const float *take_scores(struct engine *en, struct seq *s, const struct s
     return logits + (size_t)(sh->n_token - 1) * en->m->cfg.n_vocab;
 }
 
-/* The share's tokens are computed; logits are its rows, if it wanted any. Guesses are compared with what is
+/* The share's tokens are computed; o is of its rows, if it wanted any. Guesses are compared with what is
  * drawn: up to and including the first that differs, the drawn tokens are what they would have been without
- * guessing. mask: of the first row, if it has one. */
-static void take_result(struct engine *en, const struct sched_share *sh, const float *logits,
-                        const uint32_t *mask, int64_t now)
+ * guessing. The mask is of the first row. */
+static void take_result(struct engine *en, const struct sched_share *sh, struct outcome o, int64_t now)
 {
     struct seq *s = (struct seq *)sh->seq;
     uint32_t base = sh->n_token - sh->n_draft, n_right = 0, n_known = s->q.n_known;
     enum finish_reason why;
     struct error e;
     bool ended = false, right = true;
-    if (s->q.score) logits = take_scores(en, s, sh, logits);
+    if (s->q.score) o.logits = take_scores(en, s, sh, o.logits);
     if (!sh->closes) {
         sched_computed(&en->sched, &s->q, sh->n_token);
         return;
@@ -331,12 +346,13 @@ static void take_result(struct engine *en, const struct sched_share *sh, const f
     if (s->kids) {
         sched_computed(&en->sched, &s->q, base);
         base = 0;
-        begin_kids(en, s, logits, now);
+        begin_kids(en, s, o.logits, now);
     }
     for (uint32_t i = 0; i <= sh->n_draft && !ended && right; i++) {
         uint32_t at = s->q.n_known;
         int32_t guess = i < sh->n_draft ? s->token[at] : -1;
-        ended = draw(en, s, logits + (size_t)i * en->m->cfg.n_vocab, i ? NULL : mask, now, &why, &e);
+        ended = draw(en, s, &o, now, &why, &e);
+        o = (struct outcome){.logits = o.logits + en->m->cfg.n_vocab};
         right = s->q.n_known > at && s->token[at] == guess;
         n_right += right;
     }
@@ -394,22 +410,6 @@ static status make_copies(struct engine *en, struct error *e)
     return r;
 }
 
-static void fill_batch(struct engine *en, struct batch *b, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        const struct sched_share *sh = &en->share[i];
-        const struct seq *s = (const struct seq *)sh->seq;
-        en->part[i] = (struct batch_seq){.token = s->token + s->q.n_computed,
-                                         .n_token = sh->n_token,
-                                         .pos = s->q.n_computed,
-                                         .block = s->q.table.block,
-                                         .n_block = s->q.table.n_block,
-                                         .n_logits = s->task == ENGINE_GENERATE ? sched_rows(sh) : 0,
-                                         .n_hidden = embed_rows_wanted(s, sh)};
-    }
-    *b = (struct batch){.seq = en->part, .n_seq = n};
-}
-
 /* Prompts that are computed for the first time in this step, before and beside the rest. */
 static void count_shares(struct engine *en, uint32_t n)
 {
@@ -449,6 +449,37 @@ static void begin_masks(struct engine *en, uint32_t n)
     masks_begin(en->masks, en->mask_source, n_mask);
 }
 
+/* The token after this share as a draw on the device: where there is one row of logits and nothing else wants
+ * it. */
+static const struct sample_program *program_of(struct engine *en, uint32_t i, const uint32_t *mask)
+{
+    const struct sched_share *sh = &en->share[i];
+    const struct seq *s = (const struct seq *)sh->seq;
+    if (!en->api->draws || !sh->closes || sh->n_draft || s->q.score || s->kids || s->task != ENGINE_GENERATE)
+        return NULL;
+    if (!sampler_program(s->sampler, s->q.n_known, &en->program[i])) return NULL;
+    en->program[i].mask = mask;
+    return &en->program[i];
+}
+
+static void fill_batch(struct engine *en, struct batch *b, uint32_t n)
+{
+    for (uint32_t i = 0, n_mask = 0; i < n; i++) {
+        const struct sched_share *sh = &en->share[i];
+        const struct seq *s = (const struct seq *)sh->seq;
+        const uint32_t *mask = wants_mask(sh) ? masks_at(en->masks, n_mask++) : NULL;
+        en->part[i] = (struct batch_seq){.token = s->token + s->q.n_computed,
+                                         .n_token = sh->n_token,
+                                         .pos = s->q.n_computed,
+                                         .block = s->q.table.block,
+                                         .n_block = s->q.table.n_block,
+                                         .n_logits = s->task == ENGINE_GENERATE ? sched_rows(sh) : 0,
+                                         .draw = program_of(en, i, mask),
+                                         .n_hidden = embed_rows_wanted(s, sh)};
+    }
+    *b = (struct batch){.seq = en->part, .n_seq = n};
+}
+
 static void run_step(struct engine *en, uint32_t n)
 {
     struct step_result r;
@@ -458,14 +489,13 @@ static void run_step(struct engine *en, uint32_t n)
     const float *row, *hidden;
     int64_t start = clock_ns();
     if (make_copies(en, &e) != OK) return;
+    begin_masks(en, n);
     fill_batch(en, &b, n);
     count_shares(en, n);
     status s = en->api->step(en->model, en->kv_mem, &b, &ticket, &e);
-    if (s == OK) {
-        begin_masks(en, n);
-        s = en->api->wait(en->model, ticket, &r, &e);
-        masks_end(en->masks);
-    }
+    if (en->api->draws) masks_end(en->masks);
+    if (s == OK) s = en->api->wait(en->model, ticket, &r, &e);
+    masks_end(en->masks);
     int64_t now = clock_ns();
     histogram_add(&en->metrics.step_s, (double)(now - start) * 1e-9);
     budget_learn(&en->budget, n_tokens_of(&b), now - start);
@@ -477,10 +507,12 @@ static void run_step(struct engine *en, uint32_t n)
     }
     row = r.logits;
     hidden = r.hidden;
-    for (uint32_t i = 0, n_mask = 0; i < n; i++) {
-        const uint32_t *mask = wants_mask(&en->share[i]) ? masks_at(en->masks, n_mask++) : NULL;
+    for (uint32_t i = 0, n_mask = 0, n_drawn = 0; i < n; i++) {
+        const struct outcome o = {.logits = row,
+                                  .mask = wants_mask(&en->share[i]) ? masks_at(en->masks, n_mask++) : NULL,
+                                  .drawn = b.seq[i].draw ? &r.drawn[n_drawn++] : NULL};
         if (((const struct seq *)en->share[i].seq)->task == ENGINE_GENERATE)
-            take_result(en, &en->share[i], row, mask, now);
+            take_result(en, &en->share[i], o, now);
         else
             take_embedding(en, &en->share[i], hidden);
         row += (size_t)b.seq[i].n_logits * en->m->cfg.n_vocab;

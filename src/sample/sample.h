@@ -8,6 +8,7 @@
 #define CORRAL_SAMPLE_H
 
 #include "base/base.h"
+#include "sample/program.h"
 
 #define SAMPLE_MAX_CHAIN 16
 
@@ -78,5 +79,10 @@ void   sampler_score(struct sampler *s, const float *logits, int32_t token, stru
  * ERR_ARG when nothing is left to choose (every token forbidden or not a number). */
 status sampler_draw(struct sampler *s, const float *logits, const uint32_t *mask, uint64_t position,
                     struct sample_result *out, struct error *e);
+
+/* The same on a device, in two halves: the draw for that position as a list of operations (but for the mask, which is the
+ * caller's), and what the device made of it. false: only sampler_draw can do it. edit is valid until the next call. */
+bool   sampler_program(struct sampler *s, uint64_t position, struct sample_program *out);
+status sampler_take(struct sampler *s, const struct program_answer *a, struct sample_result *out, struct error *e);
 
 #endif

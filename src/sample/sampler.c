@@ -82,6 +82,7 @@ status sampler_new(struct sampler **out, const struct sample_params *p, uint32_t
     }
     s->pending.token = -1;
     s->p.n_logprobs = MIN(s->p.n_logprobs, n_vocab);
+    s->portable = program_is_portable(&s->p, n_vocab);
 
     bool penalties = !strategy_table[STRATEGY_PENALTIES].is_off(p);
     bool dry = !strategy_table[STRATEGY_DRY].is_off(p);
@@ -117,6 +118,7 @@ void sampler_free(struct sampler *s)
     history_deinit(&s->dry);
     free(s->dry_z);
     free(s->dry_len);
+    free(s->edit);
     free(s->top);
     free(s);
 }
@@ -199,6 +201,11 @@ static void tame(struct cands *c, bool infinite)
     }
 }
 
+status sampler_nothing_left(uint32_t n_vocab, struct error *e)
+{
+    return fail(e, ERR_ARG, "no token can be chosen: each of %u is forbidden or has no number", n_vocab);
+}
+
 static status prepare(struct sampler *s, const float *logits, const uint32_t *mask, struct error *e)
 {
     struct cands *c = &s->c;
@@ -213,8 +220,7 @@ static status prepare(struct sampler *s, const float *logits, const uint32_t *ma
     forbid_eog(s);
     if (s->p.n_bias) strategy_table[STRATEGY_BIAS].apply(s);
     struct logit_scan scan = logit_scan(c->logit, c->n);
-    if (scan.max == -INFINITY)
-        return fail(e, ERR_ARG, "no token can be chosen: each of %u is forbidden or has no number", c->n);
+    if (scan.max == -INFINITY) return sampler_nothing_left(c->n, e);
     c->best = scan.at;
     c->best_known = true;
     if (scan.wild) tame(c, scan.max == INFINITY);

@@ -60,6 +60,8 @@ struct sampler {
     double    adaptive_weight;
     struct pending         pending;
     struct sample_logprob *top;
+    bool      portable;          /* sampler_program can write its draws down */
+    struct program_edit   *edit; /* PROGRAM_EDITS, once one is needed */
 };
 
 enum strategy_kind { KIND_CHAIN, KIND_FIRST, KIND_LAST };
@@ -116,6 +118,9 @@ STRATEGY(draw)
 /* What an adaptive strategy knows after the token it chose, whose s->pending is. */
 double mirostat_learn(const struct sampler *s);
 double adaptive_learn(const struct sampler *s);
+/* program.c: can a device do what these parameters ask for? */
+bool   program_is_portable(const struct sample_params *p, uint32_t n_vocab);
+status sampler_nothing_left(uint32_t n_vocab, struct error *e);
 /* Choose candidate by the probabilities in c.prob, whose blocks sum to c.block_sum and altogether to sum. */
 void draw_pick(struct sampler *s, double sum);
 

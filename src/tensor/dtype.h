@@ -15,7 +15,7 @@ enum dtype {
     DT_IQ2_S = 22, DT_IQ4_XS = 23, DT_I8 = 24, DT_I16 = 25, DT_I32 = 26, DT_I64 = 27, DT_F64 = 28,
     DT_IQ1_M = 29, DT_BF16 = 30, DT_TQ1_0 = 34, DT_TQ2_0 = 35, DT_MXFP4 = 39,
     DT_COUNT = 43, /* one more than the largest id that GGUF defines */
-    DT_FP8 = 256   /* of KV caches only: no file may have it */
+    DT_FP8 = 257   /* of KV caches only: no file may have it */
 };
 
 struct dtype_info {

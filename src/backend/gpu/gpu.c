@@ -54,7 +54,7 @@ static status target_open(const char *target, struct backend **out, const struct
     struct gpu *gpu = ops->open(o->device, why, sizeof why);
     if (!gpu) return fail(e, ERR_DEVICE, "%s: %s", target, why);
     *out = mem_zalloc(1, sizeof **out);
-    **out = (struct backend){.ops = ops, .gpu = gpu, .device = o->device};
+    **out = (struct backend){.ops = ops, .gpu = gpu, .device = o->device, .deterministic = o->deterministic};
     return OK;
 }
 
@@ -97,7 +97,7 @@ static void gpu_unload(struct backend_model *bm)
     (void)ops->sync(gpu, why, sizeof why); /* nothing runs on in what is released now */
     for (uint32_t i = 0; i < bm->n_kept; i++) ops->graph_free(gpu, bm->kept[i].graph);
     void *const device[] = {bm->weight_mem, bm->scratch_mem, bm->input_mem};
-    void *const host[] = {bm->input_host, bm->logits_host, bm->hidden_host};
+    void *const host[] = {bm->input_host, bm->logits_host, bm->hidden_host, bm->draws_mem};
     for (size_t i = 0; i < COUNT_OF(device); i++)
         if (device[i]) ops->release(gpu, device[i]);
     for (size_t i = 0; i < COUNT_OF(host); i++)
@@ -123,8 +123,11 @@ static status allocate(struct backend_model *bm, const struct gpu_sizes *s, stru
     bm->input_host = ops->host_alloc(gpu, s->input_bytes);
     bm->logits_host = ops->host_alloc(gpu, (size_t)bm->lim.max_logits * c->n_vocab * sizeof(float));
     bm->hidden_host = ops->host_alloc(gpu, (size_t)bm->lim.max_tokens * c->n_embd * sizeof(float));
-    if (!bm->input_host || !bm->logits_host || !bm->hidden_host)
+    gpu_draws_host_layout(&bm->draws, NULL, bm->m, &bm->lim);
+    bm->draws_mem = ops->host_alloc(gpu, bm->draws.total_bytes);
+    if (!bm->input_host || !bm->logits_host || !bm->hidden_host || !bm->draws_mem)
         return fail(e, ERR_MEMORY, "%s: no pinned host memory for the results of a step", ops->target);
+    gpu_draws_host_layout(&bm->draws, bm->draws_mem, bm->m, &bm->lim);
     return OK;
 }
 
@@ -232,11 +235,29 @@ static status gpu_kv_write(struct backend_kv *kv, uint32_t block, const void *fr
     return synced(kv->m->b, e);
 }
 
+static status check_draws(const struct backend_model *bm, const struct batch *b, struct error *e)
+{
+    for (uint32_t i = 0; i < b->n_seq; i++) {
+        const struct sample_program *p = b->seq[i].draw;
+        if (!p) continue;
+        if (!gpu_draws_possible(bm->m))
+            return fail(e, ERR_UNSUPPORTED, "the %s backend draws from up to %d tokens, this model has %u",
+                        bm->b->ops->target, PROGRAM_MAX_VOCAB, bm->m->cfg.n_vocab);
+        if (b->seq[i].n_logits != 1 || p->n_op > PROGRAM_OPS || p->n_top > PROGRAM_TOP ||
+            (uint64_t)p->n_bias + p->n_forbid + p->n_penalty > PROGRAM_EDITS)
+            return fail(e, ERR_ARG,
+                        "sequence %u: a draw from %u rows, %u operations, %u alternatives, %u edits", i,
+                        b->seq[i].n_logits, p->n_op, p->n_top, p->n_bias + p->n_forbid + p->n_penalty);
+    }
+    return OK;
+}
+
 static status gpu_step(struct backend_model *bm, struct backend_kv *kv, const struct batch *b,
                        uint64_t *ticket, struct error *e)
 {
     if (bm->queued) return fail(e, ERR_BUSY, "a step is queued already: wait for it first");
     TRY(batch_check(b, bm->m, &bm->lim, kv->n_block, e));
+    TRY(check_draws(bm, b, e));
     bm->started_ns = clock_ns();
     *ticket = ++bm->ticket;
     gpu_step_queue(bm, kv, b);
@@ -249,9 +270,12 @@ static status gpu_wait(struct backend_model *bm, uint64_t ticket, struct step_re
     if (!bm->queued || ticket != bm->ticket)
         return fail(e, ERR_ARG, "no step %llu is waiting", (unsigned long long)ticket);
     bm->queued = false;
+    gpu_step_collect(bm);
     TRY(synced(bm->b, e));
     *out = (struct step_result){.logits = bm->logits_host,
                                 .n_row = bm->n_row,
+                                .drawn = bm->draws.answer,
+                                .n_drawn = bm->n_draw,
                                 .hidden = bm->hidden_host,
                                 .n_hidden = bm->n_hidden,
                                 .elapsed_ns = clock_ns() - bm->started_ns};
@@ -288,7 +312,8 @@ static status gpu_wait(struct backend_model *bm, uint64_t ticket, struct step_re
                                                  .kv_read = gpu_kv_read,                                     \
                                                  .kv_write = gpu_kv_write,                                   \
                                                  .step = gpu_step,                                           \
-                                                 .wait = gpu_wait}
+                                                 .wait = gpu_wait,                                           \
+                                                 .draws = true}
 
 GPU_BACKEND(cuda);
 GPU_BACKEND(sim);

@@ -16,6 +16,7 @@ enum {
     GPU_MIN_PART = 256,    /* keys */
     GPU_GRAPH_TOKENS = 64, /* steps of up to so many tokens are kept as graphs */
     GPU_MAX_GRAPHS = 32,
+    GPU_DRAW_ROWS = 64, /* rows of logits that tokens are drawn from at a time */
 };
 
 /* Memory handed out from the front; with mem NULL only the size is found. */
@@ -28,6 +29,7 @@ struct backend {
     struct gpu_info       info;
     int32_t               device;
     bool                  library_asked; /* for products; what came of it is logged */
+    bool                  deterministic; /* one way to multiply, one way to cut a sequence's keys, whatever the step */
 };
 
 /* A weight on the device. Vectors are matrices of one row. */
@@ -41,6 +43,14 @@ struct gpu_weights {
     struct gpu_weight *w;        /* as model_desc.weight; on the heap */
     float            **inv_freq; /* (n_rope), each on the device; on the heap */
     size_t             total_bytes;
+};
+
+/* What draws work with on the device; all NULL: the vocabulary is too large. */
+struct gpu_draws {
+    float    *logit;
+    uint32_t *id, *mask;
+    double   *block_sum;
+    struct program_answer *answer;
 };
 
 struct gpu_scratch {
@@ -61,7 +71,16 @@ struct gpu_scratch {
     size_t   panel_bytes;
     void    *room;                 /* of the library; NULL where no step is large enough */
     size_t   room_bytes;
+    struct gpu_draws draws;
     size_t   total_bytes;
+};
+
+/* The same in host memory: what came back, masks on their way, where they are taken from, the rows drawn from. */
+struct gpu_draws_host {
+    struct program_answer *answer;
+    uint32_t *mask, *row;
+    const uint32_t **from;
+    size_t total_bytes;
 };
 
 /* What makes two steps the same to the device but for the contents of their inputs. */
@@ -90,6 +109,11 @@ struct backend_model {
     void    *weight_mem, *scratch_mem, *input_mem; /* on the device */
     void    *input_host;
     float   *logits_host, *hidden_host;
+    void    *draws_mem; /* host */
+    struct gpu_draws_host draws;
+    const struct sample_program *draw_program; /* of the queued step, on the device */
+    const uint32_t *draw_row;
+    uint32_t n_draw, n_mask;
     uint64_t ticket;
     bool     queued;
     struct gpu_shape shape;   /* of the queued step */
@@ -125,8 +149,19 @@ void gpu_scratch_layout(struct gpu_scratch *s, void *mem, const struct gpu_ops *
                         const struct backend_limits *l);
 uint32_t gpu_part_keys(const struct backend_limits *l);
 
+/* draw.c */
+bool   gpu_draws_possible(const struct model_desc *m);
+void   gpu_draws_layout(struct gpu_draws *d, struct gpu_bump *b, const struct model_desc *m, const struct backend_limits *l);
+void   gpu_draws_host_layout(struct gpu_draws_host *d, void *mem, const struct model_desc *m, const struct backend_limits *l);
+size_t gpu_draws_input_bytes(const struct backend_limits *l); /* at most */
+/* The draws of a batch behind the first `used` bytes of its inputs; returns the bytes with them. */
+size_t gpu_draws_fill(struct backend_model *bm, const struct batch *b, size_t used);
+void   gpu_draws_queue(struct backend_model *bm);
+void   gpu_logits_queue(struct backend_model *bm);
+
 /* step.c */
 void gpu_step_queue(struct backend_model *bm, struct backend_kv *kv, const struct batch *b);
+void gpu_step_collect(struct backend_model *bm); /* draw, and copy what was asked for to the host */
 
 /* target.c: a target's table, loaded at the first call; NULL: why says what is in the way. */
 const struct gpu_ops *gpu_target(const char *name, struct error *why);

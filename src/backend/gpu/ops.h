@@ -12,7 +12,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { GPU_OPS_ABI = 1 };
+#include "sample/program.h"
+
+enum { GPU_OPS_ABI = 2 };
 enum {
     GPU_STRIP = 16,          /* rows of a packed matrix that lie together */
     GPU_PAD = 32,            /* rows of activations are padded with zeros to a multiple of this */
@@ -189,6 +191,18 @@ struct gpu_combine { /* y row = sum of gate * down over the token's slots, or y 
 
 struct gpu_softcap { float *x; size_t n; float scale, cap; }; /* x = cap tanh(scale x / cap); cap 0: scale x */
 
+/* Tokens drawn from rows of logits: see sample/program.h. */
+struct gpu_draw {
+    const struct sample_program *program; /* n_draw; their edits and masks are device memory too */
+    const uint32_t *row;                  /* of each: its logits */
+    const float    *logits;               /* (rows, n_vocab) */
+    uint32_t        n_draw, n_vocab;
+    float          *logit;                /* (n_draw, n_vocab) to work in, */
+    uint32_t       *id;                   /* the same, */
+    double         *block_sum;            /* (n_draw, n_vocab / 64 rounded up) */
+    struct program_answer *answer;        /* n_draw */
+};
+
 /* The primitives that kernels are made of, on given numbers: words 8 .. 15 of a lane are floats of two matrix products,
  * words 24 .. 31 the same computed with shuffles; the others must be the same on every target. */
 enum { GPU_SELFTEST_IN = 256, GPU_SELFTEST_OUT = 33 };
@@ -244,6 +258,7 @@ struct gpu_ops {
     void (*route)(struct gpu *g, const struct gpu_route *a);
     void (*combine)(struct gpu *g, const struct gpu_combine *a);
     void (*softcap)(struct gpu *g, const struct gpu_softcap *a);
+    void (*draw)(struct gpu *g, const struct gpu_draw *a);
     void (*selftest)(struct gpu *g, const struct gpu_selftest *a);
 };
 

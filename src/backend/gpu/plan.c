@@ -87,6 +87,7 @@ void gpu_scratch_layout(struct gpu_scratch *s, void *mem, const struct gpu_ops *
         s->room_bytes = ops->library_bytes;
         s->room = gpu_take(&b, s->room_bytes, 1);
     }
+    gpu_draws_layout(&s->draws, &b, m, l);
     s->total_bytes = b.used;
 }
 
@@ -146,6 +147,6 @@ status gpu_sizes(struct gpu_sizes *out, const struct gpu_ops *ops, const struct 
     out->most = (struct gpu_shape){tokens, tokens, l->max_tokens, 2 * tiles, MAX(l->max_seqs, tokens)};
     gpu_inputs_layout(&in, NULL, &out->most);
     const size_t per_seq = ((size_t)l->max_context + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
-    out->input_bytes = in.bytes + l->max_seqs * per_seq * sizeof(uint32_t);
+    out->input_bytes = in.bytes + l->max_seqs * per_seq * sizeof(uint32_t) + gpu_draws_input_bytes(l);
     return OK;
 }

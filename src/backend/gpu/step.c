@@ -55,7 +55,7 @@ static void product(const struct pass *p, float *y, uint32_t ldy, struct gpu_act
                                                 .n_row = n_row,
                                                 .bias = floats_of(p, l.bias),
                                                 .add = add,
-                                                .panel = p->s->panel,
+                                                .panel = p->bm->b->deterministic ? NULL : p->s->panel,
                                                 .panel_bytes = p->s->panel_bytes,
                                                 .room = p->s->room,
                                                 .room_bytes = p->s->room_bytes});
@@ -340,7 +340,7 @@ static struct cut cut_of(const struct backend_model *bm, const struct batch_seq 
     const uint32_t group = bm->m->cfg.n_head / bm->m->cfg.n_head_kv, tokens = GPU_ATTN_ROWS / group;
     const uint32_t end = q->pos + q->n_token, part = gpu_part_keys(&bm->lim);
     const uint32_t n_part = (end + part - 1) / part;
-    if (q->n_token <= tokens && n_part > 1 &&
+    if (!bm->b->deterministic && q->n_token <= tokens && n_part > 1 &&
         (size_t)q->n_token * n_part * bm->m->cfg.n_head <= part_rows_left)
         return (struct cut){n_part, n_part};
     return (struct cut){(q->n_token + tokens - 1) / tokens, 1};
@@ -498,12 +498,19 @@ void gpu_step_queue(struct backend_model *bm, struct backend_kv *kv, const struc
     gpu_inputs_layout(&host, bm->input_host, &p.n);
     gpu_inputs_layout(&p.in, bm->input_mem, &p.n);
     size_t n_table = fill_inputs(bm, &host, &p.n, b);
-    p.ops->copy_in(p.gpu, bm->input_mem, bm->input_host, host.bytes + n_table * sizeof *host.table);
+    size_t n_input = gpu_draws_fill(bm, b, host.bytes + n_table * sizeof *host.table);
+    p.ops->copy_in(p.gpu, bm->input_mem, bm->input_host, n_input);
     if (keep)
         run_kept(bm, kv, &p);
     else
         run_program(&p);
-    const size_t row = p.c->n_vocab * sizeof(float), hidden = p.c->n_embd * sizeof(float);
-    if (bm->n_row) p.ops->copy_out(p.gpu, bm->logits_host, bm->s.logits, bm->n_row * row);
-    if (bm->n_hidden) p.ops->copy_out(p.gpu, bm->hidden_host, bm->s.y, bm->n_hidden * hidden);
+}
+
+void gpu_step_collect(struct backend_model *bm)
+{
+    gpu_draws_queue(bm);
+    gpu_logits_queue(bm);
+    if (bm->n_hidden)
+        bm->b->ops->copy_out(bm->b->gpu, bm->hidden_host, bm->s.y,
+                             (size_t)bm->n_hidden * bm->m->cfg.n_embd * sizeof(float));
 }

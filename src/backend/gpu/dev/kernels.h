@@ -28,6 +28,7 @@ void launch_attn(cudaStream_t s, const struct gpu_attn *a);
 void launch_route(cudaStream_t s, const struct gpu_route *a);
 void launch_combine(cudaStream_t s, const struct gpu_combine *a);
 void launch_softcap(cudaStream_t s, const struct gpu_softcap *a);
+void launch_draw(cudaStream_t s, const struct gpu_draw *a);
 void launch_selftest(cudaStream_t s, const struct gpu_selftest *a);
 bool attn_prepare(void); /* what a device must be told before the first launch; false when it refuses */
 
