@@ -52,6 +52,14 @@ const struct opt worker_opts[] = {
 
 static struct session draft; /* the engine uses its model: it goes after that */
 
+/* What its requests were told goes out, then the process ends: with a new one comes a new device context. */
+static struct error lost;
+static void device_is_lost(void *server, const struct error *why)
+{
+    lost = *why;
+    http_server_drain(server, 2000);
+}
+
 static status serve(struct session *s, struct http_server *server, struct chat_format **chat,
                     struct api **api, struct error *e)
 {
@@ -64,6 +72,8 @@ static status serve(struct session *s, struct http_server *server, struct chat_f
     TRY(session_engine_options(s, &o.model, (uint32_t)o.serving.parallel, &eo, e));
     TRY(serving_apply(&eo, &o.serving, &o.model, s, &draft, e));
     if (report_wanted()) eo.progress = report_progress;
+    eo.on_lost = device_is_lost;
+    eo.lost_user = server;
     TRY(session_start(s, &eo, e));
     const struct api_options ao = {.engine = s->engine,
                                    .tok = s->tok,
@@ -94,7 +104,9 @@ static status serve(struct session *s, struct http_server *server, struct chat_f
     server_print_ready(server, &o.server, &ready);
     report_ready(s->engine, s->api->name, (uint32_t)o.serving.parallel);
     http_notify("READY=1");
-    return http_server_run(server, e);
+    TRY(http_server_run(server, e));
+    *e = lost;
+    return lost.code;
 }
 
 int worker_main(int argc, char **argv)

@@ -16,16 +16,39 @@ const char *finish_reason_name(enum finish_reason r)
     return name[r];
 }
 
-/* What the KV cache may have when nobody said: of a GPU's own memory most of what the model leaves free, of
- * the host's, where others live too, a quarter. */
-static uint64_t kv_room(const struct engine *en)
+/* Has the device memory of its own, and how much of that is free now? */
+static bool own_memory(const struct engine *en, uint64_t *free_bytes)
 {
     const uint64_t host = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    const uint64_t model = (uint64_t)en->plan.weight_bytes + en->plan.scratch_bytes;
     struct backend_device d;
     struct error e;
-    if (en->api->info(0, &d, &e) != OK || !d.memory_bytes || d.memory_bytes == host) return host / 4;
-    return d.memory_free_bytes > model ? (d.memory_free_bytes - model) / 10 * 9 : 0;
+    if (en->api->info(0, &d, &e) != OK || !d.memory_bytes || d.memory_bytes == host) return false;
+    *free_bytes = d.memory_free_bytes;
+    return true;
+}
+
+/* Weights, scratch memory and cache of a draft model, as draft_model_new will ask for them. */
+static uint64_t draft_bytes(const struct engine *en, const struct engine_options *o)
+{
+    struct backend_limits l = en->lim;
+    struct backend_plan p;
+    struct error e;
+    if (!o->draft || !o->max_draft) return 0;
+    l.max_logits = l.max_seqs;
+    l.max_context = MIN(l.max_context, o->draft->cfg.n_ctx_train);
+    if (en->api->plan(en->backend, o->draft, &l, &p, &e) != OK) return 0; /* opening it will say why */
+    const uint64_t per_seq = (l.max_context + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
+    return (uint64_t)p.weight_bytes + p.scratch_bytes + per_seq * l.max_seqs * p.kv_block_bytes;
+}
+
+/* What the KV cache may have when nobody said: of a GPU's own memory most of what the models leave free, of
+ * the host's, where others live too, a quarter. */
+static uint64_t kv_room(const struct engine *en, const struct engine_options *o)
+{
+    uint64_t room, models = (uint64_t)en->plan.weight_bytes + en->plan.scratch_bytes + draft_bytes(en, o);
+    if (!own_memory(en, &room))
+        return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 4;
+    return room > models ? (room - models) / 10 * 9 : 0;
 }
 
 /* How many blocks the pool gets, and a context that it can hold. */
@@ -34,7 +57,7 @@ static status size_kv(struct engine *en, const struct engine_options *o, uint32_
     const size_t each = en->plan.kv_block_bytes;
     const uint64_t per_seq = (en->lim.max_context + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
     uint64_t want = per_seq * en->lim.max_seqs;
-    uint64_t have = o->kv_bytes ? o->kv_bytes / each : MIN(want, kv_room(en) / each);
+    uint64_t have = o->kv_bytes ? o->kv_bytes / each : MIN(want, kv_room(en, o) / each);
     have = MIN(have, (uint64_t)UINT32_MAX);
     if (have < per_seq) {
         if (o->max_context || have == 0)
@@ -51,6 +74,35 @@ static status size_kv(struct engine *en, const struct engine_options *o, uint32_
     }
     *n_block = (uint32_t)have;
     return OK;
+}
+
+/* Where the device has too little memory for the plan, steps of fewer tokens need less of it. */
+static status load_model(struct engine *en, const struct engine_options *o, struct error *e)
+{
+    const uint32_t least = en->lim.max_seqs + KV_BLOCK_TOKENS;
+    uint64_t room;
+    for (;;) {
+        status s = en->api->load(&en->model, en->backend, en->m, &en->lim, o->progress, o->progress_user, e);
+        if (s != ERR_MEMORY || en->lim.max_tokens == least || !own_memory(en, &room)) return s;
+        LOG(WARN, "engine", "memory", "%s; trying steps of fewer than %u tokens", e->msg, en->lim.max_tokens);
+        en->lim.max_tokens = MAX(en->lim.max_tokens / 2, least);
+        TRY(en->api->plan(en->backend, en->m, &en->lim, &en->plan, e));
+    }
+}
+
+/* The pool as planned; or, if less was free than was said, what fits into that, if a sequence does. */
+static status open_kv(struct engine *en, uint32_t *n_block, struct error *e)
+{
+    const uint64_t per_seq = (en->lim.max_context + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
+    uint64_t room;
+    status s = en->api->kv_open(&en->kv_mem, en->model, *n_block, e);
+    if (s != ERR_MEMORY || !own_memory(en, &room)) return s;
+    const uint64_t have = room / 10 * 9 / en->plan.kv_block_bytes;
+    if (have >= *n_block || have < per_seq) return s;
+    LOG(WARN, "engine", "memory", "%s; the KV cache gets %.1f MiB", e->msg,
+        (double)have * (double)en->plan.kv_block_bytes / 0x1p20);
+    *n_block = (uint32_t)have;
+    return en->api->kv_open(&en->kv_mem, en->model, *n_block, e);
 }
 
 static status open_scheduler(struct engine *en, const struct engine_options *o, struct error *e)
@@ -74,8 +126,8 @@ static status open_backend(struct engine *en, const struct engine_options *o, st
     TRY(en->api->plan(en->backend, en->m, &en->lim, &en->plan, e));
     TRY(size_kv(en, o, &n_block, e));
     TRY(en->api->plan(en->backend, en->m, &en->lim, &en->plan, e));
-    TRY(en->api->load(&en->model, en->backend, en->m, &en->lim, o->progress, o->progress_user, e));
-    TRY(en->api->kv_open(&en->kv_mem, en->model, n_block, e));
+    TRY(load_model(en, o, e));
+    TRY(open_kv(en, &n_block, e));
     TRY(kv_new(&en->kv, n_block, KV_BLOCK_TOKENS, e));
     TRY(open_scheduler(en, o, e));
     if (o->draft && o->max_draft)
@@ -108,6 +160,8 @@ status engine_new(struct engine **out, const struct model_desc *m, const struct 
     en->next_id = 1;
     engine_limits(&en->lim, m, o);
     en->max_draft = o->max_draft;
+    en->on_lost = o->on_lost;
+    en->lost_user = o->lost_user;
     en->draft_price = o->draft_price;
     en->no_prefix_cache = o->no_prefix_cache;
     en->queue_timeout_ns = o->queue_timeout_ns;

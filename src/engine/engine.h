@@ -21,7 +21,8 @@ struct engine_options {
     uint32_t   max_seqs;    /* running at once; 0: 16 */
     uint32_t   max_queue;   /* waiting; 0: 256 */
     uint32_t   step_tokens; /* token budget of a step; 0: 256 */
-    size_t     kv_bytes;    /* memory for the KV cache; 0: what max_seqs sequences need, at most a quarter of memory */
+    size_t     kv_bytes;    /* memory for the KV cache; 0: what max_seqs sequences need, at most a quarter of
+                               the machine's memory, or what is free of a device's own */
     enum dtype kv_type;     /* DT_F16 by default (0 is DT_F32: set it) */
     bool       deterministic; /* GPUs: answers do not depend on what runs beside them; slower */
     backend_progress progress;
@@ -35,6 +36,10 @@ struct engine_options {
                                < 0: no matter */
     int64_t    age_ns;      /* a request rises by one priority after waiting this long; 0: 10 s, < 0: never */
     int64_t    queue_timeout_ns, first_timeout_ns, total_timeout_ns; /* of requests that set none; 0: no limit */
+    /* The device is lost: a step ended with ERR_DEVICE, and so will all others. Its requests have been answered. Once, on
+     * the engine's thread; NULL: nobody asks. */
+    void     (*on_lost)(void *user, const struct error *why);
+    void      *lost_user;
     int64_t    keep_alive_ns; /* weights and KV memory are given back after this long without work; 0: never */
 };
 

@@ -22,6 +22,8 @@ struct engine {
     struct backend_plan plan;
     uint32_t max_queue, max_draft;
     bool no_prefix_cache;
+    void (*on_lost)(void *user, const struct error *why);
+    void *lost_user;
     double draft_price; /* 0: measured */
     int64_t queue_timeout_ns, first_timeout_ns, total_timeout_ns;
     pthread_t thread;
@@ -52,6 +54,7 @@ struct engine {
     struct engine_metrics metrics;
     bool asleep;
     uint32_t failed_steps; /* in a row */
+    bool lost; /* on_lost was told */
     struct saved_blocks {
         uint32_t *id, n;
         uint8_t *data;

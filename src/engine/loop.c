@@ -503,6 +503,8 @@ static void run_step(struct engine *en, uint32_t n)
     if (s != OK) {
         LOG(ERROR, "engine", "step", "%s", e.msg);
         for (uint32_t i = 0; i < n; i++) fail_share(en, en->share[i].seq, &e);
+        if (s == ERR_DEVICE && !en->lost && en->on_lost) en->on_lost(en->lost_user, &e);
+        en->lost |= s == ERR_DEVICE;
         return;
     }
     row = r.logits;

@@ -1,5 +1,6 @@
 /* A device that is not there: ops.h over host memory and the simulator. Memory is filled with NaN when it is given out.
- * CORRAL_SIM_MEMORY limits it to so many bytes, for tests of what happens when it runs out. */
+ * CORRAL_SIM_MEMORY limits it to so many bytes (else to a quarter of the machine's), for tests of what happens when it runs
+ * out; with CORRAL_SIM_FAIL=N the device fails when it is waited for the N-th time, and from then on. */
 #include "backend/gpu/dev/gemm.h"
 
 #include <unistd.h>
@@ -17,6 +18,7 @@ struct gpu_graph {
 struct gpu {
     struct gpu_device dev;
     size_t used_bytes, limit_bytes;
+    unsigned long n_sync, fails_at; /* 0: never */
     struct gpu_graph *recording;
 };
 
@@ -45,7 +47,7 @@ static size_t memory_limit(void)
 {
     const char *s = getenv("CORRAL_SIM_MEMORY");
     if (s) return strtoull(s, NULL, 10);
-    return (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+    return (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE) / 4;
 }
 
 static bool sim_info(int device, struct gpu_info *out, char *why, size_t n)
@@ -70,6 +72,8 @@ static struct gpu *sim_open(int device, char *why, size_t n)
     g->limit_bytes = info.memory_bytes;
     g->dev.n_core = 8; /* so that both sizes of tiles are used */
     g->dev.hopper = gemm90_prepare();
+    const char *fail = getenv("CORRAL_SIM_FAIL");
+    g->fails_at = fail ? strtoul(fail, NULL, 10) : 0;
     return g;
 }
 
@@ -81,9 +85,10 @@ static void sim_close(struct gpu *g)
 
 static bool sim_sync(struct gpu *g, char *why, size_t n)
 {
-    (void)g, (void)why, (void)n;
     sim_race_synced();
-    return true;
+    if (!g->fails_at || ++g->n_sync < g->fails_at) return true;
+    snprintf(why, n, "running: an illegal memory access was made up (CORRAL_SIM_FAIL)");
+    return false;
 }
 
 /* The size is kept in front, so that memory can be counted. */
