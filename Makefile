@@ -97,7 +97,7 @@ test-gpu: test-packages
 
 bench-gpu: packages
 	@$(CONFIGURE) release
-	@cmake --build --preset release --target corral gpu_targets gpu_kernels
+	@cmake --build --preset release --target corral gpu_targets gpu_kernels shape_model
 	@tools/gpu_run.sh bench build "$(MODEL)"
 
 format:

@@ -1,7 +1,7 @@
 /* What the GPU kernels reach on this card, as a Markdown table: copies, products of one format after the
  * other, attention of one token. Rates are ratios to the card's own copy rate. `make bench-gpu` runs it.
  *
- * usage: gpu_kernels [target]   (cuda) */
+ * usage: gpu_kernels [target [tiny]]   (cuda; tiny: sizes to try the program with on the simulator) */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,6 +88,7 @@ static void bench_product(enum dtype type, uint32_t n_out, uint32_t n_in, uint32
     struct product p = {0};
     if (!ops->layout((uint32_t)type, n_out, n_in, &l)) return;
     p.n = (unsigned)MIN(MAX((size_t)2, ((size_t)192 << 20) / l.bytes), COUNT_OF(p.data));
+    if (l.bytes < 1 << 20) p.n = 2;
     for (unsigned i = 0; i < p.n; i++) p.data[i] = memory(l.bytes);
     p.a = (struct gpu_matmul){.w = {NULL, (uint32_t)type, n_out, l.n_in, l.bytes},
                               .x = {.ld = l.n_in},
@@ -193,7 +194,8 @@ int main(int argc, char **argv)
     static const enum dtype types[] = {DT_BF16,   DT_Q8_0,  DT_Q6_K, DT_Q5_K, DT_Q4_K, DT_Q4_0,
                                        DT_IQ4_XS, DT_MXFP4, DT_Q3_K, DT_Q2_K, DT_F16};
     static const uint32_t shape[][2] = {{4096, 4096}, {14336, 4096}, {4096, 14336}, {128256, 4096}},
-                          rows[] = {1, 8, 32, 64, 512};
+                          rows[] = {1, 8, 32, 64, 512}, tiny_shape[] = {64, 512}, tiny_rows[] = {1, 9};
+    const bool tiny = argc > 2 && !strcmp(argv[2], "tiny");
     const char *name = argc > 1 ? argv[1] : "cuda";
     struct error e = {0};
     struct gpu_info info;
@@ -208,7 +210,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "bench-gpu: %s\n", why);
         return 1;
     }
-    struct copying c = {.bytes = (size_t)512 << 20};
+    struct copying c = {.bytes = (size_t)(tiny ? 1 : 512) << 20};
     time_t now = time(NULL);
     strftime(date, sizeof date, "%Y-%m-%d", gmtime(&now));
     c.to = memory(c.bytes);
@@ -219,11 +221,15 @@ int main(int argc, char **argv)
     printf("%s, %s, %s. Copying on the device: %.0f GB/s (read and written).\n\n", date, info.name,
            ops->built, copy_rate * 1e-9);
     printf("| what | size | rows | microseconds | GB/s | of copying |\n|---|---|---|---|---|---|\n");
-    for (size_t t = 0; t < COUNT_OF(types); t++)
+    for (size_t t = 0; t < COUNT_OF(types) && tiny; t++)
+        for (size_t r = 0; r < COUNT_OF(tiny_rows); r++)
+            bench_product(types[t], tiny_shape[0], tiny_shape[1], tiny_rows[r], copy_rate);
+    for (size_t t = 0; t < COUNT_OF(types) && !tiny; t++)
         for (size_t s = 0; s < COUNT_OF(shape); s++)
             for (size_t r = 0; r < COUNT_OF(rows); r++)
                 bench_product(types[t], shape[s][0], shape[s][1], rows[r], copy_rate);
-    for (uint32_t n = 1; n <= 64; n *= 8)
+    if (tiny) bench_attention(2, 512, copy_rate);
+    for (uint32_t n = 1; n <= 64 && !tiny; n *= 8)
         for (uint32_t len = 1024; len <= 16384; len *= 4) bench_attention(n, len, copy_rate);
     printf("\n| type | size | rows | by | microseconds | TFLOP/s | weights, of copying "
            "|\n|---|---|---|---|---|---|---|\n");

@@ -3,36 +3,61 @@
 #
 # usage: tools/gpu_run.sh test BUILD_FOLDER [SHARED_FOLDER]
 #        tools/gpu_run.sh bench BUILD_FOLDER [MODEL.gguf]
+#
+# CORRAL_GPU=sim tries the script itself on the simulator. GPU_RUN_UNDER="compute-sanitizer" runs each test under that.
 set -u
-what=${1:?} build=${2:?} with=${3:-}
-export CORRAL_PLUGINS="$build" CORRAL_GPU=cuda
+what=${1:-} build=${2:-} with=${3:-}
+usage() {
+    sed -n '4,5s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+}
+[ -n "$build" ] || usage
+export CORRAL_PLUGINS="$build" CORRAL_GPU="${CORRAL_GPU:-cuda}"
 
-why=$("$build/corral" doctor | sed -n 's/^ *cuda  *not usable: //p')
+why=$("$build/corral" doctor | sed -n "s/^ *$CORRAL_GPU  *not usable: //p")
 if [ -n "$why" ]; then
     echo "no GPU: $why" >&2
     exit 2
 fi
-failed=0
-run() {
+"$build/corral" doctor | grep " $CORRAL_GPU "
+failed=
+run() { # NAME SECONDS COMMAND...: a kernel that never ends must not end the day
+    name=$1 seconds=$2
+    shift 2
     echo "+ $*"
-    "$@" || failed=1
+    # shellcheck disable=SC2086
+    timeout -k 10 "$seconds" ${GPU_RUN_UNDER:-} "$@"
+    rc=$?
+    [ $rc -eq 0 ] && return
+    [ $rc -ge 124 ] && [ $rc -le 137 ] && name="$name (still running after $seconds s)"
+    failed="$failed
+  $name"
 }
-"$build/corral" doctor | grep ' cuda '
 case $what in
 test)
     [ -d "$with" ] && export CORRAL_SHARED="$with"
-    run "$build/tests/test_backend_gpu_kernels" # primitives against the simulator's, then every kernel
-    run "$build/tests/test_backend_gpu"         # models of every shape against the reference
-    run "$build/tests/test_backend_golden"      # reference logits, on all backends that are usable
-    ;;
-bench)
-    run "$build/gpu_kernels"
-    if [ -n "$with" ]; then
-        run "$build/corral" bench -m "$with" --backend cuda -b 1,8,64
+    # In order of what depends on what: the first that fails says where to look.
+    run "kernels: primitives against the simulator's, then every kernel" 900 "$build/tests/test_backend_gpu_kernels"
+    run "draws: tokens chosen on the device against the host's" 600 "$build/tests/test_backend_draws"
+    run "models of every shape against the reference" 900 "$build/tests/test_backend_gpu"
+    run "KV types, determinism, draws in a step" 600 "$build/tests/test_backend_gpu_options"
+    if [ -n "${CORRAL_SHARED:-}" ]; then
+        run "reference logits" 900 "$build/tests/test_backend_golden"
     else
-        echo "MODEL=file.gguf measures a whole model, too"
+        echo "skipped: reference logits (no shared folder of test data)"
     fi
     ;;
-*) sed -n '4,5s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+bench)
+    set -- "$build"
+    [ "$CORRAL_GPU" = cuda ] && set -- "$@" --write docs/benchmarks.md
+    [ "$CORRAL_GPU" = cuda ] || set -- "$@" --target "$CORRAL_GPU" --tiny
+    [ -n "$with" ] && set -- "$@" --model "$with"
+    run "some measurement" 7200 python3 tools/gpu_bench.py "$@"
+    ;;
+*) usage ;;
 esac
-exit $failed
+if [ -n "$failed" ]; then
+    echo "FAILED:$failed"
+    exit 1
+fi
+echo "all well"

@@ -14,11 +14,11 @@
 #include "cli/cli.h"
 #include "cli/session.h"
 
-enum { MAX_SIZES = 16, MAX_BATCH = 256, MAX_ROUNDS = 1000, STEP_TOKENS = 512 };
+enum { MAX_SIZES = 16, MAX_BATCH = 256, MAX_ROUNDS = 1000 };
 
 static struct {
     struct session_options model;
-    int64_t n_prompt, n_gen, depth, rounds;
+    int64_t n_prompt, n_gen, depth, rounds, step_tokens;
     const char *batch;
     bool json, profile;
 } o;
@@ -50,6 +50,14 @@ static const struct opt opts[] = {
      .def = "0",
      .unit = "tokens",
      .help = "context behind the prompt; its keys and values are not computed, only read"},
+    {.name = "step-tokens",
+     .type = OPT_INT,
+     .at = &o.step_tokens,
+     .min = 16,
+     .max = 65536,
+     .def = "512",
+     .unit = "tokens",
+     .help = "of the prompt that are computed in one step"},
     {.name = "batch",
      .letter = 'b',
      .type = OPT_STR,
@@ -207,7 +215,7 @@ static status set_up(struct bench *b, const char *word, struct error *e)
         o.model.threads ? (uint32_t)o.model.threads : (uint32_t)MAX(1, sysconf(_SC_NPROCESSORS_ONLN));
     struct backend_options options = {.n_thread = b->n_thread};
     struct backend_limits limits = {
-        .max_tokens = MAX((uint32_t)STEP_TOKENS, b->max_batch),
+        .max_tokens = MAX((uint32_t)o.step_tokens, b->max_batch),
         .max_seqs = b->max_batch,
         .max_logits = b->max_batch,
         .max_context = (uint32_t)o.model.ctx,
@@ -250,8 +258,11 @@ static void fill_random(struct bench *b, int32_t *token, size_t n, uint64_t seed
     for (size_t i = 0; i < n; i++) token[i] = (int32_t)(rng_uniform(seed, 0, i, 0) * b->m->cfg.n_vocab);
 }
 
+/* A device that can draw sends a token of each row back, as in serving, and not the logits. */
 static status run_step(struct bench *b, uint32_t n_seq, struct error *e)
 {
+    static const struct sample_program best = {.greedy = true};
+    for (uint32_t i = 0; i < n_seq && b->s.api->draws; i++) b->seq[i].draw = b->seq[i].n_logits ? &best : NULL;
     struct batch batch = {.seq = b->seq, .n_seq = n_seq};
     struct step_result result;
     uint64_t ticket;
@@ -264,7 +275,7 @@ static status prefill(struct bench *b, double *seconds, struct error *e)
 {
     double start = clock_s();
     for (uint32_t at = 0; at < o.n_prompt;) {
-        uint32_t n = MIN((uint32_t)STEP_TOKENS, (uint32_t)o.n_prompt - at);
+        uint32_t n = MIN((uint32_t)o.step_tokens, (uint32_t)o.n_prompt - at);
         b->seq[0] = (struct batch_seq){.token = b->token + at,
                                        .n_token = n,
                                        .pos = (uint32_t)o.depth + at,

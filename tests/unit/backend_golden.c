@@ -55,6 +55,8 @@ static void check_file(const char *gguf_path, const char *logits_path)
     for (size_t i = 0; i < backend_count(); i++) {
         struct rig r;
         struct error none;
+        const char *only = getenv("CORRAL_GPU");
+        if (only && strcmp(only, backend_at(i)->name) != 0) continue;
         if (backend_at(i)->count(&none) <= 0) continue;
 #ifdef __SANITIZE_ADDRESS__ /* the formats have their own tests of kernels */
         if (!strcmp(backend_at(i)->name, "sim") && strstr(gguf_path, "/quant/")) continue;
