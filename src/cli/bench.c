@@ -220,7 +220,7 @@ static status set_up(struct bench *b, const char *word, struct error *e)
         .max_logits = b->max_batch,
         .max_context = (uint32_t)o.model.ctx,
     };
-    if (!dtype_by_name(o.model.kv_type, &limits.kv_type))
+    if (!kv_type_by_name(o.model.kv_type, &limits.kv_type))
         return fail(e, ERR_ARG, "unknown KV type '%s'", o.model.kv_type);
     TRY(api->info(0, &b->device, e));
     TRY(api->open(&b->backend, &options, e));
@@ -262,7 +262,8 @@ static void fill_random(struct bench *b, int32_t *token, size_t n, uint64_t seed
 static status run_step(struct bench *b, uint32_t n_seq, struct error *e)
 {
     static const struct sample_program best = {.greedy = true};
-    for (uint32_t i = 0; i < n_seq && b->s.api->draws; i++) b->seq[i].draw = b->seq[i].n_logits ? &best : NULL;
+    for (uint32_t i = 0; i < n_seq && b->s.api->draws; i++)
+        b->seq[i].draw = b->seq[i].n_logits ? &best : NULL;
     struct batch batch = {.seq = b->seq, .n_seq = n_seq};
     struct step_result result;
     uint64_t ticket;

@@ -25,7 +25,7 @@ static const struct opt opts[] = {
      .help = "the text; - for standard input"},
     {.name = "against", .type = OPT_STR, .at = &o.against, .arg = "OTHER",
      .help = "the model to compare with: the reference, for a quantized file its original"},
-    {.name = "against-kv-type", .type = OPT_STR, .at = &o.against_kv_type, .choices = "f16|f32|q8_0", .arg = "TYPE",
+    {.name = "against-kv-type", .type = OPT_STR, .at = &o.against_kv_type, .choices = KV_TYPES, .arg = "TYPE",
      .help = "numbers in the KV cache of the reference; default: as --kv-type"},
     {.name = "chunks", .type = OPT_INT, .at = &o.chunks, .min = 0, .max = INT32_MAX, .def = "0",
      .help = "stop after this many chunks; 0: the whole text"},
@@ -180,7 +180,7 @@ static status start(struct side *d, const struct eval *v, const char *kv_type, s
                                  .n_thread = (uint32_t)o.model.threads,
                                  .step_tokens = v->step_tokens,
                                  .context = v->ctx};
-    if (!dtype_by_name(kv_type, &fo.kv_type)) return fail(e, ERR_ARG, "unknown KV type '%s'", kv_type);
+    if (!kv_type_by_name(kv_type, &fo.kv_type)) return fail(e, ERR_ARG, "unknown KV type '%s'", kv_type);
     return forward_open(&d->f, model_desc(d->s.model), &fo, e);
 }
 

@@ -105,7 +105,7 @@ static void make_plan(struct plan *p, const struct gguf *g, const struct backend
                                 .max_context = (uint32_t)o.ctx,
                                 .max_seqs = (uint32_t)o.parallel};
     if (model_new(&model, g, &(struct model_options){.max_context = (uint32_t)o.ctx}, e) != OK) return;
-    if (!dtype_by_name(o.kv_type, &eo.kv_type))
+    if (!kv_type_by_name(o.kv_type, &eo.kv_type))
         (void)fail(e, ERR_ARG, "unknown KV type '%s'", o.kv_type);
     else
         p->known = memory_plan(&p->m, model_desc(model), &eo, e) == OK;

@@ -88,7 +88,7 @@ static status run_logits(const int32_t *id, uint32_t n, struct error *e)
     status st = session_open_model(&s, &so, NULL, e);
     if (st != OK) goto out;
     fo.api = s.api;
-    if (!dtype_by_name(o.kv_type, &fo.kv_type)) {
+    if (!kv_type_by_name(o.kv_type, &fo.kv_type)) {
         st = fail(e, ERR_ARG, "unknown KV type '%s'", o.kv_type);
         goto out;
     }

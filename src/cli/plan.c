@@ -59,7 +59,7 @@ static const struct opt opts[] = {
     {.name = "kv-fallback",
      .type = OPT_STR,
      .at = &o.kv_fallback,
-     .choices = "f16|f32|q8_0",
+     .choices = KV_TYPES,
      .arg = "TYPE",
      .help = "numbers in the KV cache that would do too"},
     {.name = "overhead",
@@ -103,7 +103,7 @@ static status make_plan(struct place_plan *p, struct session *s, const char *wor
     TRY(session_engine_options(s, &o.model, (uint32_t)o.parallel, &eo, e));
     eo.step_tokens = (uint32_t)o.step_tokens;
     eo.max_draft = (uint32_t)o.draft_max;
-    if (o.kv_fallback && !dtype_by_name(o.kv_fallback, &ladder.kv_fallback))
+    if (o.kv_fallback && !kv_type_by_name(o.kv_fallback, &ladder.kv_fallback))
         return fail(e, ERR_ARG, "unknown KV type '%s'", o.kv_fallback);
     TRY(memory_place_plan(p, model_desc(s->model), &eo, &ladder, e));
     if (!o.draft || !o.draft_max) return OK;

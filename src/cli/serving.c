@@ -52,6 +52,7 @@ status serving_apply(struct engine_options *out, const struct serving_options *o
     out->step_tokens = (uint32_t)o->step_tokens;
     out->max_draft = (uint32_t)o->draft_max;
     out->no_prefix_cache = !o->prefix_cache;
+    out->deterministic = o->deterministic;
     out->target_ns = ns_or_never(o->target_itl);
     out->age_ns = ns_or_never(o->age);
     out->queue_timeout_ns = ns(o->queue_timeout);

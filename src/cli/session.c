@@ -91,7 +91,7 @@ status session_engine_options(const struct session *s, const struct session_opti
         .max_seqs = max_seqs,
         .progress = session_progress,
     };
-    if (!dtype_by_name(o->kv_type, &out->kv_type))
+    if (!kv_type_by_name(o->kv_type, &out->kv_type))
         return fail(e, ERR_ARG, "unknown KV type '%s'", o->kv_type);
     return OK;
 }

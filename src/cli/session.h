@@ -31,9 +31,10 @@ enum { SESSION_DEFAULT_CTX = 8192, SESSION_MAX_CTX = 1 << 24, SESSION_MAX_THREAD
 #define CTX_OPT(to)                                                                                        \
     {.name = "ctx", .letter = 'c', .type = OPT_INT, .at = &(to), .min = 0, .max = SESSION_MAX_CTX,         \
      .def = "0", .unit = "tokens", .help = "longest sequence; 0: as trained, at most 8192"}
+#define KV_TYPES "f16|f32|q8_0|bf16|fp8"
 #define KV_TYPE_OPT(to, dflt)                                                                              \
-    {.name = "kv-type", .type = OPT_STR, .at = &(to), .choices = "f16|f32|q8_0", .def = dflt,              \
-     .arg = "TYPE", .help = "numbers in the KV cache"}
+    {.name = "kv-type", .type = OPT_STR, .at = &(to), .choices = KV_TYPES, .def = dflt, .arg = "TYPE",     \
+     .help = "numbers in the KV cache; bf16 and fp8 on GPUs"}
 #define SET_OPT(to)                                                                                        \
     {.name = "set", .type = OPT_LIST, .at = &(to), .arg = "KEY=TYPE:VALUE",                                \
      .help = "override metadata of the model file, e.g. llama.rope.freq_base=f32:1e6"}
