@@ -10,7 +10,7 @@ set -eu
 
 build_packages="gcc libc6-dev make cmake ninja-build pkg-config libjansson-dev libpcre2-dev libutf8proc-dev libevent-dev
 libssl-dev libnghttp2-dev libwslay-dev zlib1g-dev libzstd-dev libcurl4-openssl-dev libsqlite3-dev libedit-dev libcmocka-dev"
-test_packages="$build_packages g++ ccache clang libclang-rt-14-dev clang-format clang-tidy openssl python3 python3-venv"
+test_packages="$build_packages g++ ccache clang libclang-rt-14-dev clang-format clang-tidy openssl python3 python3-venv nginx-light"
 
 case "${1:-}" in
 build) packages=$build_packages ;;
