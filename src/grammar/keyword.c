@@ -38,6 +38,7 @@ void require_one(struct schema *s, struct conj *c, const json_t *schema, bool ne
     branch_add(s, &b, schema, negative);
     require_all(s, c, b.lits);
 }
+
 int64_t keyword_count(struct schema *s, const json_t *j, const json_t *v, const char *name)
 {
     char what[80];

@@ -44,6 +44,16 @@ static void assert_items(struct schema *s, struct conj *c, const json_t *j, cons
     PREPEND(s, c->arrays, .prefix = prefix_of(j), .rest = rest);
 }
 
+/* A word of ours, which says nothing in a client's schema (there its value is not one of ours): contains
+ * looks at items from this one on. */
+#define FROM "\001from"
+
+static size_t from_of(struct schema *s, const json_t *j)
+{
+    const json_t *from = json_object_get(j, FROM);
+    return from && schema_is_own(s, from) ? (size_t)json_integer_value(from) : 0;
+}
+
 static void deny_items(struct schema *s, struct conj *c, const json_t *j, const json_t *v)
 {
     struct choice *x = choice_new(s, c);
@@ -59,7 +69,8 @@ static void deny_items(struct schema *s, struct conj *c, const json_t *j, const 
                    false);
     }
     if (rest) { /* or some later item is not */
-        json_t *later = json_pack("{s:{s:O},s:I}", "contains", "not", rest, "\001from", (json_int_t)n);
+        json_t *from = schema_own(s, json_integer((json_int_t)n));
+        json_t *later = json_pack("{s:{s:O},s:O}", "contains", "not", rest, FROM, from);
         branch_add(s, branch_new(s, x), schema_own(s, later), false);
     }
 }
@@ -71,8 +82,7 @@ static void assert_contains(struct schema *s, struct conj *c, const json_t *j, c
             hi = max ? keyword_count(s, j, max, "maxContains") : INT64_MAX;
     if (lo == 0 && hi == INT64_MAX) return;
     if (lo > hi) c->types &= ~(unsigned)T_ARRAY;
-    PREPEND(s, c->items, .schema = v, .min = lo, .max = hi,
-            .from = (size_t)json_integer_value(json_object_get(j, "\001from")));
+    PREPEND(s, c->items, .schema = v, .min = lo, .max = hi, .from = from_of(s, j));
 }
 
 static void deny_contains(struct schema *s, struct conj *c, const json_t *j, const json_t *v)
@@ -82,7 +92,7 @@ static void deny_contains(struct schema *s, struct conj *c, const json_t *j, con
             hi = max ? keyword_count(s, j, max, "maxContains") : INT64_MAX;
     struct choice *x = choice_new(s, c);
     c->types &= T_ARRAY;
-    if (json_object_get(j, "\001from")) schema_unsupported(s, j, "a denial of this depth");
+    if (from_of(s, j)) schema_unsupported(s, j, "a denial of this depth");
     if (lo > 0) {
         json_t *few = lo == 1 ? json_pack("{s:{s:O}}", "items", "not", v)
                               : json_pack("{s:O,s:i,s:I}", "contains", v, "minContains", 0, "maxContains",

@@ -151,6 +151,7 @@ _Noreturn void schema_invalid(struct schema *s, const json_t *at, const char *wh
 /* Refuses, or in lenient mode takes note and returns. */
 void schema_unsupported(struct schema *s, const json_t *at, const char *what);
 json_t *schema_own(struct schema *s, json_t *j); /* keeps a synthetic schema alive; NULL: out of memory */
+bool schema_is_own(const struct schema *s, const json_t *j); /* it was given to schema_own */
 
 /* schema_disjoint.c: no value can be valid under both, as far as a quick look can tell */
 bool schema_disjoint(struct schema *s, const json_t *a, const json_t *b, int depth);

@@ -24,6 +24,13 @@ json_t *schema_own(struct schema *s, json_t *j)
     return j;
 }
 
+bool schema_is_own(const struct schema *s, const json_t *j)
+{
+    for (size_t i = json_array_size(s->b->owned); i-- > 0;)
+        if (json_array_get(s->b->owned, i) == j) return true;
+    return false;
+}
+
 /* In the order of the tables, so types come first and cut most choices short. Where several belong together,
  * the first row present speaks for them (see spoken_for). */
 static const struct keyword_rows *const tables[] = {&keywords_scalar, &keywords_object, &keywords_array,

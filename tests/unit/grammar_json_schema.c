@@ -74,6 +74,7 @@ static const struct {
     {"{\"type\": \"object\", \"dependentSchemas\": {\"a\": {\"required\": [\"b\"]}}}", {"{\"b\": 1}", "{\"b\": 1, \"a\": 1}"}, {"{\"a\": 1}"}},
     {"{\"type\": \"array\", \"items\": {\"type\": \"integer\"}, \"minItems\": 1, \"maxItems\": 2}", {"[1]", "[1, 2]"}, {"[]", "[1, 2, 3]", "[\"a\"]"}},
     {"{\"type\": \"array\", \"prefixItems\": [{\"const\": 1}, {\"const\": 2}], \"items\": false}", {"[]", "[1]", "[1, 2]"}, {"[2]", "[1, 2, 3]"}},
+    {"{\"type\": \"array\", \"contains\": {\"const\": 5}, \"\\u0001from\": 1}", {"[5]", "[1, 5]"}, {"[1]", "[]"}},
     {"{\"type\": \"array\", \"contains\": {\"const\": 5}, \"minContains\": 2, \"maxContains\": 3}", {"[5, 1, 5]"}, {"[5]", "[5, 5, 5, 5]", "[]"}},
     {"{\"oneOf\": [{\"required\": [\"a\"]}, {\"required\": [\"b\"]}], \"type\": \"object\"}", {"{\"a\": 1}", "{\"b\": 1, \"c\": 2}"}, {"{}", "{\"a\": 1, \"b\": 1}"}},
     {"{\"oneOf\": [{\"type\": \"integer\"}, {\"minimum\": 2}]}", {"1", "2.5", "100.5"}, {"3", "1.5"}},
