@@ -1,5 +1,6 @@
 /* A generation as the answer of an HTTP exchange: a plain error while nothing was sent, a stream, or all at
  * once. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "api/generation.h"
@@ -22,8 +23,18 @@ void reply_fault(struct http_exchange *x, const struct renderer *render, const s
     buf_deinit(&body);
 }
 
+/* Of a schema, or of the tools that are not strict. */
+static void say_what_is_left_out(struct http_exchange *x, const struct generation *g)
+{
+    char text[512] = "";
+    if (g->submitted && g->req.compiled)
+        snprintf(text, sizeof text, "%s", constraint_left_out(g->req.compiled));
+    if (*text) http_set_header(x, "X-Corral-Left-Out", text);
+}
+
 static void begin_stream(struct http_exchange *x, struct answer *a)
 {
+    say_what_is_left_out(x, a->g);
     http_set_header(x, "Cache-Control", "no-cache");
     http_set_header(x, "X-Accel-Buffering", "no"); /* nginx would collect the events */
     http_stream(x, 200, family_stream_type(a->g->render->family));
@@ -43,6 +54,7 @@ static void reply_whole(struct http_exchange *x, struct generation *g)
 {
     struct buf body = {0};
     g->render->whole(g, &body);
+    say_what_is_left_out(x, g);
     reply_body(x, &body);
 }
 

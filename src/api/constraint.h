@@ -65,6 +65,8 @@ status constraints_get(struct constraints *p, const struct constraint_spec *s, s
                        constraint_ready ready, void *user, struct error *e);
 struct constraint *constraint_ref(struct constraint *c); /* returns c */
 void constraint_unref(struct constraint *c);             /* NULL is fine */
+/* What its schemas say and it does not enforce (options.lenient); "": nothing. Lives as long as c. */
+const char *constraint_left_out(const struct constraint *c);
 /* Valid until c is released; copies made by the engine hold their own reference. */
 struct engine_constraint constraint_engine(const struct constraint *c);
 

@@ -166,6 +166,11 @@ static uint32_t position_forced(void *state, int32_t *out, uint32_t most)
     return n;
 }
 
+const char *constraint_left_out(const struct constraint *c)
+{
+    return grammar_dropped(c->grammar);
+}
+
 struct engine_constraint constraint_engine(const struct constraint *c)
 {
     return (struct engine_constraint){.state = c,

@@ -77,6 +77,8 @@ static const struct field rows[] = {
     {"guided_choice", FIELD_ANY, 0, 0, 0, set_constraint, .schema = "\"type\":\"array\",\"items\":{\"type\":\"string\"}"},
     {"guided_grammar", FIELD_ANY, 0, 0, 0, set_constraint, .schema = "\"type\":\"string\""},
 
+    {"lenient_schema", FIELD_FLAG, 0, 0, AT(constraint.options.lenient), .def = "false", .help = "leave out what of a schema cannot be enforced, and name it in X-Corral-Left-Out"},
+
     {"priority", FIELD_INT, -8, 7, AT(priority), .def = "0", .help = "lower is more urgent"},
     {"cache_salt", FIELD_TEXT, 0, 256, AT(cache_salt), .help = "prompts share cached prefixes among equal salts only"},
     {"cache_prompt", FIELD_FLAG, 0, 0, 0, set_cache_prompt, .def = "true", .help = "use and feed the prefix cache"},

@@ -193,6 +193,24 @@ static void parameters_reach_the_engine(void **state)
     assert_non_null(strstr(answer, "X-Corral-Ignored: frobnicate, x_y\r\n"));
 }
 
+static void what_a_schema_leaves_out_is_said(void **state)
+{
+    static const char schema[] = "\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"schema\":"
+                                 "{\"type\":\"array\",\"uniqueItems\":true}}}," HI "}";
+    char body[512];
+    int code;
+    for (int stream = 0; stream < 2; stream++) {
+        const char *head = stream ? "{\"stream\":true," : "{";
+        snprintf(body, sizeof body, "%s%s", head, schema);
+        assert_non_null(strstr(post(CHAT, body, &code), "uniqueItems"));
+        assert_int_equal(code, 400);
+        snprintf(body, sizeof body, "%s\"lenient_schema\":true,%s", head, schema);
+        post(CHAT, body, &code);
+        assert_int_equal(code, 200);
+        assert_non_null(strstr(answer, "X-Corral-Left-Out: uniqueItems"));
+    }
+}
+
 static void prompts_reach_the_engine(void **state)
 {
     static const struct {
@@ -604,6 +622,7 @@ int main(void)
         cmocka_unit_test_setup(requests_that_are_refused, before),
         cmocka_unit_test_setup(too_deep_and_too_large, before),
         cmocka_unit_test_setup(parameters_reach_the_engine, before),
+        cmocka_unit_test_setup(what_a_schema_leaves_out_is_said, before),
         cmocka_unit_test_setup(prompts_reach_the_engine, before),
         cmocka_unit_test_setup(whole_answers, before),
         cmocka_unit_test_setup(streamed_answers, before),
