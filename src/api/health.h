@@ -4,7 +4,7 @@
 
 #include "api/api_int.h"
 
-enum { HEALTH_FRESH_MS = 50 }; /* so long a report is good for whoever asks again */
+enum { HEALTH_FRESH_MS = 10 }; /* so long a report is good for whoever asks again */
 /* NULL: it takes requests. Else why not: "draining", "stalled". */
 const char *health_trouble(const struct api *a, const struct http_exchange *x);
 void health_report(struct http_exchange *x, void *api); /* GET /health: 200 or 503, and all there is to say */

@@ -36,6 +36,7 @@ status gateway_new(struct gateway **out, const struct gateway_options *o, struct
     g->errands = errands_new();
     g->facts = facts_cache_new();
     g->news = news_new();
+    g->health = http_fresh_new(HEALTH_FRESH_MS);
     make_routes(g);
     *out = g;
     return OK;
@@ -58,6 +59,7 @@ void gateway_free(struct gateway *g)
     errands_free(g->errands);
     facts_cache_free(g->facts);
     news_free(g->news);
+    http_fresh_free(g->health);
     pthread_mutex_destroy(&g->lock);
     free(g->route);
     free(g);

@@ -12,11 +12,13 @@
 struct errands;
 struct facts_cache;
 struct news;
+enum { HEALTH_FRESH_MS = 10 }; /* so long a report is good for whoever asks again */
 struct gateway {
     struct gateway_options o;
     struct errands *errands;
     struct facts_cache *facts;
     struct news *news;
+    struct http_fresh *health; /* the report of GET /health */
     struct http_route *route; /* user: this gateway */
     size_t n_route;
     time_t started;

@@ -143,9 +143,12 @@ static void add_assignment(struct buf *b, const struct pool_worker_view *w, cons
 {
     struct buf ids = {0}, splits = {0};
     uint64_t all = 0;
-    uint32_t n = 0;
-    for (uint32_t k = 0; k < w->n_share; k++)
-        if (gpu_id(s, w->share[k].uuid) >= 0) all += w->share[k].bytes;
+    uint32_t n = 0, n_layer = 0;
+    for (uint32_t k = 0; k < w->n_share; k++) {
+        if (gpu_id(s, w->share[k].uuid) < 0) continue;
+        all += w->share[k].bytes;
+        n_layer += w->share[k].n_layer;
+    }
     for (uint32_t k = 0; k < w->n_share; k++) {
         int64_t id = gpu_id(s, w->share[k].uuid);
         if (id < 0) continue;
@@ -160,7 +163,7 @@ static void add_assignment(struct buf *b, const struct pool_worker_view *w, cons
             buf_addf(b, "%.3f", (double)w->actual_bytes / 0x1p30);
         else
             buf_adds(b, "null");
-        buf_addf(b, ",\"tensor_splits\":[%s]}", splits.data);
+        buf_addf(b, ",\"tensor_splits\":[%s],\"n_gpu_layers\":%u}", splits.data, n_layer);
     } else {
         buf_adds(b, "null");
     }
@@ -238,15 +241,20 @@ static void health_body(struct gateway *g, struct http_exchange *x, const struct
     buf_addc(b, '}');
 }
 
-static void health(struct http_exchange *x, void *gateway)
+static int write_health(struct buf *b, struct http_exchange *x, void *gateway)
 {
     struct gateway *g = gateway;
     struct pool_view *v = pool_view_new(g->o.pool);
-    struct buf b = {0};
-    health_body(g, x, v, &b);
-    http_reply(x, not_ready(v) ? 503 : 200, "application/json", b.data, b.n);
-    buf_deinit(&b);
+    int code = not_ready(v) ? 503 : 200;
+    health_body(g, x, v, b);
     pool_view_free(v);
+    return code;
+}
+
+static void health(struct http_exchange *x, void *gateway)
+{
+    struct gateway *g = gateway;
+    http_reply_fresh(x, g->health, "application/json", write_health, g);
 }
 
 /* GET /servers: the workers alone, whatever the health is. */
