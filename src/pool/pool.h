@@ -110,6 +110,8 @@ enum pool_answer pool_poll(struct pool_ticket *t, struct pool_route *out, struct
  * model's next worker. Then poll again; refused when the model cannot be brought back, or too much is
  * repeated already. False: the worker had not come to this request, which cannot be why it died. */
 bool pool_again(struct pool_ticket *t, const struct pool_outcome *how);
+/* What was asked again begins to be answered: it is not what workers die of. */
+void pool_moved(struct pool_ticket *t);
 /* This worker does not remember what the request is about: another of the model's may, poll again. False:
  * all have been asked, and nothing has changed. */
 bool pool_elsewhere(struct pool_ticket *t, const struct pool_outcome *how);
@@ -141,7 +143,7 @@ enum pool_state {
 };
 const char *pool_state_name(enum pool_state s); /* "cold", ..., "ready", ... */
 
-struct pool_share { const char *uuid; uint64_t bytes; }; /* of a device */
+struct pool_share { const char *uuid; uint64_t bytes; uint32_t n_layer; }; /* of a device */
 struct pool_model_view {
     const char *name, *path, *error; /* error: why it failed last; "": it did not */
     const char *options;             /* JSON */

@@ -79,6 +79,7 @@ static void place_of(const char *name, char uuid[32], uint64_t *mib)
     for (size_t i = 0; i < v->n_worker; i++)
         if (!strcmp(v->worker[i].model, name) && v->worker[i].state == POOL_RUNNING && v->worker[i].n_share) {
             snprintf(uuid, 32, "%s", v->worker[i].share[0].uuid);
+            assert_int_equal(v->worker[i].share[0].n_layer, 4); /* all that the player has */
             *mib = v->worker[i].share[0].bytes >> 20;
         }
     pool_view_free(v);
