@@ -11,9 +11,9 @@
 static atomic_int max_level = LOG_WARN;
 static atomic_bool as_json;
 
-void log_set_level(enum log_level max)
+enum log_level log_set_level(enum log_level max)
 {
-    atomic_store(&max_level, (int)max);
+    return (enum log_level)atomic_exchange(&max_level, (int)max);
 }
 void log_set_json(bool json)
 {

@@ -7,7 +7,7 @@
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
-void log_set_level(enum log_level max);
+enum log_level log_set_level(enum log_level max); /* returns the one before */
 void log_set_json(bool json); /* JSON lines instead of text */
 bool log_on(enum log_level level);
 void log_write(enum log_level level, const char *module, const char *event, const char *fmt, ...)

@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cli/remote.h"
+
 status cli_home(char path[MODEL_PATH_MAX], struct error *e)
 {
     const char *own = getenv("CORRAL_HOME"), *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
@@ -28,6 +30,26 @@ static bool readable(char path[MODEL_PATH_MAX], const char *folder, const char *
            access(path, R_OK) == 0;
 }
 
+/* A name of the store: whoever owns that is asked for the file. */
+static status find_stored(char path[MODEL_PATH_MAX], const char *home, const char *name, struct error *e)
+{
+    char database[MODEL_PATH_MAX + 16];
+    struct remote *r = NULL;
+    json_t *m = NULL;
+    snprintf(database, sizeof database, "%s/corral.db", home);
+    if (access(database, R_OK) != 0)
+        return fail(e, ERR_NOT_FOUND, "no model file '%s' here, and none of that name in $CORRAL_HOME/models",
+                    name);
+    status s = remote_open(&r, &(struct remote_options){0}, e);
+    if (s == OK) s = remote_ask(r, "GET", remote_path("/models/", name, ""), NULL, &m, e);
+    if (s == OK && (!*json_text(m, "path") ||
+                    snprintf(path, MODEL_PATH_MAX, "%s", json_text(m, "path")) >= MODEL_PATH_MAX))
+        s = fail(e, ERR_NOT_FOUND, "the model '%s' has no file on this machine", name);
+    json_decref(m);
+    remote_close(r);
+    return s;
+}
+
 static status find(char path[MODEL_PATH_MAX], const char *name, struct error *e)
 {
     char folder[MODEL_PATH_MAX];
@@ -35,12 +57,10 @@ static status find(char path[MODEL_PATH_MAX], const char *name, struct error *e)
     if (snprintf(path, MODEL_PATH_MAX, "%s", name) >= MODEL_PATH_MAX)
         return fail(e, ERR_LIMIT, "the path of the model is too long");
     if (access(path, F_OK) == 0) return OK; /* whether it can be read, opening it will tell */
-    if (strchr(name, '/')) return fail(e, ERR_NOT_FOUND, "no model file %s", name);
-    if (cli_home(folder, NULL) == OK &&
-        (readable(path, folder, name, "") || readable(path, folder, name, ".gguf")))
-        return OK;
-    return fail(e, ERR_NOT_FOUND, "no model file '%s' here and none of that name in $CORRAL_HOME/models",
-                name);
+    if (*name == '/' || *name == '.') return fail(e, ERR_NOT_FOUND, "no model file %s", name);
+    TRY(cli_home(folder, e));
+    if (readable(path, folder, name, "") || readable(path, folder, name, ".gguf")) return OK;
+    return find_stored(path, folder, name, e);
 }
 
 /* A folder may be a model as the hub has them. */

@@ -23,6 +23,7 @@ struct remote {
     char url[1024], socket[MODEL_PATH_MAX]; /* socket "": the URL's host */
     char auth[600];                         /* "": none */
     bool own, found, cut;                   /* found: by the home, not named; cut: the last answer was */
+    enum log_level level;                   /* before this was its own server */
     struct parts parts;
     struct http_server *server;
     pthread_t thread;
@@ -44,8 +45,9 @@ static status serve_own(struct remote *r, struct error *e)
     const struct pool_options po = {0};
     const struct http_options ho = {.unix_path = r->socket, .render_error = api_render_error};
     const struct http_route *routes;
-    log_set_level(LOG_ERROR); /* what the command is about is said by the command */
-    r->parts.idle = true;     /* corral list is not to begin a download */
+    r->level = log_set_level(LOG_ERROR); /* what the command is about is said by the command */
+    r->parts.idle = true;                /* corral list is not to begin a download */
+    r->own = true;
     TRY(parts_open(&r->parts, NULL, &po, 0, e));
     TRY(http_server_new(&r->server, &ho, e));
     gateway_trust(r->parts.gateway, r->server); /* its socket is ours alone */
@@ -53,7 +55,6 @@ static status serve_own(struct remote *r, struct error *e)
     http_server_add_routes(r->server, routes, n);
     TRY(http_server_listen(r->server, e));
     r->serving = pthread_create(&r->thread, NULL, serve_main, r) == 0;
-    r->own = true;
     return r->serving ? OK : fail(e, ERR_LIMIT, "cannot start a thread");
 }
 
@@ -66,6 +67,7 @@ static void end_own(struct remote *r)
     parts_stop(&r->parts, 0);
     http_server_free(r->server);
     parts_close(&r->parts);
+    if (r->own) log_set_level(r->level);
     r->server = NULL;
     r->serving = r->own = false;
 }

@@ -59,6 +59,8 @@ class Commands(unittest.TestCase):
         self.assertIn("tiny:latest is here (2.", out)
         self.assertIn("tiny:latest  completed", err)
         self.assertIn("tiny", self.corral("list")[0])
+        self.assertTrue(self.corral("run", "tiny", "-p", "Hi", "-n", "3", "--temp", "0")[0])
+        self.assertIn("does not exist", self.corral("inspect", "tyni", status=1)[1])
         (job,) = self.json("jobs")
         self.assertEqual((job["status"], job["total_bytes"]), ("completed", len(MODEL)))
         self.assertEqual(self.json("jobs", str(job["id"]))["files"][0]["done"], True)
@@ -127,7 +129,7 @@ class Commands(unittest.TestCase):
         name = "hf.co/org/raw:latest"
         self.assertIn("hf.co/org/raw", self.corral("list")[0])
         self.assertEqual(self.json("show", name)["source"], "hf:org/raw")
-        for command in ("serve",):
+        for command in ("run", "inspect", "serve"):
             _, err = self.corral(command, name, *(("--port", "0") if command == "serve" else ()), status=None)
             self.assertIn("safetensors", err, command)
         self.corral("rm", name)
