@@ -63,5 +63,5 @@ for shell in bash zsh fish; do
 done
 want 0 '^bench$' bash -c ". '$work/bash'; COMP_WORDS=(corral ben); COMP_CWORD=1; _corral; echo \${COMPREPLY[@]}"
 want 0 '^--json$' bash -c ". '$work/bash'; COMP_WORDS=(corral bench --js); COMP_CWORD=2; _corral; echo \${COMPREPLY[@]}"
-want 0 '^f16 f32$' bash -c ". '$work/bash'; COMP_WORDS=(corral run --kv-type f); COMP_CWORD=3; _corral; echo \${COMPREPLY[@]}"
+want 0 '^f16 f32 fp8$' bash -c ". '$work/bash'; COMP_WORDS=(corral run --kv-type f); COMP_CWORD=3; _corral; echo \${COMPREPLY[@]}"
 exit $bad

@@ -48,6 +48,8 @@ class Server:
         self.reader.start()
         self.ready = self.proc.stdout.readline()
         found = re.match(r"corral: ready: (\S+) serves (\S+)", self.ready)
+        if not found:
+            self.proc.kill()
         assert found, f"not ready: {self.ready!r} {self.log}"
         self.url, self.name = found.groups()
         self.port = int(self.url.rsplit(":", 1)[1]) if self.url.startswith("http") else None

@@ -56,7 +56,7 @@ def test_template_of_a_request():
                 "chat_template": "{% for m in messages %}{{ m.content }}{% endfor %}"}
         text = s.post("/v1/completions", {"prompt": "Be brief.Hi", "max_tokens": 4, "temperature": 0})[2]["choices"][0]["text"]
         assert s.post("/v1/chat/completions", body)[2]["choices"][0]["message"]["content"] == text.strip()
-        tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+        tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}, "additionalProperties": False}}}
         called = s.post("/v1/chat/completions", {**HI, "max_tokens": 40, "tools": [tool], "tool_choice": "required",
                         "chat_template": "{% for m in messages %}{{ m.content }}{% for c in m.tool_calls or [] %}"
                                          "[TOOL_CALLS]{{ c.function.name }}[ARGS]{{ c.function.arguments | tojson }}{% endfor %}{% endfor %}"})[2]
