@@ -139,7 +139,7 @@ static void check_product(const struct cpu_kernels *k, const struct matmul_kerne
             fail_msg("%s %s, %zu inputs: %u columns alone differ from the same beside others", k->name,
                      t->name, n_in, n);
     }
-    const size_t row0 = k->panel_rows - DOT_ROWS; /* the last ones */
+    const size_t row0 = k->panel_rows - mk->dot_rows; /* the last ones */
     assert_in_range(mk->direct, 1, MAX_COL);
     for (uint32_t n = 1; n <= mk->direct; n++) {
         struct act_row in[MAX_COL];
@@ -150,7 +150,7 @@ static void check_product(const struct cpu_kernels *k, const struct matmul_kerne
         }
         mk->dot(to, in, n, w + row0 * row_bytes, row_bytes, n_in);
         for (uint32_t c = 0; c < n; c++)
-            if (memcmp(again[c], y[MAX_COL - n + c] + row0, DOT_ROWS * sizeof y[0][0]) != 0)
+            if (memcmp(again[c], y[MAX_COL - n + c] + row0, mk->dot_rows * sizeof y[0][0]) != 0)
                 fail_msg("%s %s, %zu inputs: %u columns without a panel differ from the same with one",
                          k->name, t->name, n_in, n);
     }

@@ -10,9 +10,8 @@
 #include "model/model.h"
 
 enum {
-    DOT_ROWS = 16,      /* output rows of a task of few columns */
     MAX_PANEL_ROWS = 32,
-    PANEL_K = 4096,     /* inputs per panel of pairs; fixed, so that sums always run alike */
+    PANEL_K = 4096,     /* most inputs of a panel of pairs; where panels end does not change sums */
     PANEL_K_BYTES = 8192,
     PANEL_K_FLOAT = 2048,
     ACT_GROUP = 32      /* inputs that share an activation scale */
@@ -33,7 +32,7 @@ typedef void (*pack_fn)(void *panel, const uint8_t *rows, size_t row_bytes, size
 /* y[c][0 .. panel_rows) = (first ? 0 : y[c]) + panel . x[c] for n_col columns; x[c] is offset by k0 already. */
 typedef void (*gemm_fn)(float *const *y, const struct act_row *x, uint32_t n_col, const void *panel, size_t k, bool first);
 
-/* Few columns straight from the rows, all k inputs: y[c][0 .. DOT_ROWS) as pack and gemm make them, bit for bit. */
+/* Few columns straight from the rows, all k inputs: y[c][0 .. dot_rows) as pack and gemm make them, bit for bit. */
 typedef void (*dot_fn)(float *const *y, const struct act_row *x, uint32_t n_col, const uint8_t *rows, size_t row_bytes,
                        size_t k);
 
@@ -43,7 +42,8 @@ struct matmul_kernel {
     dot_fn   dot;
     enum act_form form;
     uint32_t panel_k;
-    uint32_t direct; /* up to so many columns dot is the faster way */
+    uint32_t direct;   /* up to so many columns dot is the faster way */
+    uint32_t dot_rows; /* output rows of a task then */
 };
 
 struct attn_args {
@@ -83,7 +83,7 @@ static inline size_t attn_scratch_floats(uint32_t group, size_t head_dim)
 
 struct cpu_kernels {
     const char *name;
-    uint32_t panel_rows;                   /* output rows of a task of many columns */
+    uint32_t panel_rows;                   /* output rows of a task of more columns */
     struct matmul_kernel matmul[DT_COUNT]; /* the fast way */
     struct matmul_kernel fine[DT_COUNT];   /* with activations of at least 16 bits */
     /* The integers of act_row from n floats, padded with zeros to a multiple of ACT_GROUP. */

@@ -49,7 +49,8 @@ size_t matmul_row_bytes(const struct weight *w)
 /* Output rows of a task. */
 static uint32_t task_rows(const struct backend_model *bm, const struct mm *mm)
 {
-    return mm->n_col <= kernel_for(bm, mm->w)->direct ? (uint32_t)DOT_ROWS : bm->b->k->panel_rows;
+    const struct matmul_kernel *k = kernel_for(bm, mm->w);
+    return mm->n_col <= k->direct ? k->dot_rows : bm->b->k->panel_rows;
 }
 
 static void act_row_skip(struct act_row *x, size_t n)

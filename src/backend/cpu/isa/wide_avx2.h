@@ -92,6 +92,11 @@ SIMD void wb_rows(wb out[4], struct rows b, size_t offset)
     out[2] = (wb)_mm256_unpacklo_epi64(t[1], t[3]);
     out[3] = (wb)_mm256_unpackhi_epi64(t[1], t[3]);
 }
+SIMD void wb_lines(wb out[16], struct rows b)
+{
+    W_UNROLL(4)
+    for (size_t q = 0; q < 4; q++) wb_rows(out + 4 * q, b, 16 * q);
+}
 SIMD wf wf_load_halves(const uint16_t *p)
 {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));

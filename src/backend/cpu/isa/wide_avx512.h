@@ -5,7 +5,7 @@
 enum { W_LANES = 16, W_COLUMNS = 8, W_COLUMNS_FLOAT = 12, W_TILE_ROWS = 6, W_TILE_VECTORS = 4 };
 #define W_PRAGMA(text) _Pragma(#text)
 #define W_UNROLL(n) W_PRAGMA(GCC unroll n)
-#define W_DIRECT 4
+#define W_DIRECT 8
 #define W_DEPTH(d, quads) (quads)
 
 typedef __m512  wf;
@@ -62,27 +62,45 @@ SIMD void wi_pin(wi *a) { __asm__ volatile("" : "+v"(*a)); }
 
 struct rows { const uint8_t *at; size_t stride; };
 SIMD __m128i sixteen_bytes(const uint8_t *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }
-/* A 4 x 4 transposition of words in each quarter: rows i, i + 4, i + 8, i + 12. */
-SIMD void wb_rows(wb out[4], struct rows b, size_t offset)
+/* Sixteen bytes of four rows, each step rows from the last, in a vector's quarters. */
+SIMD __m512i quarters(const uint8_t *p, size_t step)
 {
-    const uint8_t *p = b.at + offset;
-    __m512i v[4], t[4];
-    __asm__("" : "+r"(p)); /* gcc would keep an address for each row, more than it has registers for */
-    W_UNROLL(4)
-    for (size_t i = 0; i < 4; i++, p += b.stride) {
-        v[i] = _mm512_castsi128_si512(sixteen_bytes(p));
-        v[i] = _mm512_mask_broadcast_i32x4(v[i], 0x00f0, sixteen_bytes(p + 4 * b.stride));
-        v[i] = _mm512_mask_broadcast_i32x4(v[i], 0x0f00, sixteen_bytes(p + 8 * b.stride));
-        v[i] = _mm512_mask_broadcast_i32x4(v[i], 0xf000, sixteen_bytes(p + 12 * b.stride));
-    }
-    t[0] = _mm512_unpacklo_epi32(v[0], v[1]);
-    t[1] = _mm512_unpackhi_epi32(v[0], v[1]);
-    t[2] = _mm512_unpacklo_epi32(v[2], v[3]);
-    t[3] = _mm512_unpackhi_epi32(v[2], v[3]);
+    __m512i v = _mm512_castsi128_si512(sixteen_bytes(p));
+    v = _mm512_mask_broadcast_i32x4(v, 0x00f0, sixteen_bytes(p + step));
+    v = _mm512_mask_broadcast_i32x4(v, 0x0f00, sixteen_bytes(p + 2 * step));
+    return _mm512_mask_broadcast_i32x4(v, 0xf000, sixteen_bytes(p + 3 * step));
+}
+/* A 4 x 4 transposition of words in each quarter. */
+SIMD void turn_quarters(wb out[4], const __m512i v[4])
+{
+    __m512i t[4] = {_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]),
+                    _mm512_unpacklo_epi32(v[2], v[3]), _mm512_unpackhi_epi32(v[2], v[3])};
     out[0] = (wb)_mm512_unpacklo_epi64(t[0], t[2]);
     out[1] = (wb)_mm512_unpackhi_epi64(t[0], t[2]);
     out[2] = (wb)_mm512_unpacklo_epi64(t[1], t[3]);
     out[3] = (wb)_mm512_unpackhi_epi64(t[1], t[3]);
+}
+SIMD void wb_rows(wb out[4], struct rows b, size_t offset)
+{
+    const uint8_t *p = b.at + offset;
+    __m512i v[4];
+    __asm__("" : "+r"(p)); /* gcc would keep an address for each row, more than it has registers for */
+    W_UNROLL(4)
+    for (size_t i = 0; i < 4; i++, p += b.stride) v[i] = quarters(p, 4 * b.stride);
+    turn_quarters(out, v);
+}
+SIMD void wb_lines(wb out[16], struct rows b)
+{
+    const uint8_t *p = b.at;
+    __m512i v[4][4];
+    __asm__("" : "+r"(p));
+    W_UNROLL(4)
+    for (size_t i = 0; i < 4; i++, p += b.stride) {
+        W_UNROLL(4)
+        for (size_t q = 0; q < 4; q++) v[q][i] = quarters(p + 16 * q, 4 * b.stride);
+    }
+    W_UNROLL(4)
+    for (size_t q = 0; q < 4; q++) turn_quarters(out + 4 * q, v[q]);
 }
 SIMD wf wf_load_halves(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p)); }
 SIMD wf wf_halves(ww a, int second)

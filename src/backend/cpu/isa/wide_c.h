@@ -3,7 +3,7 @@
  * A lane is a row: wf has a float of each, wi a 32-bit integer, wb four bytes, ww the same as a word, wp two 16-bit
  * integers, wt partial sums of products of bytes. wb and ww are the compilers' vectors, so codecs may calculate with
  * them; the others' operations are below. W_DEPTH(d, quads): how many wt sums may follow each other, of d that fit in 16
- * bits or all quads. W_DIRECT: 4 or 1, columns of products without a panel. W_COLUMNS, W_TILE_*: how much of a product
+ * bits or all quads. W_DIRECT: 8, 4 or 1, columns of products without a panel. W_COLUMNS, W_TILE_*: how much of a product
  * the registers hold (gemm.h, attention.h). */
 #ifndef CORRAL_WIDE_H
 #define CORRAL_WIDE_H
@@ -74,6 +74,13 @@ SIMD void wb_rows(wb out[4], struct rows b, size_t offset)
 {
     for (size_t r = 0; r < W_LANES; r++)
         for (size_t i = 0; i < 4; i++) memcpy((char *)&out[i] + 4 * r, b.at + r * b.stride + offset + 4 * i, 4);
+}
+/* Sixty-four bytes of each row. Rows are often as far apart as the cache's sets repeat, so that a row's line is gone when
+ * all others have been read: it is read once. */
+SIMD void wb_lines(wb out[16], struct rows b)
+{
+    W_UNROLL(4)
+    for (size_t q = 0; q < 4; q++) wb_rows(out + 4 * q, b, 16 * q);
 }
 /* W_LANES half-precision numbers at p; those in the words of a, the first or the second of each; byte i, signed. */
 SIMD wf wf_load_halves(const uint16_t *p) { wf r; LANES_DO(r.v[i] = f16_to_f32(p[i])); return r; }

@@ -18,25 +18,32 @@
 #define QUANTS(name) SIMD bytes32 quants_##name(const struct block_##name *b, const int g)
 #define SCALES(name) SIMD void scales_##name(const struct block_##name *b, float *restrict s)
 
-/* Rows of a code book one after the other: four of eight bytes, eight of four. */
+SIMD uint64_t load_u64(const void *p)
+{
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+SIMD uint32_t load_u32(const void *p)
+{
+    uint32_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/* Rows of a code book one after the other: four of eight bytes, eight of four. In registers: a vector that is read where
+ * its parts have just been written has to wait for all of them to reach the cache. */
 SIMD bytes32 four_rows(const void *a, const void *b, const void *c, const void *d)
 {
-    uint64_t v[4];
-    bytes32 r;
-    memcpy(&v[0], a, 8);
-    memcpy(&v[1], b, 8);
-    memcpy(&v[2], c, 8);
-    memcpy(&v[3], d, 8);
-    memcpy(&r, v, sizeof r);
-    return r;
+    typedef uint64_t words __attribute__((vector_size(32)));
+    return (bytes32)(words){load_u64(a), load_u64(b), load_u64(c), load_u64(d)};
 }
 SIMD bytes32 eight_rows(const uint8_t (*grid)[4], const uint32_t row[8])
 {
-    uint32_t v[8];
-    bytes32 r;
-    for (int i = 0; i < 8; i++) memcpy(&v[i], grid[row[i]], 4);
-    memcpy(&r, v, sizeof r);
-    return r;
+    typedef uint32_t words __attribute__((vector_size(32)));
+    return (bytes32)(words){load_u32(grid[row[0]]), load_u32(grid[row[1]]), load_u32(grid[row[2]]),
+                            load_u32(grid[row[3]]), load_u32(grid[row[4]]), load_u32(grid[row[5]]),
+                            load_u32(grid[row[6]]), load_u32(grid[row[7]])};
 }
 
 /* Bit i of signs negates value i, counted from zero. */
@@ -46,12 +53,14 @@ SIMD bytes32 with_signs(bytes32 q, uint32_t signs, uint8_t zero)
     return (q ^ minus) - minus + zero;
 }
 
-/* Four times seven bits to four times eight. */
+/* iq_even_signs of four times seven bits: the eighth makes their number even. */
 SIMD uint32_t even_signs(uint32_t seven)
 {
-    uint32_t signs = 0;
-    for (int i = 0; i < 4; i++) signs |= (uint32_t)iq_even_signs(seven >> 7 * i & 127) << 8 * i;
-    return signs;
+    const uint32_t s = (seven & 0x7f) | (seven << 1 & 0x7f00) | (seven << 2 & 0x7f0000) | (seven << 3 & 0x7f000000);
+    uint32_t parity = s ^ s >> 4; /* right in the low bits of each byte, fewer each time */
+    parity ^= parity >> 2;
+    parity ^= parity >> 1;
+    return s | (parity & 0x01010101) << 7;
 }
 
 /* d (1/2 + scale) / 4 for the scales in the halves of eight bytes. */
@@ -163,20 +172,27 @@ SCALES(iq1_m)
 /* Elements 0 to 159 are the digits of bytes 0 to 31, digit by digit, 160 to 239 those of bytes 32 to 47, the last 16
  * the first four digits of qh. A digit is what tripling the byte, less the digits before it, carries out of eight bits:
  * one from a third of 256 on, two from two thirds. */
+#define FOUR(n) n, n, n, n
+#define SIXTEEN(n) FOUR(n), FOUR(n), FOUR(n), FOUR(n)
 QUANTS(tq1_0)
 {
-    static const uint8_t pow3[6] = {1, 3, 9, 27, 81, 0};
-    uint8_t byte[32], times[32];
-    memcpy(byte, g < 5 ? b->qs : b->qs + 32, 16);
-    memcpy(byte + 16, g < 5 ? b->qs + 16 : b->qs + 32, 16);
-    for (int i = 0; g == 7 && i < 16; i++) byte[16 + i] = b->qh[i % 4];
-    for (int i = 0; i < 32; i++) times[i] = pow3[g < 5 ? g : g < 7 ? 2 * (g - 5) + i / 16 : i < 16 ? 4 : (i - 16) / 4];
-    bytes32 v, t;
-    memcpy(&v, byte, sizeof v);
-    memcpy(&t, times, sizeof t);
-    v *= t;
-    return (bytes32){0} - (bytes32)(v >= 86) - (bytes32)(v >= 171);
+    static const bytes32 times[8] = {{SIXTEEN(1), SIXTEEN(1)},
+                                     {SIXTEEN(3), SIXTEEN(3)},
+                                     {SIXTEEN(9), SIXTEEN(9)},
+                                     {SIXTEEN(27), SIXTEEN(27)},
+                                     {SIXTEEN(81), SIXTEEN(81)},
+                                     {SIXTEEN(1), SIXTEEN(3)},
+                                     {SIXTEEN(9), SIXTEEN(27)},
+                                     {SIXTEEN(81), FOUR(1), FOUR(3), FOUR(9), FOUR(27)}};
+    const uint8_t *first = g < 5 ? b->qs : b->qs + 32, *last = g < 5 ? b->qs + 16 : b->qs + 32;
+    const uint64_t tail = load_u32(b->qh) * 0x100000001u;
+    typedef uint64_t words __attribute__((vector_size(32)));
+    const words v = {load_u64(first), load_u64(first + 8), g < 7 ? load_u64(last) : tail, g < 7 ? load_u64(last + 8) : tail};
+    const bytes32 t = (bytes32)v * times[g];
+    return (bytes32){0} - (bytes32)(t >= 86) - (bytes32)(t >= 171);
 }
+#undef FOUR
+#undef SIXTEEN
 SCALES(tq1_0)
 {
     const float d = half1(b->d);

@@ -7,6 +7,8 @@
 
 #include "backend/cpu/op/pack.h"
 
+enum { DOT_ROWS = 16 }; /* small tasks are easier to share */
+
 /* acc += products of four quads with 16 inputs of a column: as bytes, or as pairs. */
 SIMD void byte_products(wi *acc, const wb q[4], const struct act_row *x, size_t at, int zero, const int DEPTH)
 {
@@ -44,7 +46,7 @@ SIMD wi pair_start(const struct act_row *x, size_t sum_at, int zero)
 }
 
 /* NC columns. */
-#define DOT_TILE(id, NC, name, form, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)                                     \
+#define DOT_TILE(id, NC, name, form, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)                                 \
     static void dot_##id##_##NC(float *const *y, const struct act_row *x, const uint8_t *rows,      \
                                            size_t row_bytes, size_t k)                                         \
     {                                                                                                          \
@@ -63,7 +65,7 @@ SIMD wi pair_start(const struct act_row *x, size_t sum_at, int zero)
                     wi acc[N_GROUP][NC];                                                                       \
                     W_UNROLL(8)                                                                                \
                     for (int g = 0; g < N_GROUP; g++) {                                                        \
-                        W_UNROLL(4)                                                                            \
+                        W_UNROLL(8)                                                                            \
                         for (int i = 0; i < NC; i++)                                                           \
                             acc[g][i] = form##_start(x + i, SUM_AT(first, GROUP, g), ZERO);                    \
                     }                                                                                          \
@@ -77,7 +79,7 @@ SIMD wi pair_start(const struct act_row *x, size_t sum_at, int zero)
                             wb q[4];                                                                           \
                             W_UNROLL(4)                                                                        \
                             for (int j = 0; j < 4; j++) q[j] = quad_##name(raw, &l, c, p, s, j);               \
-                            W_UNROLL(4)                                                                        \
+                            W_UNROLL(8)                                                                        \
                             for (int i = 0; i < NC; i++)                                                       \
                                 form##_products(&acc[e / GROUP][i], q, x + i, first + (size_t)e, ZERO, DEPTH); \
                         }                                                                                      \
@@ -85,7 +87,7 @@ SIMD wi pair_start(const struct act_row *x, size_t sum_at, int zero)
                     W_UNROLL(8)                                                                                \
                     for (int g = 0; g < N_GROUP; g++) {                                                        \
                         const wf sr = l.s[c * N_GROUP + g];                                                    \
-                        W_UNROLL(4)                                                                            \
+                        W_UNROLL(8)                                                                            \
                         for (int i = 0; i < NC; i++) {                                                         \
                             const float scale = x[i].form.scale[(first + (size_t)(g * GROUP)) / 32];           \
                             f[i] = wf_fma(wf_from_i(acc[g][i]), wf_mul(sr, wf_set(scale)), f[i]);              \
@@ -108,55 +110,74 @@ SIMD wi pair_start(const struct act_row *x, size_t sum_at, int zero)
     static void dot_##name##_##NC(float *const *y, const struct act_row *x, const uint8_t *rows,               \
                                   size_t row_bytes, size_t k)                                                  \
     {                                                                                                          \
-        enum { ELEMS = name##_ELEMS, SIZE = 16 / ELEMS, ROWS = DOT_ROWS / W_LANES };                           \
-        wf f[ROWS][NC];                                                                                        \
-        for (int r = 0; r < ROWS; r++)                                                                         \
+        enum { ELEMS = name##_ELEMS, SIZE = 64 / ELEMS };                                                      \
+        wf f[W_ROWS][NC];                                                                                      \
+        for (int r = 0; r < W_ROWS; r++)                                                                       \
             for (int c = 0; c < NC; c++) f[r][c] = wf_set(0);                                                  \
         for (size_t i = 0; i < k; i += ELEMS) {                                                                \
-            if (i % (4 * ELEMS) == 0) prefetch_next(rows + DOT_ROWS * row_bytes, DOT_ROWS, i * SIZE, 64);      \
-            W_UNROLL(2)                                                                                        \
-            for (int r = 0; r < ROWS; r++) {                                                                   \
+            prefetch_next(rows + PANEL_ROWS * row_bytes, PANEL_ROWS, i * SIZE, 64);                            \
+            for (int r = 0; r < W_ROWS; r++) {                                                                 \
                 const struct rows b = {rows + (size_t)(W_LANES * r) * row_bytes + i * SIZE, row_bytes};        \
-                wb raw[4];                                                                                     \
+                wb raw[16];                                                                                    \
                 float_rows(raw, b, (k - i) * SIZE);                                                            \
                 const int n = (int)MIN((size_t)ELEMS, k - i);                                                  \
-                W_UNROLL(8)                                                                                    \
+                W_UNROLL(32)                                                                                   \
                 for (int j = 0; j < ELEMS; j++) {                                                              \
                     if (j >= n) break;                                                                         \
                     wf w = name##_number(raw, j);                                                              \
-                    W_UNROLL(4)                                                                                \
+                    W_UNROLL(8)                                                                                \
                     for (int c = 0; c < NC; c++)                                                               \
                         f[r][c] = wf_fma(w, wf_set(x[c].f[i + (size_t)j]), f[r][c]);                           \
                 }                                                                                              \
             }                                                                                                  \
         }                                                                                                      \
         for (int c = 0; c < NC; c++)                                                                           \
-            for (int r = 0; r < ROWS; r++) wf_store(y[c] + W_LANES * r, f[r][c]);                              \
+            for (int r = 0; r < W_ROWS; r++) wf_store(y[c] + W_LANES * r, f[r][c]);                            \
     }
 
-/* A dot_fn by the name dot_NAME: TILE(..., NC) for four, two and one columns, or for one where the compiler is not to be
- * kept busy. */
-#if W_DIRECT == 4
-#define DOT(name, TILE, ...)                                                                                   \
-    TILE(name, 1, ##__VA_ARGS__)                                                                               \
-    TILE(name, 2, ##__VA_ARGS__)                                                                               \
-    TILE(name, 4, ##__VA_ARGS__)                                                                               \
+/* A dot_fn by the name dot_NAME, of TILEs of one, two, four and eight columns: as many as W_DIRECT lets be compiled. */
+#define DOT_FN(name, CALLS)                                                                                    \
     static void dot_##name(float *const *y, const struct act_row *x, uint32_t n_col, const uint8_t *rows,      \
                            size_t row_bytes, size_t k)                                                         \
     {                                                                                                          \
         uint32_t c = 0;                                                                                        \
-        for (; c + 4 <= n_col; c += 4) dot_##name##_4(y + c, x + c, rows, row_bytes, k);                       \
-        for (; c + 2 <= n_col; c += 2) dot_##name##_2(y + c, x + c, rows, row_bytes, k);                       \
-        if (c < n_col) dot_##name##_1(y + c, x + c, rows, row_bytes, k);                                       \
+        CALLS                                                                                                  \
     }
-#else
-#define DOT(name, TILE, ...)                                                                                   \
+#define DOT_CALL(name, NC)                                                                                     \
+    for (; c + NC <= n_col; c += NC) dot_##name##_##NC(y + c, x + c, rows, row_bytes, k);
+#define DOT_CALLS_2(name) DOT_CALL(name, 2) DOT_CALL(name, 1)
+#define DOT_CALLS_4(name) DOT_CALL(name, 4) DOT_CALLS_2(name)
+
+#define DOT_1(name, TILE, ...)                                                                                 \
     TILE(name, 1, ##__VA_ARGS__)                                                                               \
-    static void dot_##name(float *const *y, const struct act_row *x, uint32_t n_col, const uint8_t *rows,      \
-                           size_t row_bytes, size_t k)                                                         \
-    {                                                                                                          \
-        for (uint32_t c = 0; c < n_col; c++) dot_##name##_1(y + c, x + c, rows, row_bytes, k);                 \
-    }
+    DOT_FN(name, DOT_CALL(name, 1))
+#define DOT_4(name, TILE, ...)                                                                                 \
+    TILE(name, 1, ##__VA_ARGS__)                                                                               \
+    TILE(name, 2, ##__VA_ARGS__)                                                                               \
+    TILE(name, 4, ##__VA_ARGS__)                                                                               \
+    DOT_FN(name, DOT_CALLS_4(name))
+#define DOT_8(name, TILE, ...)                                                                                 \
+    TILE(name, 1, ##__VA_ARGS__)                                                                               \
+    TILE(name, 2, ##__VA_ARGS__)                                                                               \
+    TILE(name, 4, ##__VA_ARGS__)                                                                               \
+    TILE(name, 8, ##__VA_ARGS__)                                                                               \
+    DOT_FN(name, DOT_CALL(name, 8) DOT_CALLS_4(name))
+
+/* By the size of chunks: the sums of eight columns and eight groups are more than there are registers. Floats are as
+ * those of 128. */
+enum { DIRECT_32 = W_DIRECT, DIRECT_64 = W_DIRECT, DIRECT_128 = W_DIRECT < 4 ? W_DIRECT : 4 };
+#if W_DIRECT == 8
+#define DOT_CHUNK_32 DOT_8
+#define DOT_CHUNK_64 DOT_8
+#define DOT_CHUNK_128 DOT_4
+#elif W_DIRECT == 4
+#define DOT_CHUNK_32 DOT_4
+#define DOT_CHUNK_64 DOT_4
+#define DOT_CHUNK_128 DOT_4
+#else
+#define DOT_CHUNK_32 DOT_1
+#define DOT_CHUNK_64 DOT_1
+#define DOT_CHUNK_128 DOT_1
 #endif
 
 #endif

@@ -29,30 +29,43 @@ PACK_FLOAT(f32)
 PACK_FLOAT(f16)
 PACK_FLOAT(bf16)
 
-#define DOT_TYPE(TYPE, name, ...)                                                                              \
-    DOT(name##_pair, DOT_TILE, name, pair, __VA_ARGS__)                                                        \
-    DOT(name##_byte, DOT_TILE, name, byte, __VA_ARGS__)
+#define DOT_TYPE(TYPE, name, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)                                         \
+    DOT_CHUNK_##CHUNK(name##_pair, DOT_TILE, name, pair, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)             \
+    DOT_CHUNK_##CHUNK(name##_byte, DOT_TILE, name, byte, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)
 CODEC_LIST(DOT_TYPE)
-DOT(f32, DOT_TILE_FLOAT)
-DOT(f16, DOT_TILE_FLOAT)
-DOT(bf16, DOT_TILE_FLOAT)
+DOT_CHUNK_128(f32, DOT_TILE_FLOAT)
+DOT_CHUNK_128(f16, DOT_TILE_FLOAT)
+DOT_CHUNK_128(bf16, DOT_TILE_FLOAT)
 
 static void matmul_fill(struct cpu_kernels *k)
 {
 #define ROW(TYPE, name, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)                                              \
-    k->fine[TYPE] =                                                                                            \
-        (struct matmul_kernel){pack_##name##_pairs, pairs_##GROUP##_##MINIMA,                                  \
-                               dot_##name##_pair, ACT_PAIRS, PANEL_K, W_DIRECT};                         \
-    k->matmul[TYPE] = DEPTH ? (struct matmul_kernel){pack_##name##_quads,                                      \
-                                                     bytes_##GROUP##_##MINIMA##_##ZERO##_##DEPTH,              \
-                                                     dot_##name##_byte, ACT_BYTES, PANEL_K_BYTES,              \
-                                                     W_DIRECT}                                           \
-                            : k->fine[TYPE];
+    k->fine[TYPE] = (struct matmul_kernel){.pack = pack_##name##_pairs,                                        \
+                                           .gemm = pairs_##GROUP##_##MINIMA,                                   \
+                                           .dot = dot_##name##_pair,                                           \
+                                           .form = ACT_PAIRS,                                                  \
+                                           .panel_k = PANEL_K,                                                 \
+                                           .direct = DIRECT_##CHUNK,                                           \
+                                           .dot_rows = DOT_ROWS};                                              \
+    k->matmul[TYPE] = k->fine[TYPE];                                                                           \
+    if (DEPTH)                                                                                                 \
+        k->matmul[TYPE] = (struct matmul_kernel){.pack = pack_##name##_quads,                                  \
+                                                 .gemm = bytes_##GROUP##_##MINIMA##_##ZERO##_##DEPTH,          \
+                                                 .dot = dot_##name##_byte,                                     \
+                                                 .form = ACT_BYTES,                                            \
+                                                 .panel_k = PANEL_K_BYTES,                                     \
+                                                 .direct = DIRECT_##CHUNK,                                     \
+                                                 .dot_rows = DOT_ROWS};
     CODEC_LIST(ROW)
 #undef ROW
 #define ROW(TYPE, name)                                                                                        \
-    k->fine[TYPE] = k->matmul[TYPE] =                                                                          \
-        (struct matmul_kernel){pack_##name, float_gemm, dot_##name, ACT_FLOATS, PANEL_K_FLOAT, W_DIRECT};
+    k->fine[TYPE] = k->matmul[TYPE] = (struct matmul_kernel){.pack = pack_##name,                              \
+                                                             .gemm = float_gemm,                               \
+                                                             .dot = dot_##name,                                \
+                                                             .form = ACT_FLOATS,                               \
+                                                             .panel_k = PANEL_K_FLOAT,                         \
+                                                             .direct = DIRECT_128,                             \
+                                                             .dot_rows = PANEL_ROWS};
     ROW(DT_F32, f32)
     ROW(DT_F16, f16)
     ROW(DT_BF16, bf16)

@@ -88,23 +88,23 @@ SIMD void pack_scales(uint8_t *to, const wf *s, int n, int each, size_t step)
         wf_store((float *)(void *)(to + (size_t)(i / each) * step) + i % each * PANEL_ROWS, s[i]);
 }
 
-/* --- floats: 16 bytes of each row to the numbers in them --- */
+/* --- floats: 64 bytes of each row to the numbers in them --- */
 
-/* Sixteen bytes of each row, or as many as are left. */
-SIMD void float_rows(wb raw[4], struct rows b, size_t bytes_left)
+/* Sixty-four bytes of each row, or as many as are left. */
+SIMD void float_rows(wb raw[16], struct rows b, size_t bytes_left)
 {
-    if (bytes_left >= 16) {
-        wb_rows(raw, b, 0);
+    if (bytes_left >= 64) {
+        wb_lines(raw, b);
         return;
     }
-    uint8_t part[W_LANES][16] = {0};
+    uint8_t part[W_LANES][64] = {0};
     for (int r = 0; r < W_LANES; r++) memcpy(part[r], row_at(b, r), bytes_left);
-    wb_rows(raw, (struct rows){part[0], sizeof part[0]}, 0);
+    wb_lines(raw, (struct rows){part[0], sizeof part[0]});
 }
-enum { f32_ELEMS = 4, f16_ELEMS = 8, bf16_ELEMS = 8 }; /* of 16 bytes */
-SIMD wf f32_number(const wb raw[4], int i) { return wf_words((ww)raw[i]); }
-SIMD wf f16_number(const wb raw[4], int i) { return wf_halves((ww)raw[i / 2], i % 2); }
-SIMD wf bf16_number(const wb raw[4], int i)
+enum { f32_ELEMS = 16, f16_ELEMS = 32, bf16_ELEMS = 32 }; /* of 64 bytes */
+SIMD wf f32_number(const wb raw[16], int i) { return wf_words((ww)raw[i]); }
+SIMD wf f16_number(const wb raw[16], int i) { return wf_halves((ww)raw[i / 2], i % 2); }
+SIMD wf bf16_number(const wb raw[16], int i)
 {
     return wf_words(i % 2 ? (ww)raw[i / 2] & 0xffff0000u : (ww)raw[i / 2] << 16);
 }
@@ -114,14 +114,14 @@ SIMD wf bf16_number(const wb raw[4], int i)
     static void turn_##name(float *to, size_t ld, size_t n_row, const uint8_t *rows, size_t row_bytes,        \
                             size_t k, const uint8_t *next)                                                     \
     {                                                                                                          \
-        enum { ELEMS = name##_ELEMS, SIZE = 16 / ELEMS };                                                      \
+        enum { ELEMS = name##_ELEMS, SIZE = 64 / ELEMS };                                                      \
         for (size_t i = 0; i < k; i += ELEMS, to += ELEMS * ld) {                                              \
-            if (i % (4 * ELEMS) == 0) prefetch_next(next, n_row, i * SIZE, 64);                                \
+            prefetch_next(next, n_row, i * SIZE, 64);                                                          \
             for (size_t r = 0; r < n_row; r += W_LANES) {                                                      \
                 const struct rows b = {rows + r * row_bytes + i * SIZE, row_bytes};                            \
-                wb raw[4];                                                                                     \
+                wb raw[16];                                                                                    \
                 float_rows(raw, b, (k - i) * SIZE);                                                            \
-                W_UNROLL(8)                                                                                    \
+                W_UNROLL(32)                                                                                   \
                 for (size_t j = 0; j < ELEMS; j++)                                                             \
                     if (i + j < k) wf_store(to + j * ld + r, name##_number(raw, (int)j));                      \
             }                                                                                                  \
@@ -129,7 +129,7 @@ SIMD wf bf16_number(const wb raw[4], int i)
     }                                                                                                          \
     static void pack_##name(void *panel, const uint8_t *rows, size_t row_bytes, size_t k0, size_t k)           \
     {                                                                                                          \
-        const size_t at = k0 * (16 / name##_ELEMS);                                                            \
+        const size_t at = k0 * (64 / name##_ELEMS);                                                            \
         turn_##name(panel, PANEL_ROWS, PANEL_ROWS, rows + at, row_bytes, k,                                    \
                     rows + PANEL_ROWS * (row_bytes + at));                                                     \
     }
