@@ -71,12 +71,22 @@ static status check_weights(const struct backend *b, const struct model_desc *m,
     return OK;
 }
 
+static status layout_kv(struct kv_layout *kv, const struct model_desc *m, const struct backend_limits *l,
+                        struct error *e)
+{
+    TRY(kv_layout_init(kv, &m->cfg, l->kv_type, e));
+    if (l->kv_type == DT_BF16 || l->kv_type == DT_FP8)
+        return fail(e, ERR_UNSUPPORTED, "the cpu backend has no KV type %s: f16, f32 and q8_0 are there",
+                    dtype_info((uint32_t)l->kv_type)->name);
+    return OK;
+}
+
 static status cpu_plan(struct backend *b, const struct model_desc *m, const struct backend_limits *l,
                        struct backend_plan *out, struct error *e)
 {
     struct kv_layout kv;
     struct scratch s;
-    TRY(kv_layout_init(&kv, &m->cfg, l->kv_type, e));
+    TRY(layout_kv(&kv, m, l, e));
     TRY(check_weights(b, m, e));
     scratch_layout(&s, NULL, m, l, crew_n_thread(b->crew));
     *out = (struct backend_plan){.kv_block_bytes = kv.block_bytes, .scratch_bytes = s.total_bytes};
@@ -113,7 +123,7 @@ static status cpu_load(struct backend_model **out, struct backend *b, const stru
     struct kv_layout kv;
     struct scratch s;
     *out = NULL;
-    TRY(kv_layout_init(&kv, &m->cfg, l->kv_type, e));
+    TRY(layout_kv(&kv, m, l, e));
     TRY(check_weights(b, m, e));
     TRY(read_ahead(m, progress, user, e));
     scratch_layout(&s, NULL, m, l, crew_n_thread(b->crew));
