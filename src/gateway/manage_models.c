@@ -112,10 +112,22 @@ static void plan(struct errand *r)
 
 /* ---- what the pool does ------------------------------------------------------------------------------ */
 
+/* What is not found may be the model, or a version of it. */
+static bool is_here(struct errand *r, const char *name)
+{
+    struct store_model m = {0};
+    struct error e;
+    bool here = r->g->o.store && store_get(r->g->o.store, name, &m, &e) == OK;
+    store_model_deinit(&m);
+    return here;
+}
+
 static void done(struct errand *r, status s, const struct error *e, const char *model, const char *what)
 {
     if (s == OK)
         errand_json(r, 200, json_pack("{s:b, s:s, s:s}", "success", 1, "model", model, "status", what));
+    else if (s == ERR_NOT_FOUND && !is_here(r, model))
+        errand_unknown(r, model);
     else
         errand_error(r, e);
 }

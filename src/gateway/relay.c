@@ -113,6 +113,7 @@ static void on_body(struct http_call *c, void *user, const char *p, size_t n)
     size_t before = r->out.n;
     journal_feed(&r->journal, p, n, &r->out);
     if (r->out.n == before) return;
+    if (r->tries > 1) pool_moved(r->ticket);
     r->begun = r->moved = true;
     r->tries = 1;
     r->state = RELAY_ANSWERING;

@@ -103,6 +103,8 @@ struct worker {
     status   code; /* why it failed, as it says itself */
     char     error[248];
     uint64_t requests, failures;
+    const struct pool_ticket *alone; /* a request that is tried without company, since alone_ns */
+    int64_t alone_ns;
     uint64_t n_over; /* of the requests, those that ended and did not end it */
     struct worker *next;
 };
@@ -116,6 +118,7 @@ struct served {
     int64_t  used_ns, loaded_ns, keep_alive_ms; /* keep_alive_ms STORE_UNSET: as the options say */
     int64_t  retry_ns;  /* no load before that */
     uint32_t crashes, bad_loads; /* in a row */
+    int64_t  suspect_ns; /* when one of its requests became a suspect last */
     bool     lacked;    /* its last worker could not get the memory that was planned */
     uint64_t extra_bytes; /* asked for beyond the plan because of that */
     bool     failed;    /* until retry_ns those who ask are refused */
@@ -135,6 +138,8 @@ struct pool_ticket {
     struct spec *home;     /* of the model that was asked for: its fallbacks count */
     struct http_waker *waker;
     uint64_t key, affinity, session, avoid, draw;
+    uint32_t charges; /* workers of ours that may have died of it, in a row */
+    int64_t charged_ns; /* the last time */
     uint64_t turn;   /* so many requests its worker had been given before */
     uint64_t *asked; /* workers that did not know what it is about (pool_elsewhere) */
     size_t   n_asked;

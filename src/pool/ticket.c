@@ -5,7 +5,13 @@
 
 #include "pool/pool_int.h"
 
-enum { MAX_SPLITS = 4, RETRY_AFTER_S = 2 };
+enum {
+    MAX_SPLITS = 4,
+    RETRY_AFTER_S = 2,
+    SUSPECT = 2,        /* so many deaths */
+    ALONE_MS = 5000,    /* in which a request that kills its worker would have done so */
+    PATIENCE_MS = 10000 /* with which it waits for a worker without others */
+};
 
 static void refuse(struct pool_ticket *t, int code, uint32_t retry_after_s, const char *why)
 {
@@ -43,6 +49,18 @@ static void queue_remove(struct pool_ticket *t)
 
 /* ---- to a worker ------------------------------------------------------------------------------------- */
 
+/* The next time it is tried alone, so that nobody else dies with it, and that it is known who it was. */
+static bool is_suspect(const struct pool_ticket *t, int64_t now)
+{
+    return t->charges >= SUSPECT && now - t->charged_ns < PATIENCE_MS * MS;
+}
+
+static void charge(struct pool_ticket *t, int64_t now)
+{
+    t->charged_ns = now;
+    if (++t->charges >= SUSPECT) t->model->suspect_ns = now;
+}
+
 static void assign(struct pool_ticket *t, struct worker *w, int64_t now)
 {
     queue_remove(t);
@@ -51,6 +69,10 @@ static void assign(struct pool_ticket *t, struct worker *w, int64_t now)
     t->state = POOL_READY;
     t->tries++;
     t->turn = w->requests++;
+    if (is_suspect(t, now) && !w->url) {
+        w->alone = t;
+        w->alone_ns = now;
+    }
     route_begin(&w->end, now);
     t->model->n_running++;
     t->model->used_ns = now;
@@ -71,13 +93,20 @@ static bool others_left(const struct pool_ticket *t)
     return false;
 }
 
+static bool is_free_for(const struct worker *w, const struct pool_ticket *t, int64_t now)
+{
+    if (w->url) return true;
+    if (w->alone && now - w->alone_ns < ALONE_MS * MS) return false;
+    return !w->end.in_flight || !is_suspect(t, now);
+}
+
 /* The ends of m, for route_choose to look at and to write its memory into. */
 static size_t collect(const struct served *m, const struct pool_ticket *t, struct worker *at[ROUTE_MAX_ENDS],
-                      struct route_end end[ROUTE_MAX_ENDS])
+                      struct route_end end[ROUTE_MAX_ENDS], int64_t now)
 {
     size_t n = 0;
     for (struct worker *w = m->worker; w && n < ROUTE_MAX_ENDS; w = w->next) {
-        w->end.usable = w->phase == W_READY && !w->suspect && !was_asked(t, w);
+        w->end.usable = w->phase == W_READY && !w->suspect && !was_asked(t, w) && is_free_for(w, t, now);
         w->end.limit = (uint32_t)MAX(m->spec->set.concurrency, 0);
         at[n] = w;
         end[n++] = w->end;
@@ -90,7 +119,7 @@ static bool dispatch_one(struct pool *p, struct served *m, struct pool_ticket *t
     struct worker *at[ROUTE_MAX_ENDS];
     struct route_end end[ROUTE_MAX_ENDS];
     enum route_strategy how = p->o.balance;
-    size_t n = collect(m, t, at, end);
+    size_t n = collect(m, t, at, end, now);
     if (m->spec->set.balance) (void)!route_strategy_find(&how, m->spec->set.balance);
     const struct route_want want = {t->affinity, t->session, t->avoid, t->draw, now};
     int i = route_choose(end, n, how, &want);
@@ -99,12 +128,19 @@ static bool dispatch_one(struct pool *p, struct served *m, struct pool_ticket *t
     return i != ROUTE_NONE;
 }
 
-/* Those that wait for one worker in particular do not hold the others up. */
+/* Those that wait for one worker in particular do not hold the others up; suspects go first, while a new
+ * worker has nobody else. */
 void tickets_dispatch(struct pool *p, struct served *m, int64_t now)
 {
     bool more = true;
+    bool suspects = m->suspect_ns && now - m->suspect_ns < PATIENCE_MS * MS;
+    for (struct pool_ticket *t = m->first, *next; t && suspects; t = next) {
+        next = t->next;
+        if (is_suspect(t, now)) (void)dispatch_one(p, m, t, now);
+    }
     for (struct pool_ticket *t = m->first, *next; t && more; t = next) {
         next = t->next;
+        if (is_suspect(t, now)) continue;
         more = dispatch_one(p, m, t, now) || t->n_asked;
         if (!t->waiting || !t->n_asked || others_left(t)) continue;
         queue_remove(t);
@@ -330,6 +366,7 @@ static void release(struct pool *p, struct pool_ticket *t, const struct pool_out
         p->check_now = true;
         pthread_cond_signal(&p->check_cond);
     }
+    if (w->alone == t) w->alone = NULL;
     t->avoid = bad ? w->id : 0;
     t->worker = NULL;
     spec_drop(t->spec);
@@ -357,7 +394,8 @@ bool pool_again(struct pool_ticket *t, const struct pool_outcome *how)
     bool remote = t->worker && t->worker->url, counts = remote || may_be_the_reason(t, how);
     release(p, t, how, now);
     p->counts.retries++;
-    if (how->moved) t->tries = 1;
+    if (how->moved) t->tries = 1, t->charges = 0;
+    if (counts && !remote) charge(t, now);
     if (!counts && how->failed == POOL_FAILED_CUT) t->tries--;
     if (t->state != POOL_READY) {
     } else if (p->stopping) {
@@ -374,6 +412,18 @@ bool pool_again(struct pool_ticket *t, const struct pool_outcome *how)
     }
     pthread_mutex_unlock(&p->lock);
     return counts;
+}
+
+void pool_moved(struct pool_ticket *t)
+{
+    struct pool *p = t->pool;
+    pthread_mutex_lock(&p->lock);
+    t->charges = 0;
+    if (t->worker && t->worker->alone == t) {
+        t->worker->alone = NULL;
+        tickets_dispatch(p, t->model, clock_ns());
+    }
+    pthread_mutex_unlock(&p->lock);
 }
 
 bool pool_elsewhere(struct pool_ticket *t, const struct pool_outcome *how)

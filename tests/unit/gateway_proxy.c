@@ -406,6 +406,8 @@ bool pool_again(struct pool_ticket *t, const struct pool_outcome *how)
     return !queued;
 }
 
+void pool_moved(struct pool_ticket *t) {}
+
 /* As many workers as the script has answers. */
 bool pool_elsewhere(struct pool_ticket *t, const struct pool_outcome *how)
 {

@@ -246,6 +246,40 @@ static void those_in_a_queue_are_innocent(void **state)
     }
 }
 
+/* What two workers may have died of is tried alone the third time; when it gets on, or is gone, the others
+ * follow. */
+static void suspects_are_tried_alone(void **state)
+{
+    NEEDS_PLAYER
+    static const struct pool_outcome cut = {.failed = POOL_FAILED_CUT};
+    struct pool_route r;
+    struct pool_fault f;
+    struct pool_ticket *t[3];
+    play_add(&y, "alone", "ready=0", NULL);
+    for (int gets_on = 0; gets_on < 2; gets_on++) {
+        t[0] = play_enter(&y, "alone");
+        for (int deaths = 0; deaths < 2; deaths++) {
+            assert_int_equal(play_wait(t[0], 20000, &r, &f), POOL_READY);
+            uint64_t was = play_model(&y, "alone").crashes;
+            signal_worker("alone", POOL_RUNNING, SIGKILL);
+            assert_true(pool_again(t[0], &cut));
+            for (int n = 0; n < 10000 && play_model(&y, "alone").crashes == was; n++) usleep(2000);
+        }
+        for (int i = 1; i < 3; i++) t[i] = play_enter(&y, "alone");
+        assert_int_equal(play_wait(t[0], 20000, &r, &f), POOL_READY);
+        for (int i = 1; i < 3; i++) assert_int_equal(play_wait(t[i], 100, &r, &f), POOL_WAIT);
+        if (gets_on)
+            pool_moved(t[0]);
+        else
+            play_leave(t[0]);
+        for (int i = 1; i < 3; i++) {
+            assert_int_equal(play_wait(t[i], 1000, &r, &f), POOL_READY);
+            play_leave(t[i]);
+        }
+        if (gets_on) play_leave(t[0]);
+    }
+}
+
 /* A worker that is killed while it loads counts as a load that failed, and one that served does not. */
 static void loads_and_crashes_are_two_things(void **state)
 {
@@ -630,6 +664,7 @@ int main(void)
         cmocka_unit_test(a_stopped_one_is_noticed),
         cmocka_unit_test(repeating_ends),
         cmocka_unit_test(those_in_a_queue_are_innocent),
+        cmocka_unit_test(suspects_are_tried_alone),
         cmocka_unit_test(loads_and_crashes_are_two_things),
         cmocka_unit_test(asked_one_after_the_other),
         cmocka_unit_test(unloads),

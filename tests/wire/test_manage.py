@@ -1,4 +1,5 @@
 """Models, jobs, devices, health and metrics of a gateway, asked over HTTP and with the official ollama client."""
+import concurrent.futures
 import hashlib
 import json
 import os
@@ -211,6 +212,51 @@ def test_upload(srv, client, tmp_path):
     for name in ("lost", "uploaded"):
         client.delete(name)
     assert not os.path.exists(os.path.join(srv.home, "models", "blobs", digest.replace(":", "-")))
+
+
+def blob(srv, digest, data, sent=None):
+    """The answer's status; with sent, the client goes after so many bytes."""
+    with socket.create_connection(("127.0.0.1", srv.port), timeout=20) as s:
+        s.sendall(f"POST /api/blobs/sha256:{digest} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(data)}\r\n\r\n".encode())
+        s.sendall(data[:sent])
+        if sent is not None:
+            return None
+        got = b""
+        while b"\r\n" not in got and (piece := s.recv(4096)):
+            got += piece
+        return wire.status(got)
+
+
+def test_uploads_that_go_wrong(srv):
+    folder = os.path.join(srv.home, "models", "blobs")
+    data = os.urandom(3 << 20)
+    digest = hashlib.sha256(data).hexdigest()
+
+    def there():
+        return [f for f in os.listdir(folder) if digest in f]
+
+    blob(srv, digest, data, sent=1 << 20)  # cut
+    until(lambda: not there())
+    for wrong in (data[:-1], data + b"x", b""):
+        assert blob(srv, digest, wrong) == 400 and not there()
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:  # the same from several
+        codes = list(pool.map(lambda _: blob(srv, digest, data), range(6)))
+    assert set(codes) <= {200, 201} and 201 in codes, codes
+    until(lambda: there() == ["sha256-" + digest])
+    with open(os.path.join(folder, "sha256-" + digest), "rb") as f:
+        assert f.read() == data
+    assert blob(srv, digest, b"anything") == 200  # it is there: nothing is read into it
+    with open(os.path.join(folder, "sha256-" + digest), "rb") as f:
+        assert f.read() == data
+
+
+def test_uploads_have_a_limit():
+    with Server("--quiet", "--max-upload", "1M") as s:
+        data = os.urandom(1 << 20)
+        assert blob(s, hashlib.sha256(data).hexdigest(), data) == 201
+        with s.connect() as c:
+            c.sendall(b"POST /api/blobs/sha256:" + b"0" * 64 + b" HTTP/1.1\r\nHost: a\r\nContent-Length: 1048577\r\n\r\n")
+            assert wire.status(c.recv(4096)) == 413
 
 
 def test_versions_options_aliases(srv, hub):
