@@ -82,22 +82,23 @@ static void test_like_inspect(void **state)
     place_plan_deinit(&p);
 }
 
+static const struct tiny_shape small = {.arch = "llama",
+                                        .type = DT_F16,
+                                        .n_vocab = 64,
+                                        .n_embd = 64,
+                                        .n_layer = 3,
+                                        .n_head = 4,
+                                        .n_head_kv = 2,
+                                        .head_dim = 16,
+                                        .n_ff = 96};
+
 /* Layers have their own bytes: a model whose layers differ. */
 static void test_layers(void **state)
 {
-    const struct tiny_shape shape = {.arch = "llama",
-                                     .type = DT_F16,
-                                     .n_vocab = 64,
-                                     .n_embd = 64,
-                                     .n_layer = 3,
-                                     .n_head = 4,
-                                     .n_head_kv = 2,
-                                     .head_dim = 16,
-                                     .n_ff = 96};
     struct tiny_model t;
     struct place_plan p;
     uint64_t layer = 0, all = 0;
-    tiny_open(&t, &shape, 7);
+    tiny_open(&t, &small, 7);
     for (size_t i = 0; i < gguf_n_tensors(t.gguf); i++) {
         const struct gguf_tensor *w = gguf_tensor_at(t.gguf, i);
         all += w->n_bytes;
@@ -139,18 +140,9 @@ static void test_ladder(void **state)
 /* What a model cannot use is left out of the ladder. */
 static void test_fallback_that_does_not_fit(void **state)
 {
-    const struct tiny_shape shape = {.arch = "llama",
-                                     .type = DT_F16,
-                                     .n_vocab = 64,
-                                     .n_embd = 64,
-                                     .n_layer = 1,
-                                     .n_head = 4,
-                                     .n_head_kv = 2,
-                                     .head_dim = 16,
-                                     .n_ff = 96};
     struct tiny_model t;
     struct place_plan p;
-    tiny_open(&t, &shape, 7);
+    tiny_open(&t, &small, 7);
     plan_of(&p, (const char *[]){"plan", t.path, "--json", "--backend", "cpu", "--kv-fallback", "q8_0",
                                  "--parallel", "1", "--ctx", "64", "--min-ctx", "48", NULL});
     assert_int_equal(p.n_rung, 2); /* heads of 16 numbers are no blocks of 32 */
