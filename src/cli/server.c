@@ -162,6 +162,7 @@ status server_bind(struct http_server **out, const struct server_options *o, str
         .tls_client_ca = o->tls_client_ca,
         .handshake_timeout_ms = server_ms(o->handshake_timeout),
         .max_body_bytes = (size_t)o->max_body,
+        .max_upload_bytes = (uint64_t)o->max_upload,
         .max_head_bytes = (size_t)o->max_head,
         .max_connections = (uint32_t)o->max_connections,
         .max_per_address = (uint32_t)o->max_per_address,

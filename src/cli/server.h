@@ -10,7 +10,7 @@
 struct server_options {
     const char *host, *socket, *tls_cert, *tls_key, *tls_client_ca, *api_key_file;
     struct opt_list api_key, cors;
-    int64_t port, max_body, max_head, max_connections, max_per_address, max_streams, http_threads, hsts;
+    int64_t port, max_body, max_upload, max_head, max_connections, max_per_address, max_streams, http_threads, hsts;
     double handshake_timeout, head_timeout, body_timeout, write_timeout, idle_timeout, drain_timeout;
     bool log_json, quiet, half_close;
 };
@@ -57,6 +57,8 @@ struct server_options {
      .help = "that serve connections; one is enough for thousands of streams"},                         \
     {.name = "max-body", .type = OPT_INT, .at = &(o).max_body, .min = 1, .max = 1 << 30, .def = "16M",  \
      .unit = "bytes", .help = "of a request's body; larger ones are answered 413"},                     \
+    {.name = "max-upload", .type = OPT_INT, .at = &(o).max_upload, .min = 1, .max = 1LL << 50, .def =     \
+     "256G", .unit = "bytes", .help = "the same of a file that is uploaded"},                            \
     {.name = "max-head", .type = OPT_INT, .at = &(o).max_head, .min = 1024, .max = 1 << 20, .def =      \
      "32k", .unit = "bytes", .help = "of a request's header; larger ones are answered 431"},            \
     {.name = "", .help = "How long"},                                                                   \
