@@ -4,7 +4,8 @@
 # usage: tools/gpu_run.sh test BUILD_FOLDER [SHARED_FOLDER]
 #        tools/gpu_run.sh bench BUILD_FOLDER [MODEL.gguf]
 #
-# CORRAL_GPU=sim tries the script itself on the simulator. GPU_RUN_UNDER="compute-sanitizer" runs each test under that.
+# PYTHON names the one that has PyTorch and transformers. GPU_RUN_UNDER="compute-sanitizer" runs each test under that.
+# CORRAL_GPU=sim tries the script itself on the simulator.
 set -u
 what=${1:-} build=${2:-} with=${3:-}
 usage() {
@@ -52,7 +53,7 @@ bench)
     [ "$CORRAL_GPU" = cuda ] && set -- "$@" --write docs/benchmarks.md
     [ "$CORRAL_GPU" = cuda ] || set -- "$@" --target "$CORRAL_GPU" --tiny
     [ -n "$with" ] && set -- "$@" --model "$with"
-    run "some measurement" 7200 python3 tools/gpu_bench.py "$@"
+    run "some measurement" 7200 "${PYTHON:-python3}" tools/gpu_bench.py "$@"
     ;;
 *) usage ;;
 esac
