@@ -30,7 +30,8 @@ void cors_headers(struct http_exchange *x, const char *methods)
     if (!origin || !allowed(o, origin, &any)) return;
     /* Keys come in a header of the request and never as cookies, so credentials need no mention. */
     http_set_header(x, "Access-Control-Allow-Origin", any ? "*" : origin);
-    http_set_header(x, "Access-Control-Expose-Headers", "X-Request-Id, X-Corral-Ignored, X-Corral-Left-Out, Retry-After");
+    http_set_header(x, "Access-Control-Expose-Headers",
+                    "X-Request-Id, X-Corral-Ignored, X-Corral-Left-Out, Retry-After");
     if (x->refusal != 204 || !http_header(x, "access-control-request-method")) return;
     http_set_header(x, "Access-Control-Allow-Methods", methods);
     asked = http_header(x, "access-control-request-headers");
