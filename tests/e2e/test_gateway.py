@@ -86,9 +86,14 @@ def test_streams_survive_their_workers():
 def under_way(srv, futures):
     """All of them have reached the gateway: what has not may be refused when it stops."""
     end = time.monotonic() + 30
-    while srv.health()["running"] + sum(f.done() for f in futures) < len(futures):
-        assert time.monotonic() < end, srv.health()
+    while (done := sum(f.done() for f in futures)) + running(srv) < len(futures):
+        assert time.monotonic() < end, (done, running(srv))
         time.sleep(0.01)
+
+
+def running(srv):
+    """At a worker now; /health says how it was some ms ago."""
+    return sum(s["in_flight"] for s in srv.get("/servers")[2]["servers"])
 
 
 def test_a_signal_lets_streams_finish():
@@ -145,7 +150,7 @@ def test_what_workers_remember():
             assert respond("And then?", previous_response_id=id)[0] == 200
         streamed = stream(srv.url, "/v1/responses", {"input": "On", "max_output_tokens": 4, "stream": True,
                                                      "previous_response_id": ids[4]})
-        assert "response.completed" in streamed
+        assert "response.completed" in streamed or "response.incomplete" in streamed
         drop = urllib.request.Request(srv.url + "/v1/responses/" + ids[0], method="DELETE")
         assert srv.open(drop, 20)[2]["deleted"] and srv.open(drop, 20)[0] == 404
         assert srv.get("/v1/responses/" + ids[0])[0] == 404
