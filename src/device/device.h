@@ -25,8 +25,11 @@ enum device_has { /* which fields the driver told */
 
 enum device_link { /* how two GPUs reach each other's memory, best first */
     DEVICE_LINK_UNKNOWN, /* the driver does not tell, or not at all */
-    DEVICE_LINK_NVLINK, DEVICE_LINK_BOARD, DEVICE_LINK_SWITCH, DEVICE_LINK_SWITCHES /* of PCIe, several in a row */,
-    DEVICE_LINK_BRIDGE /* the processor's own PCIe */, DEVICE_LINK_NODE /* of one NUMA node */, DEVICE_LINK_SYSTEM,
+    DEVICE_LINK_NVLINK, DEVICE_LINK_BOARD,
+    DEVICE_LINK_SWITCH, DEVICE_LINK_SWITCHES, /* of PCIe: one, several in a row */
+    DEVICE_LINK_BRIDGE, /* the processor's own PCIe */
+    DEVICE_LINK_NODE,   /* of one NUMA node */
+    DEVICE_LINK_SYSTEM,
     DEVICE_LINKS
 };
 const char *device_link_name(enum device_link l); /* "nvlink", "pcie-switch", ... */
@@ -83,8 +86,9 @@ struct devices_options {
     void       *user;
 };
 
-/* The first sample is taken before this returns. Where that takes longer than first_ms (starting a GPU's driver
- * can take seconds), the last sample is number 0 until then and has the host alone. options may be NULL. */
+/* The first sample is taken before this returns. Where that takes longer than first_ms (starting a GPU's
+ * driver can take seconds), the last sample is number 0 until then and has the host alone. options may be
+ * NULL. */
 status devices_open(struct devices **out, const struct devices_options *options, struct error *e);
 void   devices_close(struct devices *d); /* NULL is fine; a driver that hangs is waited for two seconds */
 /* The last sample, held until released. Any thread; never waits for a driver. */
@@ -113,8 +117,8 @@ struct device_use {
  * temperature, power_usage, compute_capability, assigned_models; and uuid, bytes, processes, state, ages,
  * links to others, the ledger. use may be NULL. */
 void device_gpu_json(struct buf *b, const struct device_gpu *g, const struct device_use *use, int64_t now_ns);
-/* gpu_pool_status: totals, the list and the strategy; sample_number 0: no driver was asked yet. use: one for each
- * GPU, or NULL. */
+/* gpu_pool_status: totals, the list and the strategy; sample_number 0: no driver was asked yet. use: one
+ * for each GPU, or NULL. */
 void device_pool_json(struct buf *b, const struct device_sample *s, const struct device_use *use,
                       const char *strategy, int64_t now_ns);
 /* One card of /metrics/gpu: gpu_index, name, memory_allocated_mb, memory_reserved_mb, memory_total_mb,

@@ -27,7 +27,8 @@ enum {
 status store_open(struct store **out, const char *home, struct error *e);
 void store_close(struct store *s); /* NULL is fine */
 const char *store_home(const struct store *s);
-/* Another process is to have the home: everything is ERR_BUSY from now on. store_take_back: unless it has it now. */
+/* Another process is to have the home: everything is ERR_BUSY from now on. store_take_back: unless it has it
+ * now. */
 void store_lend(struct store *s);
 status store_take_back(struct store *s, struct error *e);
 
@@ -146,8 +147,8 @@ const struct store_option *store_option_at(size_t i); /* NULL: there are no more
 /* ---- aliases ---- */
 
 /* Three layers, the first that knows a name wins: those set here, those of $CORRAL_HOME/aliases.json
- * ({"name": "target"}, read again when it changed), ours. A target is a name, another alias, or a reference that `pull`
- * understands. */
+ * ({"name": "target"}, read again when it changed), ours. A target is a name, another alias, or a reference
+ * that `pull` understands. */
 struct store_alias {
     char *name, *target; /* the name without ":latest" */
     const char *layer;   /* "set", "file", "default" */
@@ -178,7 +179,8 @@ status store_blob_add(struct store *s, const char *file, const char *digest, boo
 /* sha256 of a file, without the store. cancel (may be NULL) is asked between pieces: ERR_CANCELLED. */
 status store_digest_file(const char *path, char out[STORE_DIGEST_MAX], bool (*cancel)(void *user), void *user,
                          struct error *e);
-/* Remove blobs that no version refers to, and uploads that nobody ended, when nobody touched them for so long. */
+/* Remove blobs that no version refers to, and uploads that nobody ended, when nobody touched them for so
+ * long. */
 status store_sweep(struct store *s, int64_t older_than_s, uint64_t *freed_bytes, struct error *e);
 
 /* ---- jobs ---- */

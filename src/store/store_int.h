@@ -36,7 +36,8 @@ status db_open(struct store *s, struct error *e); /* and bring the tables to thi
 void db_close(struct store *s);
 /* A prepared statement with its values bound: types has a letter for each, t text (NULL is ""), i int64_t.
  * It is the caller's until db_next said that there are no more rows, or db_done. */
-status db_query(struct store *s, sqlite3_stmt **out, struct error *e, const char *sql, const char *types, ...);
+status db_query(struct store *s, sqlite3_stmt **out, struct error *e, const char *sql, const char *types,
+                ...);
 /* ERR_NOT_FOUND: no more rows; e untouched */
 status db_next(struct store *s, sqlite3_stmt *st, struct error *e);
 void db_done(sqlite3_stmt *st);
