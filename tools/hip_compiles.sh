@@ -2,6 +2,7 @@
 # Compiles the GPU kernels with hipcc for AMD's gfx90a and gfx1030, to see that they stay free of CUDA. Nothing is kept.
 #
 # usage: tools/hip_compiles.sh [FILE.cu...]   (none: all but what is NVIDIA's alone)
+# Loops that clang 15 does not unroll (-Wpass-failed) are no error here: nothing of this is tuned for AMD.
 # Exit status: 0 all compiled, 1 something did not, 77 there is no hipcc.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -16,7 +17,7 @@ for f in "$@"; do
     */runtime_cuda.cu | */gemm90.cu | */blas.cu) continue ;; # the CUDA runtime, Hopper's instructions, NVIDIA's library
     esac
     echo "hipcc $f"
-    hipcc -x hip --offload-arch=gfx90a --offload-arch=gfx1030 -std=c++17 -O1 -Wall -Wextra -Werror -Wno-unused-parameter \
+    hipcc -x hip --offload-arch=gfx90a --offload-arch=gfx1030 -std=c++17 -O1 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-pass-failed \
         -Wno-missing-field-initializers -Isrc -c "$f" -o /dev/null || failed=1
 done
 exit $failed
