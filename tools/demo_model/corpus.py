@@ -41,7 +41,7 @@ def one(rng, tools=()):
 def exchanges(rng):
     """Messages of one conversation, its tools, its system prompt."""
     roll = rng.random()
-    if roll < 0.48:
+    if roll < 0.55:
         tools = toolcalls.offer_in_training(rng)
         samples = []
         for _ in range(rng.choice([1, 2, 3, 4, 5])):
@@ -53,9 +53,9 @@ def exchanges(rng):
         schemas = [t.schema for t in tools] if tools else samples[0].tools
         if messages:
             return messages, schemas, rng.choice(SYSTEM) if rng.random() < 0.25 else ""
-    if roll < 0.55:
+    if roll < 0.62:
         return skills.memory(rng, between=[s for s in (one(rng) for _ in range(rng.choice([0, 0, 1, 2, 4]))) if not s.system]).messages, [], rng.choice(SYSTEM) if rng.random() < 0.2 else ""
-    if roll < 0.72:
+    if roll < 0.79:
         return [m for _ in range(rng.choice([1, 2, 4, 6])) for m in skills.corral_fact(rng).messages], [], rng.choice(SYSTEM) if rng.random() < 0.25 else ""
     samples = [one(rng) for _ in range(rng.choice([1, 1, 2, 3, 4]))]
     if samples[0].system:

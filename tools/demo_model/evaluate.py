@@ -18,7 +18,7 @@ import skills
 import talk
 import toolcalls
 import words as w
-from fresh import EARLIER, QUESTIONS, REQUESTS
+from fresh import EARLIER, EARLIER_REQUESTS, QUESTIONS, REQUESTS
 from kinds import KINDS
 from sample import ask, plain, user
 
@@ -138,7 +138,8 @@ class Evaluation:
         rng = self.rng
         known = [toolcalls.use(rng, toolcalls.offer(rng, 1, 3), held=True) for _ in range(250)]
         self.calls("", known, ("98 %", "95 %"))
-        self.calls(", requests written afterwards", self.fresh_requests(rng))
+        self.calls(", requests written afterwards", self.fresh_requests(rng, REQUESTS))
+        self.calls(", requests written after an earlier text", self.fresh_requests(rng, EARLIER_REQUESTS))
         self.calls(", city in get_weather", [toolcalls.weather_case(rng) for _ in range(60)])
         self.calls(", four tools on offer", [toolcalls.use(rng, toolcalls.offer(rng, 4, 4), held=True) for _ in range(60)])
         self.calls(", invented tools", [toolcalls.use_invented(rng, held=True) for _ in range(80)])
@@ -151,11 +152,11 @@ class Evaluation:
             off.append(sample)
         self.exact("fact answered without a call, tools on offer", off)
 
-    def fresh_requests(self, rng):
+    def fresh_requests(self, rng, requests):
         samples = []
         for kind in KINDS:
             seen = asked_in_training(toolcalls.make_tool(rng, kind))
-            for text in [t for t in REQUESTS[kind.names.split("|")[-1]] if not toolcalls.expand(t) & seen]:
+            for text in [t for t in requests[kind.names.split("|")[-1]] if not toolcalls.expand(t) & seen]:
                 for _ in range(3):
                     made = toolcalls.make_tool(rng, kind)
                     others = [t for t in toolcalls.offer(rng, 1, 2) if t.kind.about != kind.about and t.name != made.name]

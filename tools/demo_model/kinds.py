@@ -60,7 +60,7 @@ def _phone(rng, v):
 
 
 def _phrase(rng, held):
-    return " ".join(w.word(rng, held) for _ in range(rng.randint(1, 4)))
+    return " ".join(w.several(rng, held, 1, 4))
 
 
 def _task(rng, held):

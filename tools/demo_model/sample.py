@@ -58,7 +58,8 @@ def carry(rng, pattern):
 
 _BEFORE = ["please ", "hey, ", "hi, ", "hello, ", "ok, ", "so, ", "and ", "can you tell me: ", "i have a question: ", "tell me, ",
            "quick question: ", "well, ", "i wonder, ", "sorry, ", "now, ", "could you please tell me: ", "i would like to know: ", "um, "]
-_AFTER = [" please", ", please", " exactly", " actually", " then", " again", " now", " right now", " at the moment", " currently", ", in short", " anyway", " thanks", " for me", " today"]
+_AFTER = [" please", ", please", " exactly", " actually", " then", " again", " now", " right now", " at the moment", " currently", ", in short", " anyway", " thanks", " for me", " today",
+          " tonight", " this evening", " quickly", " soon", " at once", " if you can"]
 
 
 def _typo(rng, text):

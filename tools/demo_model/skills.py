@@ -102,7 +102,7 @@ def repeat(rng, held=False):
         number = rng.choice([NUMBER_WORDS[times], str(times)])
         question = w.pick(rng, rng.choice([f"{{say|repeat|write}} {{the word |}}{word} {number} times", f"{{say|repeat|write}} \"{word}\" {number} times", f"{number} times the word {word}"]))
         return ask("repeat", vary(rng, question, 0).replace("?", "."), " ".join([word] * times), f"The word is {word}, {times} times.")
-    text = " ".join(w.word(rng, held) for _ in range(rng.randint(1, 5)))
+    text = " ".join(w.several(rng, held, 1, 5))
     if rng.random() < 0.3:
         text = rng.choice([f"{w.person(rng, held)} likes {text}", f"I saw {text} in {w.city(rng, held)}", f"{w.person(rng, held)} and {w.person(rng, held)} eat {text}"])
     question = w.pick(rng, rng.choice(["{repeat after me|repeat|say|echo|write|repeat this}: ", "{repeat|say|echo|write} ", "{repeat the words|say the words|repeat the text|echo this text}: ", "{please repeat|can you say}: "]))
@@ -112,7 +112,7 @@ def repeat(rng, held=False):
 
 
 def reverse(rng, held=False):
-    words = [w.word(rng, held) for _ in range(rng.randint(2, 4))]
+    words = w.several(rng, held, 2, 4)
     sep = rng.choice([" ", " ", ", "])
     question = w.pick(rng, rng.choice(["{reverse|turn around|flip} {the words|these words|the order of the words|the list}: ", "{reverse|say backwards|flip}: ", "{say|write|repeat} {these words|the words} {backwards|in reverse order|in reverse|from last to first}: "]))
     question = question[0].upper() + question[1:] if rng.random() < 0.7 else question

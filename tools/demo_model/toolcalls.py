@@ -4,12 +4,14 @@ Each tool is described by a Kind; a concrete tool picks one of its names, one na
 probability leaves descriptions out, so the model must read the signature instead of learning a list of tools.
 """
 
+import copy
 import json
 import re
 from dataclasses import dataclass
 from itertools import product
 
 import words as w
+from fresh import EARLIER_REQUESTS
 from kinds import CITY, KINDS, OTHERS, Kind, done, integer, number, some_text
 from sample import Sample, assistant, carry, plain, tool, user, vary
 
@@ -105,9 +107,25 @@ def offer(rng, least=1, most=3, kinds=KINDS):
     return chosen or offer(rng, least, most, kinds)
 
 
+def _odd(rng, made, front):
+    """The same tool under a name and keys that must be read to the end: other tools on offer begin with `front` as well."""
+    if "description" not in made.schema["function"]:
+        return made
+    odd = lambda: rng.choice([front + w.made_up_word(rng, 1, 2), w.made_up_word(rng, 2, 4), w.spliced_word(rng) + w.made_up_word(rng, 1, 1), f"{front}_{w.word(rng)}"])
+    name = rng.choice([f"{front}_{made.name}", f"{front}.{made.name}", f"{made.name}_{front}", front + made.name.capitalize(), odd(), f"{odd()}_{odd()}"])
+    alone = len(made.keys) == 1             # of two, the names must still say which is which
+    keys = [key if rng.random() < 0.4 else odd() if alone else rng.choice([f"{front}_{key}", f"{key}_{front}"]) for key in made.keys]
+    function = copy.deepcopy(made.schema["function"]) | {"name": name}
+    parameters = function["parameters"]
+    parameters["properties"] = dict(zip(keys, parameters["properties"].values()))
+    if "required" in parameters:
+        parameters["required"] = keys
+    return Tool(made.kind, name, keys, {"type": "function", "function": function})
+
+
 def offer_in_training(rng):
-    """As offer(), from more kinds; now and then invented tools whose names have a word in common."""
-    most = rng.choices([1, 2, 3, 4, 5], [20, 30, 27, 15, 8])[0]
+    """As offer(), from more kinds; now and then invented tools whose names have a word in common, or odd names."""
+    most = rng.choices([1, 2, 3, 4, 5], [14, 26, 28, 20, 12])[0]
     chosen = offer(rng, most, most, KINDS + KINDS + OTHERS)
     if rng.random() < 0.3:
         verb, noun = rng.choice(_VERBS), w.word(rng)
@@ -116,6 +134,10 @@ def offer_in_training(rng):
             if made.kind.about not in [t.kind.about for t in chosen] and made.name not in [t.name for t in chosen]:
                 chosen.append(made)
         chosen = rng.sample(chosen, len(chosen))[:5]
+    if rng.random() < 0.25:
+        front = w.made_up_word(rng, 1, 1)
+        odd = [_odd(rng, made, front) for made in chosen]
+        chosen = odd if len({t.name for t in odd}) == len(odd) else chosen
     return chosen
 
 
@@ -129,7 +151,8 @@ def _values(text, *values):
     return text.replace("\x00", str(values[0])).replace("\x01", str(values[-1]))
 
 
-HELD_QUESTIONS = {text for kind in KINDS for held in kind.held for text in expand(held)}
+_HELD = [*(held for kind in KINDS for held in kind.held), *(earlier for asked in EARLIER_REQUESTS.values() for earlier in asked)]
+HELD_QUESTIONS = {text for held in _HELD for text in expand(held)}
 
 
 def question(rng, made, values, held=False, text=None):

@@ -155,6 +155,14 @@ def word(rng, held=False):
     return rng.choice(WORDS) if roll < 0.15 else rng.choice(_LEXICON) if roll < 0.3 else spliced_word(rng) if roll < 0.75 else made_up_word(rng)
 
 
+def several(rng, held, least, most):
+    """Some words. In the training text one of them may come twice: copying must not stop, or go on, at the wrong one."""
+    words = [word(rng, held) for _ in range(rng.randint(least, most))]
+    if not held and len(words) > 1 and rng.random() < 0.3:
+        words[rng.randrange(len(words))] = rng.choice(words)
+    return words
+
+
 def pick(rng, pattern):
     """Expands "{a|b} c": each brace group becomes one of its alternatives (groups do not nest)."""
     out, rest = [], pattern
