@@ -144,11 +144,19 @@ def pieces(port, n):
 
 
 def test_streams_come_as_they_are_made(front):
-    """Each piece at once: nginx, which would collect 4 KiB, does not, because the gateway tells it so."""
+    """Events are passed on as they are made, not when a buffer of 4 KiB on their way is full."""
     _, port = front
-    short = [pieces(port, 12) for _ in range(5)]
-    assert all(len(b"".join(p)) < 4096 for p in short)
-    assert max(sum(b"data: {" in piece for piece in p) for p in short) >= 3, short[0]
+    most = 0  # pieces with events before 4 KiB are over; the first event comes with the head in any case
+    for _ in range(30):  # a fast machine may have made many events before one of them is read
+        at, n = 0, 0
+        for piece in pieces(port, 100):
+            at += len(piece)
+            n += at < 4096 and b"data: {" in piece
+        assert at > 3 * 4096
+        most = max(most, n)
+        if most >= 2:
+            break
+    assert most >= 2, "events waited for 4 KiB of others"
     whole = b"".join(pieces(port, 900))
     assert whole.startswith(b"HTTP/1.1 200") and b"data: [DONE]" in whole and whole.count(b"data: {") > 800
 
