@@ -1,6 +1,5 @@
 /* Small models with random weights, written to a temporary file by the GGUF writer, for tests that must run
- * without
- * ../shared. Header only: each test that includes it gets its own copy. */
+ * without ../shared. Header only: each test that includes it gets its own copy. */
 #ifndef CORRAL_TESTS_TINY_MODEL_H
 #define CORRAL_TESTS_TINY_MODEL_H
 
@@ -21,6 +20,18 @@ struct tiny_shape {
         window, n_rank; /* n_rank: outputs of a reranker's head */
     bool bias, qk_norm, post_norm, tied;
 };
+
+/* What most tests want, with so many tokens. */
+#define TINY_LLAMA(vocab)                                                                                    \
+    {.arch = "llama",                                                                                        \
+     .type = DT_F32,                                                                                         \
+     .n_vocab = (vocab),                                                                                     \
+     .n_embd = 32,                                                                                           \
+     .n_layer = 2,                                                                                           \
+     .n_head = 4,                                                                                            \
+     .n_head_kv = 2,                                                                                         \
+     .head_dim = 8,                                                                                          \
+     .n_ff = 48}
 
 struct tiny_model {
     char path[64];

@@ -13,15 +13,7 @@
 enum { N_VOCAB = 61, N_TOKEN = 150, MAX_CTX = 48 };
 
 /* As its odd sizes: no chunk, step or vocabulary is a round number. */
-static const struct tiny_shape shape = {.arch = "llama",
-                                        .type = DT_F32,
-                                        .n_vocab = N_VOCAB,
-                                        .n_embd = 32,
-                                        .n_layer = 2,
-                                        .n_head = 4,
-                                        .n_head_kv = 2,
-                                        .head_dim = 8,
-                                        .n_ff = 48};
+static const struct tiny_shape shape = TINY_LLAMA(N_VOCAB);
 
 struct fixture {
     struct tiny_model tiny[2];

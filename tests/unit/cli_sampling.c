@@ -210,15 +210,7 @@ static void compare(const char *name, uint32_t choice, const struct answer *got,
 static void same_as_a_plain_loop(void **state)
 {
     static const uint32_t max_draft[] = {0, 6};
-    const struct tiny_shape shape = {.arch = "llama",
-                                     .type = DT_F32,
-                                     .n_vocab = N_VOCAB,
-                                     .n_embd = 32,
-                                     .n_layer = 2,
-                                     .n_head = 4,
-                                     .n_head_kv = 2,
-                                     .head_dim = 8,
-                                     .n_ff = 48};
+    const struct tiny_shape shape = TINY_LLAMA(N_VOCAB);
     const struct forward_options fo = {
         .api = &backend_cpu, .n_thread = 1, .step_tokens = 1, .context = CONTEXT, .kv_type = DT_F32};
     struct tiny_model tiny;

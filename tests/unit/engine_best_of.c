@@ -10,15 +10,7 @@
 #include <cmocka.h>
 
 enum { N_ALL = 6, N_TOKEN = 24 };
-static const struct tiny_shape shape = {.arch = "llama",
-                                        .type = DT_F32,
-                                        .n_vocab = 90,
-                                        .n_embd = 32,
-                                        .n_layer = 2,
-                                        .n_head = 4,
-                                        .n_head_kv = 2,
-                                        .head_dim = 8,
-                                        .n_ff = 48};
+static const struct tiny_shape shape = TINY_LLAMA(90);
 static struct tiny_model model;
 
 struct scored {

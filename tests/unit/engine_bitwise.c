@@ -419,15 +419,7 @@ static void all_scenes(const struct model_desc *m)
 static void tiny_models(void **state)
 {
     static const struct tiny_shape shape[] = {
-        {.arch = "llama",
-         .type = DT_F32,
-         .n_vocab = 90,
-         .n_embd = 32,
-         .n_layer = 2,
-         .n_head = 4,
-         .n_head_kv = 2,
-         .head_dim = 8,
-         .n_ff = 48},
+        TINY_LLAMA(90),
         {.arch = "qwen2",
          .type = DT_Q8_0,
          .n_vocab = 70,

@@ -13,15 +13,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-static const struct tiny_shape shape = {.arch = "llama",
-                                        .type = DT_F32,
-                                        .n_vocab = 90,
-                                        .n_embd = 32,
-                                        .n_layer = 2,
-                                        .n_head = 4,
-                                        .n_head_kv = 2,
-                                        .head_dim = 8,
-                                        .n_ff = 48};
+static const struct tiny_shape shape = TINY_LLAMA(90);
 static struct tiny_model model;
 
 static struct engine *start(uint32_t max_seqs, uint32_t context, uint32_t kv_blocks, uint32_t max_queue)

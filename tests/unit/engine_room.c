@@ -9,15 +9,7 @@
 #include <stdint.h>
 #include <cmocka.h> /* after base.h: it defines a macro fail() */
 
-static const struct tiny_shape shape = {.arch = "llama",
-                                        .type = DT_F32,
-                                        .n_vocab = 90,
-                                        .n_embd = 32,
-                                        .n_layer = 2,
-                                        .n_head = 4,
-                                        .n_head_kv = 2,
-                                        .head_dim = 8,
-                                        .n_ff = 48};
+static const struct tiny_shape shape = TINY_LLAMA(90);
 static struct backend_api card;
 static struct backend_plan plan;
 static uint64_t free_blocks; /* of the KV cache, beside the model */
