@@ -208,7 +208,7 @@ status blob_drop(struct store *s, const char *digest, struct dropped *d, struct 
     return OK;
 }
 
-/* An upload that nobody ended: sha256-HEX.upload-XXXXXX. */
+/* An upload that nobody ended: sha256-HEX.upload- and six letters. */
 static bool is_upload(const char *name)
 {
     char first[STORE_DIGEST_MAX], digest[STORE_DIGEST_MAX];

@@ -8,6 +8,7 @@
 #include "backend/gpu/gpu_int.h"
 #include "base/rng.h"
 #include "sample/sample.h"
+#include "support/gpu_chosen.h"
 
 /* After our headers: cmocka defines macros named like our functions. */
 #include <setjmp.h>
@@ -277,19 +278,9 @@ static void others_stay_on_the_host(void **state)
 
 int main(void)
 {
-    const char *name = getenv("CORRAL_GPU") ? getenv("CORRAL_GPU") : "sim";
-    struct error e = {0};
-    char why[200] = "";
-    ops = gpu_target(name, &e);
-    if (!ops || ops->count(why, sizeof why) <= 0) {
-        printf("skipped: %s: %s\n", name, ops ? why : e.msg);
-        return getenv("CORRAL_GPU") ? 2 : 0;
-    }
-    gpu = ops->open(0, why, sizeof why);
-    if (!gpu) {
-        fprintf(stderr, "%s\n", why);
-        return 1;
-    }
+    int rc;
+    gpu = gpu_chosen(&ops, &rc);
+    if (!gpu) return rc;
     const struct CMUnitTest tests[] = {cmocka_unit_test(device_and_host_agree),
                                        cmocka_unit_test(others_stay_on_the_host)};
     int bad = cmocka_run_group_tests(tests, NULL, NULL);

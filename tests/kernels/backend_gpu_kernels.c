@@ -11,6 +11,7 @@
 #include "backend/ref/ref_ops.h"
 #include "base/rng.h"
 #include "random_blocks.h"
+#include "support/gpu_chosen.h"
 #include "tensor/dtype.h"
 
 /* After our headers: cmocka defines macros named like our functions. */
@@ -795,19 +796,9 @@ static void primitives(void **state)
 
 int main(void)
 {
-    const char *name = getenv("CORRAL_GPU") ? getenv("CORRAL_GPU") : "sim";
-    struct error e = {0};
-    char why[200] = "";
-    ops = gpu_target(name, &e);
-    if (!ops || ops->count(why, sizeof why) <= 0) {
-        printf("skipped: %s: %s\n", name, ops ? why : e.msg);
-        return getenv("CORRAL_GPU") ? 2 : 0;
-    }
-    gpu = ops->open(0, why, sizeof why);
-    if (!gpu) {
-        printf("%s: %s\n", name, why);
-        return 1;
-    }
+    int rc;
+    gpu = gpu_chosen(&ops, &rc);
+    if (!gpu) return rc;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(primitives),     cmocka_unit_test(rows_are_decoded),
         cmocka_unit_test(library), /* opens it for what follows */

@@ -37,6 +37,17 @@ static inline struct pool_options play_options(struct play *y)
                                  .keep_alive_ms = -1};
 }
 
+/* A file in the home. */
+static inline void play_file(struct play *y, const char *name, const char *text)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", y->home, name);
+    FILE *f = fopen(path, "w");
+    if (!f) abort();
+    fputs(text, f);
+    fclose(f);
+}
+
 static inline void play_start(struct play *y, const struct pool_options *o)
 {
     struct error e = {0};

@@ -30,16 +30,6 @@ static const struct {
 
 static struct play y;
 
-static void write_file(const char *name, const char *text)
-{
-    char path[128];
-    snprintf(path, sizeof path, "%s/%s", y.home, name);
-    FILE *f = fopen(path, "w");
-    if (!f) abort();
-    fputs(text, f);
-    fclose(f);
-}
-
 static void look(unsigned *sequences, unsigned *context)
 {
     struct pool_view *v = pool_view_new(y.pool);
@@ -70,7 +60,7 @@ static void takes(void **state)
         struct pool_options o = play_options(&y);
         snprintf(proc, sizeof proc, "%s/proc", y.home);
         if (mkdir(proc, 0700) != 0) abort();
-        write_file("proc/meminfo", "MemTotal: 1024000 kB\nMemAvailable: 1024000 kB\n");
+        play_file(&y, "proc/meminfo", "MemTotal: 1024000 kB\nMemAvailable: 1024000 kB\n");
         const struct devices_options d = {
             .nvml_path = "none", .sysfs_root = "/nonexistent", .proc_root = proc, .period_ms = 50};
         assert_int_equal(devices_open(&devices, &d, &e), OK);

@@ -23,16 +23,6 @@ static const char *library = FAKE_NVML_LIBRARY,
         skip();                                                                                              \
     }
 
-static void write_file(const char *name, const char *text)
-{
-    char path[128];
-    snprintf(path, sizeof path, "%s/%s", y.home, name);
-    FILE *f = fopen(path, "w");
-    if (!f) abort();
-    fputs(text, f);
-    fclose(f);
-}
-
 static void begin(bool gpus, uint32_t max_models)
 {
     static char proc[80], nvml[80];
@@ -41,8 +31,8 @@ static void begin(bool gpus, uint32_t max_models)
     snprintf(proc, sizeof proc, "%s/proc", y.home);
     snprintf(nvml, sizeof nvml, "%s/nvml", y.home);
     if (mkdir(proc, 0700) != 0) abort();
-    write_file("proc/meminfo", "MemTotal: 1024000 kB\nMemAvailable: 1024000 kB\n");
-    write_file("nvml", cards);
+    play_file(&y, "proc/meminfo", "MemTotal: 1024000 kB\nMemAvailable: 1024000 kB\n");
+    play_file(&y, "nvml", cards);
     setenv("FAKE_NVML", nvml, 1);
     const struct devices_options d = {.nvml_path = gpus ? library : "none",
                                       .sysfs_root = "/nonexistent",
@@ -297,12 +287,12 @@ static void a_card_comes_and_goes(void **state)
     play_add(&y, "m2", "gpu,mb=100", NULL);
     play_leave(load("m0"));
     snprintf(text, sizeof text, "%slost GPU-aaaa\n", cards);
-    write_file("nvml", text);
+    play_file(&y, "nvml", text);
     for (int i = 0; i < 5000 && !lost("GPU-aaaa"); i++) usleep(2000);
     play_leave(load("m1"));
     place_of("m1", uuid, &mib);
     assert_string_equal(uuid, "GPU-bbbb");
-    write_file("nvml", cards);
+    play_file(&y, "nvml", cards);
     for (int i = 0; i < 5000 && lost("GPU-aaaa"); i++) usleep(2000);
     play_leave(load("m2"));
     place_of("m2", uuid, &mib);
@@ -336,7 +326,7 @@ static void others_need_the_memory(void **state)
     play_leave(load("pinned"));
     play_leave(load("old"));
     struct pool_ticket *t = load("used");
-    write_file("proc/meminfo", "MemTotal: 1024000 kB\nMemAvailable: 512000 kB\n");
+    play_file(&y, "proc/meminfo", "MemTotal: 1024000 kB\nMemAvailable: 512000 kB\n");
     assert_true(play_until(&y, "old", POOL_COLD, 20000));
     assert_true(noted("evict", "others need the memory"));
     assert_int_equal(play_model(&y, "used").state, POOL_RUNNING);
