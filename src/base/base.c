@@ -5,6 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
+/* A message that did not fit ends with a whole letter: whoever sends it on may have to say UTF-8. */
+static void end_whole(struct error *e)
+{
+    size_t n = strlen(e->msg);
+    if (n + 1 == sizeof e->msg) e->msg[n - utf8_tail(e->msg, n)] = 0;
+}
+
 status fail(struct error *e, status code, const char *fmt, ...)
 {
     if (e) {
@@ -13,6 +22,7 @@ status fail(struct error *e, status code, const char *fmt, ...)
         e->code = code;
         vsnprintf(e->msg, sizeof e->msg, fmt, ap);
         va_end(ap);
+        end_whole(e);
     }
     return code;
 }
@@ -29,6 +39,7 @@ status fail_in(struct error *e, const char *fmt, ...)
     size_t n = strlen(prefix);
     memcpy(e->msg, prefix, n + 1);
     snprintf(e->msg + n, sizeof e->msg - n, ": %s", old);
+    end_whole(e);
     return e->code;
 }
 

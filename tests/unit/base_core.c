@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/rng.h"
+#include "base/utf8.h"
 
 static status always_fails(struct error *e)
 {
@@ -59,6 +60,15 @@ static void errors_say_what_and_where(void **state)
     assert_int_equal(strlen(e.msg), sizeof e.msg - 1);
     assert_int_equal((fail)(&e, ERR_FORMAT, "%s", big), ERR_FORMAT);
     assert_int_equal(strlen(e.msg), sizeof e.msg - 1);
+
+    for (size_t i = 0; i < 3; i++) { /* letters of three bytes, cut at each of them */
+        memset(big, 'x', i);
+        for (size_t k = i; k + 3 < sizeof big; k += 3) memcpy(big + k, "\u20ac", 4);
+        assert_int_equal((fail)(&e, ERR_FORMAT, "%s", big), ERR_FORMAT);
+        assert_true(utf8_valid(e.msg, strlen(e.msg)) && strlen(e.msg) + 3 >= sizeof e.msg);
+        assert_int_equal(fail_in(&e, "%s", "in a file"), ERR_FORMAT);
+        assert_true(utf8_valid(e.msg, strlen(e.msg)) && strlen(e.msg) + 3 >= sizeof e.msg);
+    }
 }
 
 static void statuses_have_names(void **state)
