@@ -90,10 +90,13 @@ static bool is_stored(const struct gateway *g, const char *name)
 
 bool permit_options(const struct gateway *g, bool trusted, const json_t *options, char *why, size_t cap)
 {
-    const char *draft = json_string_value(json_object_get(options, "draft"));
+    const char *draft = json_string_value(json_object_get(options, "draft")),
+               *chat_template = json_string_value(json_object_get(options, "chat_template"));
     if (trusted) return true;
     if (json_array_size(json_object_get(options, "upstreams")) && !g->o.private_hosts)
         return refuse_private(why, cap, "\"upstreams\"");
     if (draft && *draft && !g->o.local_files && !is_stored(g, draft)) return refuse_local(why, cap, draft);
+    if (chat_template && *chat_template && strcmp(chat_template, "chatml") != 0 && !g->o.local_files)
+        return refuse_local(why, cap, chat_template);
     return true;
 }

@@ -155,6 +155,7 @@ static void make_args(struct pool *p, const struct worker *w, struct args *a)
     add_text(a, "--kv-type", w->rung.kv_type);
     if (!is_given(p, "--kv-bytes")) add_number(a, "--kv-bytes", (int64_t)w->kv_bytes);
     add_text(a, "--draft", w->draft);
+    add_text(a, "--chat-template", set->chat_template); /* after the server's, so that it counts */
     add_arg(a, "--");
     add_arg(a, w->spec->path);
     a->arg[a->n] = NULL;

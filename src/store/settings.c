@@ -44,6 +44,7 @@ static const struct row rows[] = {
     {{"upstreams", "URLs of other servers that have it"}, TEXTS, AT(upstreams), 1, 64, NULL},
     {{"upstream_key", "API key for those"}, TEXT, AT(upstream_key), 0, 4096, NULL},
     {{"draft", "a small model that drafts for it"}, TEXT, AT(draft), 0, 1024, NULL},
+    {{"chat_template", "a file, or chatml: the chat template in place of the model's own"}, TEXT, AT(chat_template), 0, 4000, NULL},
     {{"system", "system prompt for conversations that have none"}, TEXT, AT(system), 0, 1 << 17, NULL},
     {{"defaults", "fields and values for requests that do not say"}, FIELDS, AT(defaults), 0, 64, NULL},
     {{"set", "fields and values for every request"}, FIELDS, AT(set), 0, 64, NULL},

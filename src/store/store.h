@@ -122,6 +122,7 @@ struct store_settings {
     int64_t context, parallel, threads, concurrency, replicas; /* 0: as the server has it */
     const char *kv_type, *backend, *strategy, *balance;        /* NULL: as the server has it */
     const char *draft;          /* path or name of a model that drafts */
+    const char *chat_template;  /* path of a file */
     const char *system;         /* prompt for requests that bring none */
     const char *upstream_key;   /* for remote models */
     int64_t keep_alive_ms;      /* STORE_UNSET: as the server has it; -1: for ever; 0: unload when idle */

@@ -34,6 +34,7 @@ static const struct { const char *reference, *flag; } row[] = {
 static const struct { const char *options, *flag; } option[] = {
     {"{}", NULL}, {"{\"context\": 4096, \"system\": \"file:/etc/passwd\"}", NULL}, {"{\"upstreams\": null}", NULL}, {"{\"draft\": null}", NULL},
     {"{\"upstreams\": [\"https://example.com\"]}", "--allow-private-hosts"}, {"{\"upstreams\": [\"http://169.254.169.254\"]}", "--allow-private-hosts"},
+    {"{\"chat_template\": null}", NULL}, {"{\"chat_template\": \"chatml\"}", NULL}, {"{\"chat_template\": \"/etc/passwd\"}", "--allow-local-files"},
     {"{\"draft\": \"/etc/passwd\"}", "--allow-local-files"}, {"{\"draft\": \"x.gguf\"}", "--allow-local-files"},
 };
 // clang-format on

@@ -39,6 +39,18 @@ def test_template_of_a_file():
     os.unlink(path)
 
 
+def test_template_of_a_model():
+    """An option of its name; what the server says to all models counts for the others."""
+    path = template(TEMPLATE)
+    with Server("--chat-template", "chatml", "--ctx", "256", "--quiet") as s:
+        for args in (("pull", wire.DEMO, "--as", "own", "--quiet"), ("options", "own", "chat_template=" + path)):
+            subprocess.run([wire.CORRAL, *args], env={**os.environ, "CORRAL_HOME": s.home}, check=True, timeout=60, capture_output=True)
+        for model, start in (("own", "[system] Be brief.\n"), (s.name, "<|im_start|>system\nBe brief.")):
+            status, _, body = s.post("/apply-template", {**HI, "model": model})
+            assert status == 200 and body["prompt"].startswith(start), body
+    os.unlink(path)
+
+
 @pytest.mark.parametrize("command", [Worker, Server])
 def test_chatml_and_a_format(command):
     with command("--chat-template", "chatml", "--chat-format", "hermes", "--ctx", "256", "--quiet") as s:

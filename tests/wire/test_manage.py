@@ -326,7 +326,8 @@ def test_clients_may_not_name_everything(hub, tmp_path, monkeypatch):
         assert call(s, "POST", "/pull", {"model": "innocent"})[0] == 403
         # The hub that the operator chose may be anywhere.
         assert call(s, "POST", "/pull", {"model": "hf:org/repo:q8_0", "as": "m", "wait": True})[1]["status"] == "completed"
-        for options, flag in (({"upstreams": [hub.url]}, "private-hosts"), ({"draft": str(secret)}, "local-files")):
+        for options, flag in (({"upstreams": [hub.url]}, "private-hosts"), ({"draft": str(secret)}, "local-files"),
+                              ({"chat_template": str(secret)}, "local-files")):
             code, answer = call(s, "PATCH", "/models/m/options", options)
             assert code == 403 and flag in json.dumps(answer)
             assert call(s, "PUT", "/models/m/options", options)[0] == 403
