@@ -18,6 +18,7 @@
 
 enum { BACKEND_ABI = 4, KV_BLOCK_TOKENS = 16 };
 
+struct backend_api;
 struct backend;       /* an open device (or set of devices) */
 struct backend_model; /* weights resident on it */
 struct backend_kv;    /* a paged pool for one model */
@@ -30,8 +31,17 @@ struct backend_device {
 };
 
 enum { BACKEND_NO_DEVICE = -1 }; /* for backend_options.device: only to plan, no device is touched or needed */
+/* A device's part of a model that several share by layers: the first layers are the first share's. */
+struct backend_share {
+    const struct backend_api *api;
+    int32_t  device;
+    uint32_t n_layer; /* 0: as many as the device has memory for beside the others */
+};
+enum { BACKEND_MAX_SHARES = 16 };
 struct backend_options {
     int32_t  device;
+    const struct backend_share *share; /* backend_split: at least two; device then is 0, or BACKEND_NO_DEVICE for all */
+    uint32_t n_share;
     uint32_t n_thread; /* 0: as many as there are cores to run on */
     bool     deterministic; /* GPUs: logits of a token depend on what is before it alone, as they do on the others; slower */
 };

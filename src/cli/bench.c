@@ -213,7 +213,8 @@ static status set_up(struct bench *b, const char *word, struct error *e)
                     api->name);
     b->n_thread =
         o.model.threads ? (uint32_t)o.model.threads : (uint32_t)MAX(1, sysconf(_SC_NPROCESSORS_ONLN));
-    struct backend_options options = {.n_thread = b->n_thread};
+    struct backend_options options = b->s.on;
+    options.n_thread = b->n_thread;
     struct backend_limits limits = {
         .max_tokens = MAX((uint32_t)o.step_tokens, b->max_batch),
         .max_seqs = b->max_batch,
@@ -222,7 +223,7 @@ static status set_up(struct bench *b, const char *word, struct error *e)
     };
     if (!kv_type_by_name(o.model.kv_type, &limits.kv_type))
         return fail(e, ERR_ARG, "unknown KV type '%s'", o.model.kv_type);
-    TRY(api->info(0, &b->device, e));
+    TRY(api->info(options.device, &b->device, e));
     TRY(api->open(&b->backend, &options, e));
     TRY(api->plan(b->backend, b->m, &limits, &b->plan, e));
     TRY(api->load(&b->model, b->backend, b->m, &limits, session_progress, NULL, e));

@@ -37,6 +37,7 @@ static const struct opt opts[] = {
      .unit = "tokens", .help = "of one chunk; 0: 512, or as trained if that is less"},
     KV_TYPE_OPT(o.model.kv_type, "f16"),
     BACKEND_OPT(o.model.backend, "auto"),
+    DEVICES_OPT(o.model.devices),
     {.name = "threads", .letter = 't', .type = OPT_INT, .at = &o.model.threads, .min = 0, .max = SESSION_MAX_THREADS,
      .def = "0", .help = "threads; 0: all cores. The result does not depend on it"},
     {.name = "set", .type = OPT_LIST, .at = &o.model.set, .arg = "KEY=TYPE:VALUE",
@@ -176,10 +177,9 @@ static void set_step(struct eval *v)
 
 static status start(struct side *d, const struct eval *v, const char *kv_type, struct error *e)
 {
-    struct forward_options fo = {.api = d->s.api,
-                                 .n_thread = (uint32_t)o.model.threads,
-                                 .step_tokens = v->step_tokens,
-                                 .context = v->ctx};
+    struct forward_options fo = {
+        .api = d->s.api, .on = d->s.on, .step_tokens = v->step_tokens, .context = v->ctx};
+    fo.on.n_thread = (uint32_t)o.model.threads;
     if (!kv_type_by_name(kv_type, &fo.kv_type)) return fail(e, ERR_ARG, "unknown KV type '%s'", kv_type);
     return forward_open(&d->f, model_desc(d->s.model), &fo, e);
 }

@@ -5,7 +5,6 @@
 status forward_open(struct forward *f, const struct model_desc *m, const struct forward_options *o,
                     struct error *e)
 {
-    struct backend_options bo = {.n_thread = o->n_thread};
     struct backend_limits lim = {.max_tokens = o->step_tokens,
                                  .max_seqs = 1,
                                  .max_logits = o->step_tokens,
@@ -16,7 +15,7 @@ status forward_open(struct forward *f, const struct model_desc *m, const struct 
     f->n_block = o->context / KV_BLOCK_TOKENS + 1;
     f->block = mem_zalloc(f->n_block, sizeof *f->block);
     for (uint32_t i = 0; i < f->n_block; i++) f->block[i] = i;
-    TRY(f->api->open(&f->backend, &bo, e));
+    TRY(f->api->open(&f->backend, &o->on, e));
     TRY(f->api->load(&f->model, f->backend, m, &lim, NULL, NULL, e));
     return f->api->kv_open(&f->kv, f->model, f->n_block, e);
 }

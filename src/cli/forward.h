@@ -15,7 +15,7 @@ struct forward {
 
 struct forward_options {
     const struct backend_api *api;
-    uint32_t   n_thread;   /* 0: all */
+    struct backend_options on;
     uint32_t   step_tokens; /* most tokens, and rows of logits, of one forward_step */
     uint32_t   context;    /* longest sequence */
     enum dtype kv_type;

@@ -10,7 +10,7 @@
 #include "cli/session.h"
 
 static struct {
-    const char *model, *tokens, *out, *backend, *kv_type;
+    const char *model, *tokens, *out, *backend, *devices, *kv_type;
     int64_t threads, chunk;
     struct opt_list set;
 } o;
@@ -28,6 +28,7 @@ static const struct opt opts[] = {MODEL_OPT(o.model),
                                    .arg = "FILE",
                                    .help = "where to write; - for standard output"},
                                   BACKEND_OPT(o.backend, "auto"),
+                                  DEVICES_OPT(o.devices),
                                   THREADS_OPT(o.threads),
                                   {.name = "chunk",
                                    .type = OPT_INT,
@@ -80,14 +81,19 @@ static status run_logits(const int32_t *id, uint32_t n, struct error *e)
 {
     struct session s = {0};
     struct forward f = {0};
-    struct session_options so = {
-        .model = o.model, .backend = o.backend, .kv_type = o.kv_type, .ctx = n, .set = o.set};
-    struct forward_options fo = {
-        .n_thread = (uint32_t)o.threads, .step_tokens = (uint32_t)MIN(o.chunk, (int64_t)n), .context = n};
+    struct session_options so = {.model = o.model,
+                                 .backend = o.backend,
+                                 .devices = o.devices,
+                                 .kv_type = o.kv_type,
+                                 .ctx = n,
+                                 .set = o.set};
+    struct forward_options fo = {.step_tokens = (uint32_t)MIN(o.chunk, (int64_t)n), .context = n};
     FILE *to = NULL;
     status st = session_open_model(&s, &so, NULL, e);
     if (st != OK) goto out;
     fo.api = s.api;
+    fo.on = s.on;
+    fo.on.n_thread = (uint32_t)o.threads;
     if (!kv_type_by_name(o.kv_type, &fo.kv_type)) {
         st = fail(e, ERR_ARG, "unknown KV type '%s'", o.kv_type);
         goto out;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "cli/devices.h"
 
 /* The context length that the file was trained with; 0 when it does not say. */
 static uint32_t trained_context(const struct gguf *g)
@@ -38,12 +39,27 @@ static void set_name(struct session *s)
     s->name[n] = 0;
 }
 
+/* What computes: --devices, or --backend. */
+static status choose_backend(struct session *s, const struct session_options *o, struct error *e)
+{
+    if (!o->devices) return backend_find(&s->api, o->backend, e);
+    if (strcmp(o->backend, "auto") != 0)
+        return fail(e, ERR_ARG, "--backend %s and --devices %s: give one of them", o->backend, o->devices);
+    uint32_t n;
+    TRY(devices_parse(s->share, &n, o->devices, e));
+    if (n > 1)
+        return fail(e, ERR_UNSUPPORTED, "--devices %s: more than one device is not supported", o->devices);
+    s->api = s->share[0].api;
+    s->on.device = s->share[0].device;
+    return OK;
+}
+
 status session_open_model(struct session *s, const struct session_options *o, const char *word,
                           struct error *e)
 {
     if (word && o->model && strcmp(word, o->model) != 0)
         return fail(e, ERR_ARG, "two models: '%s' and --model %s", word, o->model);
-    TRY(backend_find(&s->api, o->backend, e));
+    TRY(choose_backend(s, o, e));
     struct gguf_options file = {.set = o->set.item, .n_set = o->set.n};
     TRY(model_file_open(&s->gguf, s->path, word ? word : o->model, &file, e));
     set_name(s);
@@ -86,6 +102,9 @@ status session_engine_options(const struct session *s, const struct session_opti
 {
     *out = (struct engine_options){
         .api = s->api,
+        .device = s->on.device,
+        .share = s->on.share,
+        .n_share = s->on.n_share,
         .n_thread = (uint32_t)o->threads,
         .max_context = s->ctx,
         .max_seqs = max_seqs,

@@ -11,7 +11,7 @@
 #include "text/tokenizer.h"
 
 struct session_options {
-    const char *model, *backend, *kv_type;
+    const char *model, *backend, *devices, *kv_type;
     int64_t ctx, threads;
     struct opt_list set;
 };
@@ -25,6 +25,9 @@ enum { SESSION_DEFAULT_CTX = 8192, SESSION_MAX_CTX = 1 << 24, SESSION_MAX_THREAD
 #define BACKEND_OPT(to, dflt)                                                                              \
     {.name = "backend", .type = OPT_STR, .at = &(to), .def = dflt, .arg = "NAME",                          \
      .help = "what computes: see corral doctor"}
+#define DEVICES_OPT(to)                                                                                    \
+    {.name = "devices", .type = OPT_STR, .at = &(to), .arg = "LIST",                                       \
+     .help = "devices that share the model by layers: cuda:0=20,cuda:1=12,cpu; without numbers by free memory"}
 #define THREADS_OPT(to)                                                                                    \
     {.name = "threads", .letter = 't', .type = OPT_INT, .at = &(to), .min = 0, .max = SESSION_MAX_THREADS, \
      .def = "0", .help = "threads of the CPU backend; 0: all cores"}
@@ -41,8 +44,8 @@ enum { SESSION_DEFAULT_CTX = 8192, SESSION_MAX_CTX = 1 << 24, SESSION_MAX_THREAD
 
 /* o: a struct session_options with static storage. */
 #define SESSION_OPTS(o)                                                                                    \
-    MODEL_OPT((o).model), BACKEND_OPT((o).backend, "auto"), THREADS_OPT((o).threads), CTX_OPT((o).ctx),    \
-        KV_TYPE_OPT((o).kv_type, "f16"), SET_OPT((o).set)
+    MODEL_OPT((o).model), BACKEND_OPT((o).backend, "auto"), DEVICES_OPT((o).devices),                      \
+        THREADS_OPT((o).threads), CTX_OPT((o).ctx), KV_TYPE_OPT((o).kv_type, "f16"), SET_OPT((o).set)
 
 struct session {
     char path[MODEL_PATH_MAX];      /* "demo": the model inside the program */
@@ -52,6 +55,8 @@ struct session {
     struct model *model;
     struct engine *engine;          /* NULL until session_start */
     const struct backend_api *api;
+    struct backend_options on;      /* which device of api, or which devices that share the model */
+    struct backend_share share[BACKEND_MAX_SHARES];
     uint32_t ctx;                   /* tokens, resolved */
     int32_t *eog;                   /* end-of-generation tokens */
     uint32_t n_eog;

@@ -22,7 +22,7 @@ static bool own_memory(const struct engine *en, uint64_t *free_bytes)
     const uint64_t host = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     struct backend_device d;
     struct error e;
-    if (en->api->info(0, &d, &e) != OK || !d.memory_bytes || d.memory_bytes == host) return false;
+    if (en->api->info(en->device, &d, &e) != OK || !d.memory_bytes || d.memory_bytes == host) return false;
     *free_bytes = d.memory_free_bytes;
     return true;
 }
@@ -120,7 +120,11 @@ static status open_scheduler(struct engine *en, const struct engine_options *o, 
 
 static status open_backend(struct engine *en, const struct engine_options *o, struct error *e)
 {
-    struct backend_options bo = {.n_thread = o->n_thread, .deterministic = o->deterministic};
+    struct backend_options bo = {.device = o->device,
+                                 .share = o->share,
+                                 .n_share = o->n_share,
+                                 .n_thread = o->n_thread,
+                                 .deterministic = o->deterministic};
     uint32_t n_block = 0;
     TRY(en->api->open(&en->backend, &bo, e));
     TRY(en->api->plan(en->backend, en->m, &en->lim, &en->plan, e));
@@ -156,6 +160,7 @@ status engine_new(struct engine **out, const struct model_desc *m, const struct 
     *out = NULL;
     en->m = m;
     en->api = o->api;
+    en->device = o->device;
     en->max_queue = o->max_queue ? o->max_queue : 256;
     en->next_id = 1;
     engine_limits(&en->lim, m, o);

@@ -16,6 +16,9 @@ struct engine;
 
 struct engine_options {
     const struct backend_api *api;
+    int32_t    device;      /* of api, or */
+    const struct backend_share *share; /* the devices that backend_split puts the model on; read by engine_new */
+    uint32_t   n_share;
     uint32_t   n_thread;    /* 0: all cores */
     uint32_t   max_context; /* tokens of one sequence; 0: what the model was trained with */
     uint32_t   max_seqs;    /* running at once; 0: 16 */

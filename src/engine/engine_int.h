@@ -15,6 +15,7 @@
 struct engine {
     const struct model_desc *m;
     const struct backend_api *api;
+    int32_t device; /* of api */
     struct backend *backend;
     struct backend_model *model;
     struct backend_kv *kv_mem;

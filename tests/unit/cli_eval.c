@@ -28,7 +28,7 @@ static int setup(void **state)
     memset(&x, 0, sizeof x);
     for (int i = 0; i < 2; i++) {
         const struct forward_options fo = {.api = &backend_cpu,
-                                           .n_thread = 2,
+                                           .on.n_thread = 2,
                                            .step_tokens = MAX_CTX,
                                            .context = MAX_CTX,
                                            .kv_type = DT_F32};
@@ -181,7 +181,7 @@ static void itself_is_no_distance(void **state)
     struct error e = {0};
     struct forward twin = {0};
     const struct forward_options fo = {
-        .api = &backend_cpu, .n_thread = 1, .step_tokens = MAX_CTX, .context = MAX_CTX, .kv_type = DT_F32};
+        .api = &backend_cpu, .on.n_thread = 1, .step_tokens = MAX_CTX, .context = MAX_CTX, .kv_type = DT_F32};
     assert_int_equal(forward_open(&twin, model_desc(x->tiny[0].model), &fo, &e), OK);
     job.ref = &twin;
     assert_int_equal(eval_score(&s, &job, &e), OK);

@@ -212,7 +212,7 @@ static void same_as_a_plain_loop(void **state)
     static const uint32_t max_draft[] = {0, 6};
     const struct tiny_shape shape = TINY_LLAMA(N_VOCAB);
     const struct forward_options fo = {
-        .api = &backend_cpu, .n_thread = 1, .step_tokens = 1, .context = CONTEXT, .kv_type = DT_F32};
+        .api = &backend_cpu, .on.n_thread = 1, .step_tokens = 1, .context = CONTEXT, .kv_type = DT_F32};
     struct tiny_model tiny;
     struct forward f = {0};
     struct error e = {0};
