@@ -209,7 +209,7 @@ static void check_way(const struct way *w, uint32_t n, enum look look)
 
 static void device_and_host_agree(void **state)
 {
-    static const uint32_t size[] = {1, 64, 65, 513, 1000};
+    static const uint32_t size[] = {1, 64, 65, 513, 1000, 20011};
     for (size_t w = 0; w < COUNT_OF(ways); w++)
         for (size_t i = 0; i < COUNT_OF(size); i++) {
             check_way(&ways[w], size[i], NORMAL);
