@@ -44,8 +44,8 @@ def exchanges(rng):
     if roll < 0.55:
         tools = toolcalls.offer_in_training(rng)
         samples = []
-        for _ in range(rng.choice([1, 2, 3, 4, 5])):
-            samples.append(toolcalls.use(rng, tools) if rng.random() < 0.8 else one(rng, tools))
+        for _ in range(rng.choice([1, 2, 3, 4, 5, 6])):
+            samples.append(toolcalls.use(rng, tools) if rng.random() < 0.85 else one(rng, tools))
         if rng.random() < 0.08:
             samples = [toolcalls.two_cities_case(rng, held=False)]
             tools = None

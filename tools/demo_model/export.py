@@ -1,4 +1,4 @@
-"""Writes the trained model as a GGUF file with Q8_0 matrices: export.py FOLDER OUT.gguf"""
+"""Writes the trained model as a GGUF file: export.py FOLDER OUT.gguf [Q5_0|Q8_0|F32], the matrices in Q5_0 if not said otherwise."""
 
 import os
 import sys
@@ -7,18 +7,19 @@ import gguf
 import torch
 
 import bpe
-from model import Config, Model
+from model import Model
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-Q8_0, F32 = gguf.GGMLQuantizationType.Q8_0, gguf.GGMLQuantizationType.F32
+F32 = gguf.GGMLQuantizationType.F32
+FILE_TYPE = {"Q5_0": gguf.LlamaFileType.MOSTLY_Q5_0, "Q8_0": gguf.LlamaFileType.MOSTLY_Q8_0, "F32": gguf.LlamaFileType.ALL_F32}
 
 
-def write_header(out, c):
+def write_header(out, c, kind):
     out.add_name("demo")
     out.add_description("Corral's demo model, trained on synthetic text made for Corral")
     out.add_author("the Corral project")
     out.add_license("apache-2.0")
-    out.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
+    out.add_file_type(FILE_TYPE[kind])
     out.add_quantization_version(gguf.GGML_QUANT_VERSION)
     out.add_context_length(c.context)
     out.add_embedding_length(c.width)
@@ -51,17 +52,15 @@ def write_tokenizer(out, tokenizer):
 
 def main():
     folder, path = sys.argv[1:3]
-    model = Model(Config())
-    model.load_state_dict(torch.load(f"{folder}/model.pt"))
+    kind = sys.argv[3] if len(sys.argv) > 3 else "Q5_0"
+    model = Model.of(torch.load(f"{folder}/model.pt"))
     out = gguf.GGUFWriter(path, "llama")
-    write_header(out, model.config)
+    write_header(out, model.config, kind)
     write_tokenizer(out, bpe.Tokenizer.load(f"{folder}/tokenizer.json"))
     for name, p in model.state_dict().items():
         data = p.float().numpy()
-        if data.ndim == 2:
-            out.add_tensor(name, gguf.quants.quantize(data, Q8_0), raw_dtype=Q8_0)
-        else:
-            out.add_tensor(name, data, raw_dtype=F32)
+        dtype = gguf.GGMLQuantizationType[kind] if data.ndim == 2 else F32
+        out.add_tensor(name, gguf.quants.quantize(data, dtype) if dtype != F32 else data, raw_dtype=dtype)
     out.write_header_to_file()
     out.write_kv_data_to_file()
     out.write_tensors_to_file()

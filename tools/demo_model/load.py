@@ -1,4 +1,4 @@
-"""Reads a GGUF file back into the PyTorch model, with exactly the weights that Q8_0 left."""
+"""Reads a GGUF file back into the PyTorch model, with exactly the weights that quantization left."""
 
 import gguf
 import torch
@@ -12,10 +12,12 @@ def load(path):
     field = lambda key: reader.get_field(key).contents()
     tokenizer = bpe.Tokenizer([tuple(m.split(" ")) for m in field("tokenizer.ggml.merges")])
     assert tokenizer.tokens == field("tokenizer.ggml.tokens")
-    model = Model(Config())
-    state = {t.name: torch.from_numpy(gguf.quants.dequantize(t.data, t.tensor_type).copy()) for t in reader.tensors}
-    model.load_state_dict({k: v.view_as(model.state_dict()[k]) for k, v in state.items()})
-    return model.eval(), tokenizer
+    config = Config(vocab=field("llama.vocab_size"), width=field("llama.embedding_length"), hidden=field("llama.feed_forward_length"),
+                    heads=field("llama.attention.head_count"), kv_heads=field("llama.attention.head_count_kv"),
+                    head_size=field("llama.attention.key_length"), context=field("llama.context_length"),
+                    rope_base=field("llama.rope.freq_base"), eps=field("llama.attention.layer_norm_rms_epsilon"))
+    weights = {t.name: torch.from_numpy(gguf.quants.dequantize(t.data, t.tensor_type).copy()) for t in reader.tensors}
+    return Model.of(weights, config).eval(), tokenizer
 
 
 @torch.no_grad()

@@ -1,10 +1,10 @@
 """The demo model: a small Llama. B = batch, T = time, D = width, H = heads, K = key/value heads, E = head size.
 
 Rotary embeddings turn neighbouring pairs (2i, 2i+1), which is what the llama architecture of GGUF expects, so the
-query and key rows are exported as they are. All row lengths are multiples of 32, the block of Q8_0.
+query and key rows are exported as they are. All row lengths are multiples of 32, the block of Q8_0 and Q5_0.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from attention import CausalAttention
 class Config:
     vocab: int = 1280
     width: int = 256
-    layers: int = 5
+    layers: int = 8
     heads: int = 4
     kv_heads: int = 2
     head_size: int = 64
@@ -97,6 +97,13 @@ class Model(nn.Module):
             if name.endswith(("attn_output.weight", "ffn_down.weight")):
                 nn.init.zeros_(p)
 
+    @classmethod
+    def of(cls, state, config=Config()):
+        """The model with the weights of `state`, and as many layers as they are for."""
+        model = cls(replace(config, layers=len({name.split(".")[1] for name in state if name.startswith("blk.")})))
+        model.load_state_dict(state)
+        return model
+
     def forward(self, ids, cache=None, wanted=None):
         """ids: (B, T) -> logits (B, T, vocab), or (N, vocab) for the N places marked in `wanted` (B, T).
         The output matrix is the embedding."""
@@ -109,6 +116,25 @@ class Model(nn.Module):
         if cache is not None:
             cache.length += T
         return F.linear(self.output_norm(x if wanted is None else x[wanted]), self.token_embd.weight)
+
+
+def grow(model, layers):
+    """The same function with more layers: between the old ones stand copies of the layer before, which add nothing yet.
+
+    Growing a trained network by layers that begin as nothing follows "Net2Net" (T. Chen and others, 2016), copies of
+    trained layers "Efficient training of BERT by progressively stacking" (L. Gong and others, 2019).
+    """
+    old = len(model.blk)
+    places = [i * (layers - 1) // (old - 1) for i in range(old)]
+    grown = Model(replace(model.config, layers=layers))
+    for name in ("token_embd", "output_norm"):
+        getattr(grown, name).load_state_dict(getattr(model, name).state_dict())
+    for i, layer in enumerate(grown.blk):
+        layer.load_state_dict(model.blk[sum(place <= i for place in places) - 1].state_dict())
+        if i not in places:
+            nn.init.zeros_(layer.attn_output.weight)
+            nn.init.zeros_(layer.ffn_down.weight)
+    return grown
 
 
 class Cache:

@@ -3,7 +3,9 @@
 #   tools/demo_model/run.sh                     everything, at most 90 minutes on two CPU cores
 #   STEPS=500 TOKENS=3 EVERY=20 OUT=/tmp/demo.gguf tools/demo_model/run.sh  a rehearsal in ten minutes
 #   MINUTES=70                                  training stops after so long even if the machine is slow or busy
-#   START=models/demo.gguf RATE=0.42 SEED=501   goes on with a trained model and its tokenizer, on new text of the same kind
+#   START=models/demo.gguf RATE=0.42 SEED=501   goes on with a trained model and its tokenizer, on new text of the same kind;
+#                                               a model of fewer layers than model.py says grows first
+#   BITS=Q8_0                                   how the matrices are written: Q5_0 if not given, Q8_0 or F32
 #   THREADS=1                                   computing threads, two if not given
 #   OUT=file.gguf                               writes the model elsewhere and leaves the repository alone
 set -eu
@@ -33,7 +35,7 @@ if [ "$start" ]; then
 fi
 "$python" corpus.py "$build" "$tokens" ${SEED:+"$SEED"}
 "$python" train.py "$build" "$steps" "$minutes" ${start:+"$start"}
-"$python" export.py "$build" "$out"
+"$python" export.py "$build" "$out" ${BITS:+"$BITS"}
 "$python" evaluate.py "$out" "$build/report.md" "${EVERY:-1}"
 if [ "$out" = "$root/models/demo.gguf" ]; then
     "$python" plot.py "$build/loss.csv" "$root/docs/img/demo-loss.png"

@@ -14,6 +14,7 @@ import words as w
 from fresh import EARLIER_REQUESTS
 from kinds import CITY, KINDS, OTHERS, Kind, done, integer, number, some_text
 from sample import Sample, assistant, carry, plain, tool, user, vary
+from toolwords import LEADS, TAILS
 
 _VERBS = "check count find move lock open start stop scan sort paint book clean load print watch share track rate".split()
 
@@ -161,9 +162,21 @@ def question(rng, made, values, held=False, text=None):
         text = rng.choice(made.kind.held)
     while True:
         pattern = carry(rng, text or rng.choice(made.kind.asks)).replace("{0}", "\x00").replace("{1}", "\x01")
-        asked = vary(rng, w.pick(rng, pattern), 0.1 if held else 0.25)
+        asked = vary(rng, w.pick(rng, pattern), 0.1 if held else 0.4)
         if text or plain(_values(asked, 0, 1)) not in HELD_QUESTIONS:
-            return _values(asked, *values)
+            return _values(asked if held else _with_remarks(rng, asked), *values)
+
+
+def _with_remarks(rng, asked):
+    """The request after or before something that is said and asks for nothing."""
+    if rng.random() < 0.14:
+        lead = w.pick(rng, rng.choice(LEADS))
+        lead = lead[0].upper() + lead[1:] if rng.random() < 0.6 else lead
+        asked = lead + rng.choice([". ", ". ", ", ", ": ", " - ", "! "]) + (asked[0].lower() + asked[1:] if rng.random() < 0.4 else asked)
+    if rng.random() < 0.1:
+        tail = w.pick(rng, rng.choice(TAILS))
+        asked += ("" if asked[-1] in ".?" else ".") + " " + (tail[0].upper() + tail[1:] if rng.random() < 0.7 else tail) + rng.choice([".", ".", "", "!"])
+    return asked
 
 
 def use(rng, tools, held=False, made=None, text=None):

@@ -1,9 +1,10 @@
 """Trains the model on the packed corpus: train.py FOLDER STEPS MINUTES [START]. Writes model.pt and loss.csv into FOLDER.
 
 Training ends after STEPS steps; where the machine is too slow or too busy for that, it ends after MINUTES, and the
-learning rate falls so much the faster. START is an earlier model.pt or GGUF file to go on with, made with the same
-tokenizer. In the environment, THREADS is the number of threads, two if not given (one is faster where others compute too),
-and RATE a factor for the learning rates, one if not given.
+learning rate falls so much the faster. From nothing, the first part of the way is made with fewer layers, which are
+read faster; then the model grows (model.grow). START is an earlier model.pt or GGUF file to go on with, made with the
+same tokenizer; it grows at once where it has fewer layers. In the environment, THREADS is the number of threads, two if
+not given (one is faster where others compute too), and RATE a factor for the learning rates, one if not given.
 """
 
 import csv
@@ -17,9 +18,10 @@ import torch.nn.functional as F
 
 import load
 from corpus import ROWS, SEED
-from model import Config, Model
+from model import Config, Model, grow
 from optimizer import Optimizer
 
+FIRST_LAYERS, GROW_AT = 5, 0.4      # from nothing: so many layers until so much of the way is done
 READ_SHARE = 0.04       # of the tokens the model only reads, one in 25 counts: they teach the shape of questions
 
 
@@ -37,8 +39,17 @@ def batches(data, rng):
 
 
 def schedule(step, progress, going_on):
-    """The learning rate: warm up, hold, then fall to zero over the last 60 % of the way; a trained model needs no holding."""
+    """The learning rate: warm up, hold, then fall to zero over the last 60 % of the way; a trained model needs no holding.
+    `step` counts from the start or from the growth: the optimizer of new layers begins anew."""
     return min((step + 1) / 20, 1 - progress) if going_on else min(1.0, (step + 1) / 60, (1 - progress) / 0.6)
+
+
+def first_model(path):
+    """The model to begin with, and the number of layers it ends with."""
+    if not path:
+        return Model(Config(layers=FIRST_LAYERS)), Config.layers
+    model = load.load(path)[0].train() if path.endswith(".gguf") else Model.of(torch.load(path))
+    return model, max(Config.layers, model.config.layers)
 
 
 def save(folder, model, log):
@@ -52,15 +63,18 @@ def main():
     torch.manual_seed(SEED)
     torch.set_num_threads(int(os.environ.get("THREADS", "2")))
     data = dict(np.load(f"{folder}/corpus.npz"))
-    model = Model(Config())
-    start_from = sys.argv[4] if len(sys.argv) > 4 else ""
-    if start_from:
-        model.load_state_dict(load.load(start_from)[0].state_dict() if start_from.endswith(".gguf") else torch.load(start_from))
-    print(f"parameters: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} million")
+    going_on = len(sys.argv) > 4
+    model, layers = first_model(sys.argv[4] if going_on else "")
     rate = float(os.environ.get("RATE", "1"))
-    optimizer, stream = Optimizer(model, 0.006 * rate, 0.002 * rate), batches(data, np.random.default_rng(SEED))
-    log, start, smooth, step, progress = [], time.time(), None, 0, 0.0
+    new_optimizer = lambda: Optimizer(model, 0.006 * rate, 0.002 * rate)
+    optimizer, stream = new_optimizer(), batches(data, np.random.default_rng(SEED))
+    log, start, smooth, step, progress, begun = [], time.time(), None, 0, 0.0, 0
     while progress < 1:
+        if model.config.layers < layers and (going_on or progress >= GROW_AT):
+            model, begun = grow(model, layers), step
+            optimizer = new_optimizer()
+        if step == begun:
+            print(f"{model.config.layers} layers, {sum(p.numel() for p in model.parameters()) / 1e6:.2f} million parameters", flush=True)
         ids, kind = next(stream)
         learn = kind == 1
         wanted = learn | (kind == 0) & (torch.rand(learn.shape) < READ_SHARE)
@@ -68,7 +82,7 @@ def main():
             logits = model(ids[:, :-1], wanted=wanted)
         losses = F.cross_entropy(logits.float(), ids[:, 1:][wanted], reduction="none")
         losses.mean().backward()
-        optimizer.step(schedule(step, progress, bool(start_from)))
+        optimizer.step(schedule(step - begun, progress, going_on))
         loss = losses[learn[wanted]].mean().item()
         smooth = loss if smooth is None else 0.98 * smooth + 0.02 * loss
         log.append((step, loss, smooth))
