@@ -9,24 +9,18 @@
 
 #include "base/utf8.h"
 #include "grammar/grammar_int.h"
+#include "grammar/names.h"
 #include "grammar/nfa.h"
 #include "grammar/regex.h"
 #include "grammar/rules.h"
 
-enum { MAX_NAMES = 4096, MAX_DEPTH = 200, MAX_REPEAT = 10000 };
+enum { MAX_DEPTH = 200, MAX_REPEAT = 10000 };
 
-struct name {
-    const char *text;
-    size_t n;
-    uint32_t rule;
-    bool defined;
-};
 struct gbnf {
     struct build *b;
     struct rules *rules;
     const char *text, *p, *end;
-    struct name *name;
-    size_t n_name, cap_name;
+    struct names names;
     int depth;
 };
 
@@ -59,17 +53,6 @@ static bool eat(struct gbnf *g, char c)
 static bool is_name(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
-}
-
-static struct name *name_of(struct gbnf *g, const char *text, size_t n)
-{
-    for (size_t i = 0; i < g->n_name; i++)
-        if (g->name[i].n == n && memcmp(g->name[i].text, text, n) == 0) return &g->name[i];
-    build_work(g->b, g->n_name + 10);
-    if (g->n_name == MAX_NAMES) build_fail(g->b, ERR_LIMIT, "gbnf: more than %d rules", MAX_NAMES);
-    g->name = build_grow(g->b, g->name, g->n_name, &g->cap_name, sizeof *g->name);
-    g->name[g->n_name] = (struct name){text, n, rules_add(g->rules, text, n), false};
-    return &g->name[g->n_name++];
 }
 
 static size_t name_length(const struct gbnf *g)
@@ -159,7 +142,7 @@ static void symbol(struct gbnf *g, uint32_t r, uint32_t from, uint32_t to)
     } else {
         size_t n = name_length(g);
         if (!n) bad(g, "want a text, a class, a name or a group");
-        rules_call(g->rules, r, from, name_of(g, g->p, n)->rule, to);
+        rules_call(g->rules, r, from, names_get(&g->names, g->p, n)->rule, to);
         g->p += n;
     }
 }
@@ -257,7 +240,7 @@ static void read_rules(struct gbnf *g)
 {
     for (blanks(g, true); g->p < g->end; blanks(g, true)) {
         if (!at_definition(g)) bad(g, "want name ::=");
-        struct name *x = name_of(g, g->p, name_length(g));
+        struct name *x = names_get(&g->names, g->p, name_length(g));
         if (x->defined) bad(g, "a rule is defined twice");
         x->defined = true;
         uint32_t r = x->rule;
@@ -272,13 +255,15 @@ static void read_rules(struct gbnf *g)
 uint32_t gbnf_read(struct rules *rules, const char *text, size_t n)
 {
     struct gbnf *g = build_alloc(rules->b, 1, sizeof *g);
-    *g = (struct gbnf){.b = rules->b, .rules = rules, .text = text, .p = text, .end = text + n};
-    uint32_t root = name_of(g, "root", 4)->rule;
+    *g = (struct gbnf){.b = rules->b,
+                       .rules = rules,
+                       .text = text,
+                       .p = text,
+                       .end = text + n,
+                       .names = {.rules = rules, .kind = "gbnf"}};
+    uint32_t root = names_get(&g->names, "root", 4)->rule;
     read_rules(g);
-    for (size_t i = 0; i < g->n_name; i++)
-        if (!g->name[i].defined)
-            build_fail(g->b, ERR_ARG, "gbnf: rule \"%.*s\" is not defined",
-                       (int)MIN(g->name[i].n, (size_t)60), g->name[i].text);
+    names_check(&g->names);
     return root;
 }
 

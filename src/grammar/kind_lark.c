@@ -14,25 +14,19 @@
 #include <string.h>
 
 #include "base/utf8.h"
+#include "grammar/names.h"
 #include "grammar/regex.h"
 #include "grammar/rules.h"
 #include "grammar/schema.h"
 
-enum { MAX_NAMES = 4096, MAX_DEPTH = 200, MAX_REPEAT = 10000 };
+enum { MAX_DEPTH = 200, MAX_REPEAT = 10000 };
 
-struct name {
-    const char *text;
-    size_t n;
-    uint32_t rule;
-    bool defined;
-};
 struct lark {
     struct build *b;
     struct grammar *g;
     struct rules *rules;
     const char *text, *p, *end;
-    struct name *name;
-    size_t n_name, cap_name;
+    struct names names;
     uint32_t ignored; /* the rule of what %ignore says, any number of times */
     bool terminal;    /* within one, where nothing is ignored */
     int depth;
@@ -101,17 +95,6 @@ static bool is_terminal(const char *name, size_t n)
 {
     while (n && *name == '_') name++, n--;
     return n && *name >= 'A' && *name <= 'Z';
-}
-
-static struct name *name_of(struct lark *g, const char *text, size_t n)
-{
-    for (size_t i = 0; i < g->n_name; i++)
-        if (g->name[i].n == n && memcmp(g->name[i].text, text, n) == 0) return &g->name[i];
-    build_work(g->b, g->n_name + 10);
-    if (g->n_name == MAX_NAMES) build_fail(g->b, ERR_LIMIT, "lark: more than %d rules", MAX_NAMES);
-    g->name = build_grow(g->b, g->name, g->n_name, &g->cap_name, sizeof *g->name);
-    g->name[g->n_name] = (struct name){text, n, rules_add(g->rules, text, n), false};
-    return &g->name[g->n_name++];
 }
 
 static uint32_t state(struct lark *g, uint32_t r)
@@ -273,7 +256,8 @@ static void symbol(struct lark *g, uint32_t r, uint32_t from, uint32_t to)
         g->p += n;
         if (at(g, "{")) bad(g, ERR_UNSUPPORTED, "templates are not supported");
         if (g->terminal && !terminal) bad(g, ERR_ARG, "a terminal can only be made of terminals");
-        rules_call(g->rules, r, terminal ? after_ignored(g, r, from) : from, name_of(g, text, n)->rule, to);
+        rules_call(g->rules, r, terminal ? after_ignored(g, r, from) : from,
+                   names_get(&g->names, text, n)->rule, to);
     } else {
         bad(g, ERR_ARG, "want a text, an expression, a name or a group");
     }
@@ -367,7 +351,7 @@ static void import_one(struct lark *g, const char *name, size_t n, const char *a
     size_t i = 0;
     while (i < COUNT_OF(common) && (strlen(common[i].name) != n || memcmp(common[i].name, name, n) != 0)) i++;
     if (i == COUNT_OF(common)) bad(g, ERR_UNSUPPORTED, "%import: this name of common is not known here");
-    struct name *x = name_of(g, as, n_as);
+    struct name *x = names_get(&g->names, as, n_as);
     if (x->defined) bad(g, ERR_ARG, "a name is defined twice");
     x->defined = true;
     add_regex(g, x->rule, RULE_FROM, common[i].regex, strlen(common[i].regex), RULE_TO);
@@ -412,7 +396,7 @@ static void definition(struct lark *g)
         while (g->p < g->end && (is_word(*g->p) || *g->p == '-')) g->p++; /* a priority */
     blanks(g, false);
     if (!eat(g, ":")) bad(g, ERR_ARG, "want : behind the name of a rule");
-    struct name *x = name_of(g, text, n);
+    struct name *x = names_get(&g->names, text, n);
     if (x->defined) bad(g, ERR_ARG, "a name is defined twice");
     x->defined = true;
     g->terminal = is_terminal(text, n);
@@ -440,16 +424,19 @@ static void read_statements(struct lark *g)
 uint32_t lark_read(struct rules *rules, struct grammar *grammar, const char *text, size_t n)
 {
     struct lark *g = build_alloc(rules->b, 1, sizeof *g);
-    *g = (struct lark){.b = rules->b, .g = grammar, .rules = rules, .text = text, .p = text, .end = text + n};
+    *g = (struct lark){.b = rules->b,
+                       .g = grammar,
+                       .rules = rules,
+                       .text = text,
+                       .p = text,
+                       .end = text + n,
+                       .names = {.rules = rules, .kind = "lark"}};
     uint32_t root = rules_add(rules, "start", 5), behind;
     g->ignored = rules_add(rules, "%ignore", 7);
     eps(g, g->ignored, RULE_FROM, RULE_TO);
-    uint32_t start = name_of(g, "start", 5)->rule;
+    uint32_t start = names_get(&g->names, "start", 5)->rule;
     read_statements(g);
-    for (size_t i = 0; i < g->n_name; i++)
-        if (!g->name[i].defined)
-            build_fail(g->b, ERR_ARG, "lark: \"%.*s\" is not defined", (int)MIN(g->name[i].n, (size_t)60),
-                       g->name[i].text);
+    names_check(&g->names);
     behind = state(g, root);
     rules_call(rules, root, RULE_FROM, start, behind);
     rules_call(rules, root, behind, g->ignored, RULE_TO);
