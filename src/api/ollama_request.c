@@ -1,33 +1,21 @@
 /* POST /api/chat and /api/generate. */
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <time.h>
 
 #include "api/fim.h"
 #include "api/generator.h"
 #include "api/ollama.h"
 #include "api/openai.h"
+#include "base/model_name.h"
 
 /* ---- names ------------------------------------------------------------------------------------------- */
 
-static size_t name_length(const char *s)
-{
-    size_t n = strlen(s);
-    return n > 7 && !strcasecmp(s + n - 7, ":latest") ? n - 7 : n;
-}
-
-static bool same_name(const char *a, const char *b)
-{
-    size_t n = name_length(a);
-    return n == name_length(b) && !strncasecmp(a, b, n);
-}
-
 bool ollama_serves(const struct api *api, const char *model)
 {
-    if (api->o.any_model || same_name(model, api->o.model)) return true;
+    if (api->o.any_model || model_name_same(model, api->o.model)) return true;
     for (size_t i = 0; i < api->o.n_alias; i++)
-        if (same_name(model, api->o.alias[i])) return true;
+        if (model_name_same(model, api->o.alias[i])) return true;
     return false;
 }
 

@@ -7,6 +7,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "base/model_name.h"
 #include "gateway/inspect.h"
 
 /* ---- what is known of files -------------------------------------------------------------------------- */
@@ -236,24 +237,16 @@ void model_list_deinit(struct model_list *l)
     *l = (struct model_list){0};
 }
 
-static bool same_name(const char *a, const char *b)
-{
-    char x[STORE_NAME_MAX], y[STORE_NAME_MAX];
-    store_name_short(x, a);
-    store_name_short(y, b);
-    return !strcasecmp(x, y);
-}
-
 const struct model_entry *model_list_find(struct gateway *g, const struct model_list *l, const char *text)
 {
     struct store_model m = {0};
     struct error e;
     const struct model_entry *found = NULL;
     for (size_t i = 0; i < l->n; i++)
-        if (same_name(l->item[i].name, text)) return &l->item[i];
+        if (model_name_same(l->item[i].name, text)) return &l->item[i];
     if (!g->o.store || store_get(g->o.store, text, &m, &e) != OK) return NULL;
     for (size_t i = 0; i < l->n && !found; i++)
-        if (l->item[i].in_store && same_name(l->item[i].name, m.name)) found = &l->item[i];
+        if (l->item[i].in_store && model_name_same(l->item[i].name, m.name)) found = &l->item[i];
     store_model_deinit(&m);
     return found;
 }

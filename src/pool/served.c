@@ -1,8 +1,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
+#include "base/model_name.h"
 #include "pool/pool_int.h"
 
 /* ---- what a model is --------------------------------------------------------------------------------- */
@@ -63,22 +63,10 @@ status spec_new(struct spec **out, const struct pool *p, const char *name, const
     return fail(e, r, "%s: %s", name, why.msg);
 }
 
-static size_t name_length(const char *s)
-{
-    size_t n = strlen(s);
-    return n > 7 && !strcasecmp(s + n - 7, ":latest") ? n - 7 : n;
-}
-
-static bool same_name(const char *a, const char *b)
-{
-    size_t n = name_length(a);
-    return n == name_length(b) && !strncasecmp(a, b, n);
-}
-
 static struct spec *find_added(struct pool *p, const char *text)
 {
     for (size_t i = 0; i < p->n_added; i++)
-        if (same_name(p->added[i]->name, text)) return p->added[i];
+        if (model_name_same(p->added[i]->name, text)) return p->added[i];
     return NULL;
 }
 
@@ -149,7 +137,7 @@ struct served *served_find(struct pool *p, const char *name)
 struct served *served_named(struct pool *p, const char *text)
 {
     struct served *m = p->model;
-    while (m && !same_name(m->spec->name, text)) m = m->next;
+    while (m && !model_name_same(m->spec->name, text)) m = m->next;
     return m;
 }
 

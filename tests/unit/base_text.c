@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/rng.h"
+#include "base/model_name.h"
 #include "base/utf8.h"
 
 #include <cmocka.h> /* last: it defines fail */
@@ -261,6 +262,23 @@ static void utf8_tails(void **state)
     assert_int_equal(utf8_valid_len("", 0), 0);
 }
 
+static void names_of_one_model(void **state)
+{
+    static const struct {
+        const char *a, *b;
+        bool same;
+    } cases[] = {
+        {"demo", "demo", true},          {"demo", "Demo:latest", true},
+        {"demo:LATEST", "demo", true},   {"demo:q8", "demo", false},
+        {"demo", "demos", false},        {":latest", "", false},
+        {"a:latest:latest", "a", false}, {"", "", true},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        assert_int_equal(model_name_same(cases[i].a, cases[i].b), cases[i].same);
+        assert_int_equal(model_name_same(cases[i].b, cases[i].a), cases[i].same);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -272,6 +290,7 @@ int main(void)
         cmocka_unit_test(utf8_of_every_scalar),
         cmocka_unit_test(utf8_of_all_bytes),
         cmocka_unit_test(utf8_tails),
+        cmocka_unit_test(names_of_one_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
