@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "backend/kv_layout.h"
+#include "base/buf.h"
 
 /* cuda comes after cpu, so that "auto" does not choose it before it has been measured on a device
  * (docs/gpu.md). */
@@ -33,6 +34,34 @@ status backend_find(const struct backend_api **out, const char *name, struct err
         at += (size_t)snprintf(known + at, sizeof known - at, ", %s", all[i]->name);
     }
     return fail(e, ERR_NOT_FOUND, "no backend named %s (known: %s)", name, known);
+}
+
+void backend_share_name(char out[24], const struct backend_share *s)
+{
+    if (s->api == &backend_cpu || s->api == &backend_ref)
+        snprintf(out, 24, "%s", s->api->name);
+    else
+        snprintf(out, 24, "%.12s:%d", s->api->name, s->device);
+}
+
+void backend_parts_text(struct buf *b, const struct backend_part *part, uint32_t n)
+{
+    char name[24];
+    for (uint32_t i = 0; i < n; i++) {
+        backend_share_name(name, &part[i].on);
+        buf_addf(b, "%s%s", i ? "," : "", n > 1 ? name : part[i].on.api->name);
+        if (n > 1) buf_addf(b, "=%u", part[i].on.n_layer);
+    }
+}
+
+status backend_parts(const struct backend_api *api, struct backend *b, int32_t device,
+                     const struct model_desc *m, const struct backend_limits *l,
+                     struct backend_part out[BACKEND_MAX_SHARES], uint32_t *n, struct error *e)
+{
+    if (api->parts) return api->parts(b, m, l, out, n, e);
+    out[0] = (struct backend_part){.on = {api, device, m->cfg.n_layer}};
+    *n = 1;
+    return api->plan(b, m, l, &out[0].plan, e);
 }
 
 bool kv_type_by_name(const char *name, enum dtype *out)
@@ -105,6 +134,12 @@ status batch_check(const struct batch *b, const struct model_desc *m, const stru
     for (uint32_t i = 0; i < b->n_seq; i++) {
         const struct batch_seq *s = &b->seq[i];
         uint64_t end = (uint64_t)s->pos + s->n_token;
+        if (!s->input != model_embeds(m))
+            return fail(e, ERR_ARG, "sequence %u: %s", i,
+                        s->input ? "the model begins with tokens, not with rows"
+                                 : "rows to begin with are missing: the model has no embedding");
+        if ((s->n_logits || s->draw) && !model_ends(m))
+            return fail(e, ERR_ARG, "sequence %u: logits of a model without an output", i);
         if (s->n_token == 0 || s->n_logits > s->n_token)
             return fail(e, ERR_ARG, "sequence %u: %u tokens, %u rows of logits", i, s->n_token, s->n_logits);
         if (s->n_hidden > s->n_token)

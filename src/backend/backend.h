@@ -16,7 +16,7 @@
 #include "model/model.h"
 #include "sample/program.h"
 
-enum { BACKEND_ABI = 4, KV_BLOCK_TOKENS = 16 };
+enum { BACKEND_ABI = 5, KV_BLOCK_TOKENS = 16 };
 
 struct backend_api;
 struct backend;       /* an open device (or set of devices) */
@@ -42,6 +42,7 @@ struct backend_options {
     int32_t  device;
     const struct backend_share *share; /* backend_split: at least two; device then is 0, or BACKEND_NO_DEVICE for all */
     uint32_t n_share;
+    uint64_t kv_bytes; /* backend_split: that the KV cache will have, for shares without a number of layers; 0: not known yet */
     uint32_t n_thread; /* 0: as many as there are cores to run on */
     bool     deterministic; /* GPUs: logits of a token depend on what is before it alone, as they do on the others; slower */
 };
@@ -63,6 +64,13 @@ struct backend_plan { /* exact bytes; nothing is allocated to compute it */
     size_t kv_block_bytes; /* one block of KV_BLOCK_TOKENS tokens, all layers */
 };
 
+/* What a model takes on one of its devices. */
+struct backend_part {
+    struct backend_share on; /* n_layer: as decided */
+    uint32_t layer;          /* the first */
+    struct backend_plan plan;
+};
+
 /* Loading progress: called now and then with bytes done of total; return false to stop (ERR_CANCELLED). */
 typedef bool (*backend_progress)(void *user, size_t done, size_t total);
 
@@ -78,7 +86,9 @@ struct batch_seq {
      * step, so that a mask can be computed while the step runs; the rest is read by step. */
     const struct sample_program *draw;
     uint32_t        n_hidden; /* the last n_hidden tokens want what the output matrix is multiplied with: the final norm's
-                                 output. Limited by max_tokens only */
+                                 output; of a slice without OP_LOGITS, which has no logits, the residual rows after its
+                                 last operation. Limited by max_tokens only */
+    const float    *input; /* (n_token, n_embd) of a slice without OP_EMBED, else NULL: the residual rows that it begins with */
 };
 struct batch { const struct batch_seq *seq; uint32_t n_seq; };
 
@@ -113,6 +123,9 @@ struct backend_api {
     /* ERR_UNSUPPORTED names the operation or type that this backend cannot run. */
     status (*plan)(struct backend *b, const struct model_desc *m, const struct backend_limits *l,
                    struct backend_plan *out, struct error *e);
+    /* NULL, or the devices that a model is divided among, max BACKEND_MAX_SHARES; see backend_parts. */
+    status (*parts)(struct backend *b, const struct model_desc *m, const struct backend_limits *l,
+                    struct backend_part *out, uint32_t *n, struct error *e);
     /* m and the mapped file outlive the result. */
     status (*load)(struct backend_model **out, struct backend *b, const struct model_desc *m,
                    const struct backend_limits *l, backend_progress progress, void *user, struct error *e);
@@ -138,6 +151,23 @@ extern const struct backend_api backend_ref, backend_cpu, backend_cuda, backend_
 status backend_find(const struct backend_api **out, const char *name, struct error *e);
 size_t backend_count(void);
 const struct backend_api *backend_at(size_t i);
+
+/* Several devices that share models by layers (split/): the table for these shares, which is not among backend_at. */
+const struct backend_api *backend_split(const struct backend_share *share, uint32_t n);
+void backend_share_name(char out[24], const struct backend_share *s); /* "cuda:1", "cpu" */
+struct buf;
+void backend_parts_text(struct buf *b, const struct backend_part *part, uint32_t n); /* "cuda:1=20,cpu=12"; "cpu" */
+/* Where a model's layers go and what they take there: one part on this device of a backend that does not divide. */
+status backend_parts(const struct backend_api *api, struct backend *b, int32_t device, const struct model_desc *m,
+                     const struct backend_limits *l, struct backend_part out[BACKEND_MAX_SHARES], uint32_t *n,
+                     struct error *e);
+
+/* Bytes of weights, by the planner: layers [a, b) on a device of their own take the sum of theirs, each_bytes, first_bytes
+ * if a is 0, and if b is the last one last_bytes, with tied_bytes if a is not 0. */
+struct backend_weights { uint64_t first_bytes, last_bytes, tied_bytes, each_bytes, *layer_bytes; };
+status backend_weigh(struct backend_weights *out, const struct backend_api *api, struct backend *b,
+                     const struct model_desc *m, const struct backend_limits *l, struct error *e);
+void   backend_weights_deinit(struct backend_weights *w);
 
 /* Shared by all backends: check a batch against the limits, the vocabulary and the pool. */
 status batch_check(const struct batch *b, const struct model_desc *m, const struct backend_limits *l,

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "engine/memory.h"
 
 struct draft_model {
     const struct backend_api *api;
@@ -33,13 +34,15 @@ void draft_model_sleep(struct draft_model *dm)
     dm->model = NULL;
 }
 
-status draft_model_new(struct draft_model **out, const struct backend_api *api, const struct model_desc *m,
-                       const struct backend_limits *lim, uint32_t n_thread, struct error *e)
+status draft_model_new(struct draft_model **out, const struct engine_options *o,
+                       const struct backend_limits *lim, struct error *e)
 {
+    const struct backend_share on = memory_draft_device(o);
+    const struct model_desc *m = o->draft;
     struct draft_model *dm = mem_zalloc(1, sizeof *dm);
-    struct backend_options bo = {.n_thread = n_thread};
+    const struct backend_options bo = {.device = on.device, .n_thread = o->n_thread};
     const uint32_t n = lim->max_seqs;
-    *dm = (struct draft_model){.api = api, .m = m, .lim = *lim};
+    *dm = (struct draft_model){.api = on.api, .m = m, .lim = *lim};
     dm->lim.max_logits = n;
     dm->lim.max_context = MIN(lim->max_context, m->cfg.n_ctx_train);
     dm->n_each = (dm->lim.max_context + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
@@ -48,7 +51,7 @@ status draft_model_new(struct draft_model **out, const struct backend_api *api, 
     dm->used = mem_zalloc(n, sizeof *dm->used);
     dm->part = mem_zalloc(n, sizeof *dm->part);
     dm->asks = mem_zalloc(n, sizeof(struct draft_want *));
-    status s = api->open(&dm->backend, &bo, e);
+    status s = on.api->open(&dm->backend, &bo, e);
     if (s == OK) s = draft_model_wake(dm, e);
     if (s != OK) {
         draft_model_free(dm);

@@ -9,9 +9,9 @@
 struct draft_model;
 struct draft_want { struct seq *seq; uint32_t n, n_got; }; /* n guesses behind the known tokens; n_got were made */
 
-/* lim: those of the model that is helped. m outlives the result. */
-status draft_model_new(struct draft_model **out, const struct backend_api *api, const struct model_desc *m,
-                       const struct backend_limits *lim, uint32_t n_thread, struct error *e);
+/* o->draft, for an engine of these options; lim: those of the model that is helped. */
+status draft_model_new(struct draft_model **out, const struct engine_options *o, const struct backend_limits *lim,
+                       struct error *e);
 void   draft_model_free(struct draft_model *dm); /* NULL is fine */
 /* Guess for all at once, token numbers below n_vocab. Sequences far behind read on instead and get none. After an error
  * nobody gets any. */

@@ -8,101 +8,13 @@
 #include "base/log.h"
 #include "engine/best_of.h"
 #include "engine/engine_int.h"
+#include "engine/memory.h"
 #include "engine/sleep.h"
 
 const char *finish_reason_name(enum finish_reason r)
 {
     static const char *const name[] = {"stop", "length", "length", "cancelled", "error", "timeout"};
     return name[r];
-}
-
-/* Has the device memory of its own, and how much of that is free now? */
-static bool own_memory(const struct engine *en, uint64_t *free_bytes)
-{
-    const uint64_t host = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    struct backend_device d;
-    struct error e;
-    if (en->api->info(en->device, &d, &e) != OK || !d.memory_bytes || d.memory_bytes == host) return false;
-    *free_bytes = d.memory_free_bytes;
-    return true;
-}
-
-/* Weights, scratch memory and cache of a draft model, as draft_model_new will ask for them. */
-static uint64_t draft_bytes(const struct engine *en, const struct engine_options *o)
-{
-    struct backend_limits l = en->lim;
-    struct backend_plan p;
-    struct error e;
-    if (!o->draft || !o->max_draft) return 0;
-    l.max_logits = l.max_seqs;
-    l.max_context = MIN(l.max_context, o->draft->cfg.n_ctx_train);
-    if (en->api->plan(en->backend, o->draft, &l, &p, &e) != OK) return 0; /* opening it will say why */
-    const uint64_t per_seq = (l.max_context + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
-    return (uint64_t)p.weight_bytes + p.scratch_bytes + per_seq * l.max_seqs * p.kv_block_bytes;
-}
-
-/* What the KV cache may have when nobody said: of a GPU's own memory most of what the models leave free, of
- * the host's, where others live too, a quarter. */
-static uint64_t kv_room(const struct engine *en, const struct engine_options *o)
-{
-    uint64_t room, models = (uint64_t)en->plan.weight_bytes + en->plan.scratch_bytes + draft_bytes(en, o);
-    if (!own_memory(en, &room))
-        return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 4;
-    return room > models ? (room - models) / 10 * 9 : 0;
-}
-
-/* How many blocks the pool gets, and a context that it can hold. */
-static status size_kv(struct engine *en, const struct engine_options *o, uint32_t *n_block, struct error *e)
-{
-    const size_t each = en->plan.kv_block_bytes;
-    const uint64_t per_seq = (en->lim.max_context + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
-    uint64_t want = per_seq * en->lim.max_seqs;
-    uint64_t have = o->kv_bytes ? o->kv_bytes / each : MIN(want, kv_room(en, o) / each);
-    have = MIN(have, (uint64_t)UINT32_MAX);
-    if (have < per_seq) {
-        if (o->max_context || have == 0)
-            return fail(e, ERR_LIMIT,
-                        "a context of %u tokens needs %.1f MiB of KV cache, %.1f MiB are allowed: lower the "
-                        "context or "
-                        "choose a smaller KV type",
-                        en->lim.max_context, (double)per_seq * (double)each / 0x1p20,
-                        (double)have * (double)each / 0x1p20);
-        en->lim.max_context = (uint32_t)have * KV_BLOCK_TOKENS;
-        LOG(WARN, "engine", "context",
-            "reduced to %u tokens: there is no room for a larger KV cache (--kv-bytes, --kv-type)",
-            en->lim.max_context);
-    }
-    *n_block = (uint32_t)have;
-    return OK;
-}
-
-/* Where the device has too little memory for the plan, steps of fewer tokens need less of it. */
-static status load_model(struct engine *en, const struct engine_options *o, struct error *e)
-{
-    const uint32_t least = en->lim.max_seqs + KV_BLOCK_TOKENS;
-    uint64_t room;
-    for (;;) {
-        status s = en->api->load(&en->model, en->backend, en->m, &en->lim, o->progress, o->progress_user, e);
-        if (s != ERR_MEMORY || en->lim.max_tokens == least || !own_memory(en, &room)) return s;
-        LOG(WARN, "engine", "memory", "%s; trying steps of fewer than %u tokens", e->msg, en->lim.max_tokens);
-        en->lim.max_tokens = MAX(en->lim.max_tokens / 2, least);
-        TRY(en->api->plan(en->backend, en->m, &en->lim, &en->plan, e));
-    }
-}
-
-/* The pool as planned; or, if less was free than was said, what fits into that, if a sequence does. */
-static status open_kv(struct engine *en, uint32_t *n_block, struct error *e)
-{
-    const uint64_t per_seq = (en->lim.max_context + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
-    uint64_t room;
-    status s = en->api->kv_open(&en->kv_mem, en->model, *n_block, e);
-    if (s != ERR_MEMORY || !own_memory(en, &room)) return s;
-    const uint64_t have = room / 10 * 9 / en->plan.kv_block_bytes;
-    if (have >= *n_block || have < per_seq) return s;
-    LOG(WARN, "engine", "memory", "%s; the KV cache gets %.1f MiB", e->msg,
-        (double)have * (double)en->plan.kv_block_bytes / 0x1p20);
-    *n_block = (uint32_t)have;
-    return en->api->kv_open(&en->kv_mem, en->model, *n_block, e);
 }
 
 static status open_scheduler(struct engine *en, const struct engine_options *o, struct error *e)
@@ -123,19 +35,20 @@ static status open_backend(struct engine *en, const struct engine_options *o, st
     struct backend_options bo = {.device = o->device,
                                  .share = o->share,
                                  .n_share = o->n_share,
+                                 .kv_bytes = o->kv_bytes,
                                  .n_thread = o->n_thread,
                                  .deterministic = o->deterministic};
     uint32_t n_block = 0;
     TRY(en->api->open(&en->backend, &bo, e));
     TRY(en->api->plan(en->backend, en->m, &en->lim, &en->plan, e));
-    TRY(size_kv(en, o, &n_block, e));
+    TRY(memory_size_kv(en, o, &n_block, e));
     TRY(en->api->plan(en->backend, en->m, &en->lim, &en->plan, e));
-    TRY(load_model(en, o, e));
-    TRY(open_kv(en, &n_block, e));
+    TRY(memory_load(en, o, e));
+    TRY(memory_open_kv(en, &n_block, e));
+    TRY(backend_parts(en->api, en->backend, en->device, en->m, &en->lim, en->place, &en->n_place, e));
     TRY(kv_new(&en->kv, n_block, KV_BLOCK_TOKENS, e));
     TRY(open_scheduler(en, o, e));
-    if (o->draft && o->max_draft)
-        TRY(draft_model_new(&en->draft_model, en->api, o->draft, &en->lim, o->n_thread, e));
+    if (o->draft && o->max_draft) TRY(draft_model_new(&en->draft_model, o, &en->lim, e));
     en->stats.n_kv_block = en->stats.n_kv_free = n_block;
     en->stats.max_context = en->lim.max_context;
     return OK;
@@ -355,4 +268,10 @@ void engine_metrics(const struct engine *en, struct engine_metrics *out)
 const struct backend_plan *engine_plan(const struct engine *en)
 {
     return &en->plan;
+}
+
+const struct backend_part *engine_parts(const struct engine *en, uint32_t *n)
+{
+    *n = en->n_place;
+    return en->place;
 }

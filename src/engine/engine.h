@@ -146,6 +146,7 @@ struct engine_stats {
 };
 void engine_stats(const struct engine *en, struct engine_stats *out); /* any thread */
 const struct backend_plan *engine_plan(const struct engine *en);
+const struct backend_part *engine_parts(const struct engine *en, uint32_t *n); /* the devices, and what is where */
 
 /* From now on sleep after ns without work; 0: as soon as there is none, < 0: never. Blocks of KV_WORKSPACE requests stay
  * in host memory meanwhile. Any thread. */

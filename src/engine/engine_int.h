@@ -21,6 +21,8 @@ struct engine {
     struct backend_kv *kv_mem;
     struct backend_limits lim;
     struct backend_plan plan;
+    struct backend_part place[BACKEND_MAX_SHARES]; /* n_place: where the layers are */
+    uint32_t n_place;
     uint32_t max_queue, max_draft;
     bool no_prefix_cache;
     void (*on_lost)(void *user, const struct error *why);

@@ -45,6 +45,7 @@ struct scratch {
     float       *logits;       /* (max_logits, n_vocab) */
     int32_t     *token;        /* of the batch, sequences one after the other */
     uint32_t    *pos, *seq;    /* position and sequence of each token */
+    const float **input;       /* rows to begin with; slices without OP_EMBED only */
     uint32_t    *row_token;    /* token of each row of logits */
     uint32_t    *hidden_token; /* token of each hidden row */
     struct tile *tile;         /* attention tiles */

@@ -82,6 +82,7 @@ void scratch_layout(struct scratch *s, uint8_t *mem, const struct model_desc *m,
     s->token = take(&b, t, sizeof(int32_t));
     s->pos = take(&b, t, sizeof(uint32_t));
     s->seq = take(&b, t, sizeof(uint32_t));
+    if (!model_embeds(m)) s->input = take(&b, t, sizeof *s->input);
     s->row_token = take(&b, t, sizeof(uint32_t));
     s->hidden_token = take(&b, t, sizeof(uint32_t));
     s->tile = take(&b, t, sizeof(struct tile));

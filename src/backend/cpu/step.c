@@ -291,6 +291,24 @@ static void hidden_task(void *ctx, uint32_t row, uint32_t thread)
     norm_row(bm, bm->s.y + row * n, bm->s.x + bm->s.hidden_token[row] * n, n, &w->logits->norm);
 }
 
+/* The rows that a slice without OP_EMBED begins with, */
+static void input_task(void *ctx, uint32_t t, uint32_t thread)
+{
+    const struct work *w = ctx;
+    struct backend_model *bm = w->bm;
+    const size_t n = bm->m->cfg.n_embd;
+    memcpy(bm->s.x + t * n, bm->s.input[t], n * sizeof *bm->s.x);
+}
+
+/* and those that one without OP_LOGITS ends with. */
+static void output_task(void *ctx, uint32_t row, uint32_t thread)
+{
+    const struct work *w = ctx;
+    struct backend_model *bm = w->bm;
+    const size_t n = bm->m->cfg.n_embd;
+    memcpy(bm->s.y + row * n, bm->s.x + bm->s.hidden_token[row] * n, n * sizeof *bm->s.x);
+}
+
 static void run_logits(struct backend_model *bm, const struct op_logits *op)
 {
     struct work w = {.bm = bm, .logits = op, .forms = matmul_form(bm, op->out.weight)};
@@ -319,6 +337,7 @@ static void flatten(struct backend_model *bm)
             s->token[t] = q->token[j];
             s->pos[t] = q->pos + j;
             s->seq[t] = i;
+            if (q->input) s->input[t] = q->input + (size_t)j * bm->m->cfg.n_embd;
             if (j >= q->n_token - q->n_logits) s->row_token[bm->n_row++] = t;
             if (j >= q->n_token - q->n_hidden) s->hidden_token[bm->n_hidden++] = t;
         }
@@ -331,6 +350,7 @@ void step_run(struct backend_model *bm)
     struct work w = {.bm = bm};
     flatten(bm);
     run(&w, STAGE_EMBED, bm->m->n_rope ? bm->n_tok : 0, angles_task);
+    if (!model_embeds(bm->m)) run(&w, STAGE_EMBED, bm->n_tok, input_task);
     for (uint32_t i = 0; i < bm->m->n_op; i++) {
         const struct op *op = &bm->m->op[i];
         switch (op->kind) {
@@ -345,4 +365,5 @@ void step_run(struct backend_model *bm)
         case OP_LOGITS: run_logits(bm, &op->logits); break;
         }
     }
+    if (!model_ends(bm->m)) run(&w, STAGE_RESIDUAL, bm->n_hidden, output_task);
 }

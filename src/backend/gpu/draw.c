@@ -16,7 +16,7 @@ static size_t sums_per_row(const struct model_config *c)
 
 bool gpu_draws_possible(const struct model_desc *m)
 {
-    return m->cfg.n_vocab <= PROGRAM_MAX_VOCAB;
+    return m->cfg.n_vocab <= PROGRAM_MAX_VOCAB && model_ends(m);
 }
 
 void gpu_draws_layout(struct gpu_draws *d, struct gpu_bump *b, const struct model_desc *m,

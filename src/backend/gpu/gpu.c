@@ -50,7 +50,11 @@ static status target_open(const char *target, struct backend **out, const struct
         **out = (struct backend){.ops = ops, .device = o->device};
         return OK;
     }
-    if (ops->count(why, sizeof why) <= 0) return fail(e, ERR_DEVICE, "%s: %s", target, why);
+    const int n = ops->count(why, sizeof why);
+    if (n <= 0) return fail(e, ERR_DEVICE, "%s: %s", target, why);
+    if (o->device < 0 || o->device >= n)
+        return fail(e, ERR_ARG, "%s: there is no device %d: %d of them, from 0, can be used (corral doctor)",
+                    target, o->device, n);
     struct gpu *gpu = ops->open(o->device, why, sizeof why);
     if (!gpu) return fail(e, ERR_DEVICE, "%s: %s", target, why);
     *out = mem_zalloc(1, sizeof **out);
@@ -121,7 +125,8 @@ static status allocate(struct backend_model *bm, const struct gpu_sizes *s, stru
         return out_of_memory(bm->b, s->weight_bytes + s->scratch_bytes + s->input_bytes, what, e);
     }
     bm->input_host = ops->host_alloc(gpu, s->input_bytes);
-    bm->logits_host = ops->host_alloc(gpu, (size_t)bm->lim.max_logits * c->n_vocab * sizeof(float));
+    bm->logits_host =
+        ops->host_alloc(gpu, MAX((size_t)bm->lim.max_logits * c->n_vocab, (size_t)1) * sizeof(float));
     bm->hidden_host = ops->host_alloc(gpu, (size_t)bm->lim.max_tokens * c->n_embd * sizeof(float));
     gpu_draws_host_layout(&bm->draws, NULL, bm->m, &bm->lim);
     bm->draws_mem = ops->host_alloc(gpu, bm->draws.total_bytes);

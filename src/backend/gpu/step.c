@@ -436,7 +436,7 @@ static size_t fill_inputs(const struct backend_model *bm, const struct gpu_input
             in->pos[t] = pos;
             in->kv_slot[t] = q->block[pos / KV_BLOCK_TOKENS] * KV_BLOCK_TOKENS + pos % KV_BLOCK_TOKENS;
             if (j >= q->n_token - q->n_logits) in->row[n.n_row++] = t;
-            if (j >= q->n_token - q->n_hidden) in->hidden[n.n_hidden++] = t;
+            if (shape->n_hidden && j >= q->n_token - q->n_hidden) in->hidden[n.n_hidden++] = t;
         }
     }
     for (; n.n_tok < shape->n_tok; n.n_tok++) {
@@ -481,6 +481,40 @@ static void run_kept(struct backend_model *bm, const struct backend_kv *kv, cons
         run_program(p);
 }
 
+/* The rows that a slice without OP_EMBED begins with; those of sequences that lie together in one copy. */
+static void copy_input(const struct pass *p, const struct batch *b)
+{
+    const size_t n = p->c->n_embd;
+    float *to = p->s->x;
+    for (uint32_t i = 0, next; i < b->n_seq; i = next) {
+        size_t rows = b->seq[i].n_token;
+        for (next = i + 1; next < b->n_seq && b->seq[next].input == b->seq[i].input + rows * n; next++)
+            rows += b->seq[next].n_token;
+        p->ops->copy_in(p->gpu, to, b->seq[i].input, rows * n * sizeof *to);
+        to += rows * n;
+    }
+}
+
+/* The rows that a slice without OP_LOGITS ends with, likewise. */
+static void copy_output(const struct pass *p, const struct batch *b)
+{
+    const size_t n = p->c->n_embd;
+    float *to = p->bm->hidden_host;
+    size_t end = 0, from = 0, rows = 0; /* rows [from, from + rows) are yet to be copied */
+    for (uint32_t i = 0; i <= b->n_seq; i++) {
+        const struct batch_seq *q = i < b->n_seq ? &b->seq[i] : NULL;
+        if (q) end += q->n_token;
+        if (q && rows && from + rows == end - q->n_hidden) {
+            rows += q->n_hidden;
+            continue;
+        }
+        if (rows) p->ops->copy_out(p->gpu, to, p->s->x + from * n, rows * n * sizeof *to);
+        to += rows * n;
+        rows = q ? q->n_hidden : 0;
+        from = end - rows;
+    }
+}
+
 void gpu_step_queue(struct backend_model *bm, struct backend_kv *kv, const struct batch *b)
 {
     struct gpu_inputs host;
@@ -494,23 +528,26 @@ void gpu_step_queue(struct backend_model *bm, struct backend_kv *kv, const struc
                      .n = shape_of(bm, b)};
     bm->n_row = p.n.n_row;
     bm->n_hidden = p.n.n_hidden;
+    if (!model_ends(bm->m)) p.n.n_hidden = 0; /* they are where the program leaves them */
     bool keep = round_shape(bm, &p.n);
     gpu_inputs_layout(&host, bm->input_host, &p.n);
     gpu_inputs_layout(&p.in, bm->input_mem, &p.n);
     size_t n_table = fill_inputs(bm, &host, &p.n, b);
     size_t n_input = gpu_draws_fill(bm, b, host.bytes + n_table * sizeof *host.table);
     p.ops->copy_in(p.gpu, bm->input_mem, bm->input_host, n_input);
+    if (!model_embeds(bm->m)) copy_input(&p, b);
     if (keep)
         run_kept(bm, kv, &p);
     else
         run_program(&p);
+    if (!model_ends(bm->m)) copy_output(&p, b);
 }
 
 void gpu_step_collect(struct backend_model *bm)
 {
     gpu_draws_queue(bm);
     gpu_logits_queue(bm);
-    if (bm->n_hidden)
+    if (bm->n_hidden && model_ends(bm->m))
         bm->b->ops->copy_out(bm->b->gpu, bm->hidden_host, bm->s.y,
                              (size_t)bm->n_hidden * bm->m->cfg.n_embd * sizeof(float));
 }

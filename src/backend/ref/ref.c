@@ -273,8 +273,17 @@ static void run_logits(struct pass *p, const struct op_logits *op)
     free(h);
 }
 
+/* Rows that a slice without OP_LOGITS ends with. */
+static void copy_hidden(struct pass *p)
+{
+    const size_t n = p->m->cfg.n_embd, rows = p->seq->n_hidden;
+    memcpy(p->bm->hidden + p->bm->n_hidden * n, p->x + (p->n_tok - rows) * n, rows * n * sizeof *p->x);
+    p->bm->n_hidden += (uint32_t)rows;
+}
+
 static void run_program(struct pass *p)
 {
+    if (p->seq->input) memcpy(p->x, p->seq->input, p->n_tok * p->m->cfg.n_embd * sizeof *p->x);
     for (uint32_t i = 0; i < p->m->n_op; i++) {
         const struct op *op = &p->m->op[i];
         switch (op->kind) {
@@ -289,6 +298,7 @@ static void run_program(struct pass *p)
             break;
         }
     }
+    if (!model_ends(p->m)) copy_hidden(p);
 }
 
 static int ref_count(struct error *e)

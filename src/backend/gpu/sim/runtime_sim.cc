@@ -1,6 +1,6 @@
 /* A device that is not there: ops.h over host memory and the simulator. Memory is filled with NaN when it is given out.
  * CORRAL_SIM_MEMORY limits it to so many bytes (else to a quarter of the machine's), for tests of what happens when it runs
- * out; with CORRAL_SIM_FAIL=N the device fails when it is waited for the N-th time, and from then on. */
+ * out, CORRAL_SIM_DEVICES=N makes it N devices of so much each; with CORRAL_SIM_FAIL=N the device fails when it is waited for the N-th time, and from then on. */
 #include "backend/gpu/dev/gemm.h"
 
 #include <unistd.h>
@@ -39,8 +39,11 @@ void sim_record(dim3 grid, dim3 block, size_t dyn_bytes, void (*fn)(void *), con
 
 static int sim_count(char *why, size_t n)
 {
-    (void)why, (void)n;
-    return 1;
+    const char *s = getenv("CORRAL_SIM_DEVICES");
+    const long count = s ? strtol(s, NULL, 10) : 1;
+    if (count >= 1 && count <= 64) return (int)count;
+    snprintf(why, n, "CORRAL_SIM_DEVICES is no number from 1 to 64");
+    return 0;
 }
 
 static size_t memory_limit(void)
@@ -52,8 +55,10 @@ static size_t memory_limit(void)
 
 static bool sim_info(int device, struct gpu_info *out, char *why, size_t n)
 {
-    if (device != 0) {
-        snprintf(why, n, "there is one simulated device, number 0");
+    const int count = sim_count(why, n);
+    if (count == 0) return false;
+    if (device < 0 || device >= count) {
+        snprintf(why, n, "there is no simulated device %d, the last is %d (CORRAL_SIM_DEVICES)", device, count - 1);
         return false;
     }
     *out = (struct gpu_info){};
