@@ -38,6 +38,7 @@ void llamacpp_props(struct http_exchange *x, void *user)
     struct request defaults;
     struct buf b = {0};
     size_t n_template;
+    uint32_t n_part;
     const char *template_text = chat_format_template(a->o.chat, &n_template);
     engine_stats(a->o.engine, &st);
     llamacpp_defaults(&defaults);
@@ -50,8 +51,12 @@ void llamacpp_props(struct http_exchange *x, void *user)
     render_str(&b, a->facts.quantization);
     buf_adds(&b, ",\"model_path\":");
     render_str(&b, a->o.gguf ? gguf_path(a->o.gguf) : "");
-    buf_adds(&b, ",\"modalities\":{\"vision\":false,\"video\":false,\"audio\":false},\"endpoint_slots\":true,"
-                 "\"endpoint_props\":false,\"endpoint_metrics\":true,\"ui\":false,\"chat_template\":");
+    buf_adds(&b, ",\"devices\":\"");
+    const struct backend_part *part = engine_parts(a->o.engine, &n_part);
+    backend_parts_text(&b, part, n_part);
+    buf_adds(&b,
+             "\",\"modalities\":{\"vision\":false,\"video\":false,\"audio\":false},\"endpoint_slots\":true,"
+             "\"endpoint_props\":false,\"endpoint_metrics\":true,\"ui\":false,\"chat_template\":");
     buf_json_str(&b, template_text ? template_text : "", template_text ? n_template : 0);
     buf_addc(&b, ',');
     add_caps(&b, chat_format_caps(a->o.chat));

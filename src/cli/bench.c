@@ -195,6 +195,19 @@ static double step_kv_bytes(const struct bench *b, uint32_t batch)
     return (double)b->plan.kv_block_bytes / KV_BLOCK_TOKENS * length * batch;
 }
 
+static status name_device(struct bench *b, const struct backend_limits *l, struct error *e)
+{
+    struct backend_part part[BACKEND_MAX_SHARES];
+    struct buf text = {0};
+    uint32_t n;
+    if (!b->s.on.n_share) return b->s.api->info(b->s.on.device, &b->device, e);
+    TRY(backend_parts(b->s.api, b->backend, 0, b->m, l, part, &n, e));
+    backend_parts_text(&text, part, n);
+    snprintf(b->device.name, sizeof b->device.name, "%s", text.data);
+    buf_deinit(&text);
+    return OK;
+}
+
 static status set_up(struct bench *b, const char *word, struct error *e)
 {
     TRY(parse_sizes(b, o.batch, e));
@@ -223,9 +236,9 @@ static status set_up(struct bench *b, const char *word, struct error *e)
     };
     if (!kv_type_by_name(o.model.kv_type, &limits.kv_type))
         return fail(e, ERR_ARG, "unknown KV type '%s'", o.model.kv_type);
-    TRY(api->info(options.device, &b->device, e));
     TRY(api->open(&b->backend, &options, e));
     TRY(api->plan(b->backend, b->m, &limits, &b->plan, e));
+    TRY(name_device(b, &limits, e));
     TRY(api->load(&b->model, b->backend, b->m, &limits, session_progress, NULL, e));
     b->n_block = (uint32_t)((length + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS);
     uint32_t total;

@@ -10,6 +10,7 @@
 #include "backend/backend.h"
 #include "base/buf.h"
 #include "cli/cli.h"
+#include "cli/devices.h"
 #include "cli/human.h"
 #include "cli/memory_plan.h"
 #include "cli/session.h"
@@ -23,7 +24,7 @@ enum {
 };
 
 static struct {
-    const char *model, *backend, *kv_type;
+    const char *model, *backend, *devices, *kv_type;
     int64_t ctx, parallel, threads;
     bool tensors, json;
     struct opt_list set;
@@ -42,6 +43,7 @@ static const struct opt opts[] = {
      .help = "sequences of that length at once"},
     KV_TYPE_OPT(o.kv_type, "f16"),
     BACKEND_OPT(o.backend, "cpu"),
+    DEVICES_OPT(o.devices),
     THREADS_OPT(o.threads),
     {.name = "tensors",
      .type = OPT_BOOL,
@@ -96,11 +98,15 @@ struct plan {
 };
 
 /* Why a file cannot be run is part of the answer, not a failure of inspect. */
-static void make_plan(struct plan *p, const struct gguf *g, const struct backend_api *api)
+static void make_plan(struct plan *p, const struct gguf *g, const struct backend_api *api,
+                      const struct backend_options *on)
 {
     struct model *model = NULL;
     struct error *e = &p->why_not;
     struct engine_options eo = {.api = api,
+                                .device = on->device,
+                                .share = on->share,
+                                .n_share = on->n_share,
                                 .n_thread = (uint32_t)o.threads,
                                 .max_context = (uint32_t)o.ctx,
                                 .max_seqs = (uint32_t)o.parallel};
@@ -262,6 +268,7 @@ static void text_plan(struct buf *b, const struct plan *p)
              p->m.n_kv_block, KV_BLOCK_TOKENS, human_bytes(p->m.b.kv_block_bytes).s);
     buf_addf(b, "  %-28s %12s   of %s in this machine%s\n", "total", human_bytes(p->m.total_bytes).s,
              human_bytes(p->memory_bytes).s, p->m.total_bytes > p->memory_bytes ? ": it does not fit" : "");
+    if (p->m.n_part > 1) devices_table(b, p->m.part, p->m.n_part, p->m.n_kv_block);
     if (p->m.context > p->m.context_trained && p->m.context_trained)
         buf_adds(b, "  note: the context is longer than the model was trained for\n");
 }
@@ -347,10 +354,12 @@ static void json_plan(struct buf *b, const struct plan *p)
              "{\"backend\":\"%s\",\"ctx\":%u,\"ctx_trained\":%u,\"parallel\":%u,\"kv_type\":\"%s\","
              "\"mapped_bytes\":%zu,\"weight_bytes\":%zu,\"scratch_bytes\":%zu,\"kv_bytes\":%" PRIu64
              ",\"kv_blocks\":%u,\"kv_block_bytes\":%zu,\"kv_block_tokens\":%d,\"total_bytes\":%" PRIu64
-             ",\"machine_bytes\":%" PRIu64 "}",
+             ",\"machine_bytes\":%" PRIu64 ",\"parts\":",
              p->m.backend, p->m.context, p->m.context_trained, p->m.parallel, o.kv_type, p->m.b.mapped_bytes,
              p->m.b.weight_bytes, p->m.b.scratch_bytes, p->m.kv_bytes, p->m.n_kv_block, p->m.b.kv_block_bytes,
              KV_BLOCK_TOKENS, p->m.total_bytes, p->memory_bytes);
+    devices_json(b, p->m.part, p->m.n_part, p->m.n_kv_block);
+    buf_addc(b, '}');
 }
 
 static void print_json(struct buf *b, const struct gguf *g, const struct sum *by_type, const struct sum *all,
@@ -385,16 +394,18 @@ static status inspect(const char *word, struct error *e)
     char path[MODEL_PATH_MAX];
     struct gguf *g;
     const struct backend_api *api;
+    struct backend_options on;
+    struct backend_share share[BACKEND_MAX_SHARES];
     struct sum by_type[DT_COUNT], all;
     struct plan plan = {0};
     struct buf out = {0};
     if (word && o.model && strcmp(word, o.model) != 0)
         return fail(e, ERR_ARG, "two models: '%s' and --model %s", word, o.model);
-    TRY(backend_find(&api, o.backend, e));
+    TRY(devices_choose(&api, &on, share, o.devices ? NULL : o.backend, o.devices, e));
     struct gguf_options file = {.set = o.set.item, .n_set = o.set.n};
     TRY(model_file_open(&g, path, word ? word : o.model, &file, e));
     all = sum_tensors(g, by_type);
-    make_plan(&plan, g, api);
+    make_plan(&plan, g, api, &on);
     if (o.json)
         print_json(&out, g, by_type, &all, &plan);
     else

@@ -29,6 +29,7 @@ static status plan_on(struct memory_plan *p, struct backend *b, const struct mod
                               .kv_sequences = kv_sequences ? kv_sequences : l.max_seqs,
                               .kv_type = l.kv_type};
     TRY(o.api->plan(b, m, &l, &p->b, e));
+    TRY(backend_parts(o.api, b, o.device, m, &l, p->part, &p->n_part, e));
     const uint64_t each = ((uint64_t)p->context + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
     const uint64_t n_block = each * p->kv_sequences;
     if (n_block > UINT32_MAX || !checked_mul(n_block, (uint64_t)p->b.kv_block_bytes, &p->kv_bytes))
@@ -40,8 +41,12 @@ static status plan_on(struct memory_plan *p, struct backend *b, const struct mod
 
 static status open_to_plan(struct backend **out, const struct engine_options *o, struct error *e)
 {
-    return o->api->open(out, &(struct backend_options){.device = BACKEND_NO_DEVICE, .n_thread = o->n_thread},
-                        e);
+    const struct backend_options plan_only = {.device = BACKEND_NO_DEVICE,
+                                              .share = o->share,
+                                              .n_share = o->n_share,
+                                              .kv_bytes = o->kv_bytes,
+                                              .n_thread = o->n_thread};
+    return o->api->open(out, &plan_only, e);
 }
 
 status memory_plan(struct memory_plan *out, const struct model_desc *m, const struct engine_options *o,
@@ -62,13 +67,12 @@ status memory_plan(struct memory_plan *out, const struct model_desc *m, const st
 static const struct trait {
     const char *backend;
     enum place_kind kind;
-    uint32_t max_devices;
     uint64_t overhead_bytes;
 } traits[] = {
-    {"cuda", PLACE_GPU, 1, (uint64_t)640 << 20},
-    {"sim", PLACE_HOST, 1, (uint64_t)96 << 20},
-    {"cpu", PLACE_HOST, 1, (uint64_t)96 << 20},
-    {"ref", PLACE_HOST, 1, (uint64_t)96 << 20},
+    {"cuda", PLACE_GPU, (uint64_t)640 << 20},
+    {"sim", PLACE_HOST, (uint64_t)96 << 20},
+    {"cpu", PLACE_HOST, (uint64_t)96 << 20},
+    {"ref", PLACE_HOST, (uint64_t)96 << 20},
 };
 
 static const struct trait *trait_of(const char *backend)
@@ -78,54 +82,23 @@ static const struct trait *trait_of(const char *backend)
     return &traits[COUNT_OF(traits) - 1];
 }
 
-/* Which layer a weight belongs to: "blk.7.attn_q.weight" is of layer 7; else -1 for what comes before the
- * first, n_layer for what comes after the last. */
-static int64_t layer_of(const struct model_desc *m, const struct weight *w)
+/* Every cut has what the planner says of its parts. */
+static status fill_layers(struct place_plan *p, struct backend *b, const struct model_desc *m,
+                          const struct engine_options *o, const struct memory_plan *first, struct error *e)
 {
-    char *end;
-    if (!strncmp(w->name, "blk.", 4)) {
-        const unsigned long i = strtoul(w->name + 4, &end, 10);
-        if (*end == '.' && i < m->cfg.n_layer) return (int64_t)i;
-    }
-    return strncmp(w->name, "output", 6) == 0 ? (int64_t)m->cfg.n_layer : -1;
-}
-
-/* part of sum, as the planner has it: layouts on a device differ from the file's by padding, which is spread.
- * The last part gets what is left, so that the parts are the whole. */
-struct spread {
-    uint64_t of, to, done_of, done_to;
-};
-
-static uint64_t spread_next(struct spread *s, uint64_t part)
-{
-    s->done_of += part;
-    const uint64_t upto = s->of ? (uint64_t)((unsigned __int128)s->to * s->done_of / s->of) : s->to;
-    const uint64_t n = upto - s->done_to;
-    s->done_to = upto;
-    return n;
-}
-
-static void fill_layers(struct place_plan *p, const struct model_desc *m, const struct memory_plan *first)
-{
-    struct spread weights = {.to = (uint64_t)first->b.weight_bytes + first->b.mapped_bytes};
-    struct spread kv = {.of = p->n_layer, .to = first->b.kv_block_bytes};
-    for (uint32_t i = 1; i < m->n_weight; i++) {
-        const struct weight *w = &m->weight[i];
-        const int64_t layer = layer_of(m, w);
-        weights.of += w->n_bytes;
-        if (layer < 0)
-            p->first_bytes += w->n_bytes;
-        else if (layer == p->n_layer)
-            p->last_bytes += w->n_bytes;
-        else
-            p->layer[layer].weight_bytes += w->n_bytes;
-    }
-    p->first_bytes = spread_next(&weights, p->first_bytes);
-    for (uint32_t i = 0; i < p->n_layer; i++) {
-        p->layer[i].weight_bytes = spread_next(&weights, p->layer[i].weight_bytes);
-        p->layer[i].kv_block_bytes = spread_next(&kv, 1);
-    }
-    p->last_bytes = spread_next(&weights, p->last_bytes);
+    struct backend_limits l;
+    struct backend_weights w;
+    engine_limits(&l, m, o);
+    TRY(backend_weigh(&w, o->api, b, m, &l, e));
+    p->first_bytes = w.first_bytes;
+    p->last_bytes = w.last_bytes;
+    p->tied_bytes = w.tied_bytes;
+    p->overhead_bytes += w.each_bytes;
+    for (uint32_t i = 0; i < p->n_layer; i++)
+        p->layer[i] = (struct place_layer){.weight_bytes = w.layer_bytes[i],
+                                           .kv_block_bytes = first->b.kv_block_bytes / p->n_layer};
+    backend_weights_deinit(&w);
+    return OK;
 }
 
 static status add_rung(struct place_plan *p, struct memory_plan *plan, struct backend *b,
@@ -187,7 +160,9 @@ status memory_place_plan(struct place_plan *out, const struct model_desc *m,
     TRY(open_to_plan(&b, options, e));
     o.max_context = context_of(m, options);
     *out = (struct place_plan){.kind = t->kind,
-                               .max_devices = t->max_devices,
+                               /* One of the shares is the host's, if it helps. */
+                               .max_devices = t->kind == PLACE_GPU ? BACKEND_MAX_SHARES - 1 : 1,
+                               .partial_cpu = t->kind == PLACE_GPU,
                                .kv_block_tokens = KV_BLOCK_TOKENS,
                                .context_trained = m->cfg.n_ctx_train,
                                .overhead_bytes =
@@ -197,10 +172,8 @@ status memory_place_plan(struct place_plan *out, const struct model_desc *m,
                                .rung = mem_zalloc(PLACE_MAX_RUNGS, sizeof *out->rung)};
     snprintf(out->backend, sizeof out->backend, "%s", options->api->name);
     status s = add_rung(out, &first, b, m, &o, 0, e);
-    if (s == OK) {
-        fill_layers(out, m, &first);
-        s = climb_down(out, b, m, &o, ladder, e);
-    }
+    if (s == OK) s = fill_layers(out, b, m, &o, &first, e);
+    if (s == OK) s = climb_down(out, b, m, &o, ladder, e);
     options->api->close(b);
     if (s != OK) place_plan_deinit(out);
     return s;

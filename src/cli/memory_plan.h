@@ -11,6 +11,8 @@ struct memory_plan {
     uint32_t context, context_trained, parallel, kv_sequences, n_kv_block;
     enum dtype kv_type;
     struct backend_plan b;
+    struct backend_part part[BACKEND_MAX_SHARES]; /* n_part: what lies where */
+    uint32_t n_part;
     uint64_t kv_bytes, total_bytes;
 };
 

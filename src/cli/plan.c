@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "cli/devices.h"
 #include "cli/human.h"
 #include "cli/memory_plan.h"
 #include "cli/serving.h"
@@ -85,6 +86,10 @@ static status add_draft(struct place_plan *p, const struct session *s, const str
     with.ctx = (int64_t)s->ctx;
     with.set = (struct opt_list){0};
     same.max_draft = 0;
+    if (same.n_share) { /* it runs on the first device, whole */
+        same.api = same.share[0].api;
+        same.n_share = 0;
+    }
     status st = session_open_model(&draft, &with, NULL, e);
     if (st == OK) st = memory_plan(&plan, model_desc(draft.model), &same, e);
     if (st == OK) p->overhead_bytes += plan.total_bytes;
@@ -92,22 +97,27 @@ static status add_draft(struct place_plan *p, const struct session *s, const str
     return st;
 }
 
-static status make_plan(struct place_plan *p, struct session *s, const char *word, struct error *e)
+static status open_model(struct session *s, struct engine_options *eo, const char *word, struct error *e)
 {
-    struct engine_options eo;
+    TRY(session_open_model(s, &o.model, word, e));
+    TRY(session_engine_options(s, &o.model, (uint32_t)o.parallel, eo, e));
+    eo->step_tokens = (uint32_t)o.step_tokens;
+    eo->max_draft = (uint32_t)o.draft_max;
+    return OK;
+}
+
+static status make_plan(struct place_plan *p, const struct session *s, const struct engine_options *eo,
+                        struct error *e)
+{
     struct memory_ladder ladder = {.min_context = (uint32_t)o.min_ctx,
                                    .has_kv_fallback = o.kv_fallback != NULL,
                                    .has_overhead = o.overhead_given,
                                    .overhead_bytes = (uint64_t)o.overhead};
-    TRY(session_open_model(s, &o.model, word, e));
-    TRY(session_engine_options(s, &o.model, (uint32_t)o.parallel, &eo, e));
-    eo.step_tokens = (uint32_t)o.step_tokens;
-    eo.max_draft = (uint32_t)o.draft_max;
     if (o.kv_fallback && !kv_type_by_name(o.kv_fallback, &ladder.kv_fallback))
         return fail(e, ERR_ARG, "unknown KV type '%s'", o.kv_fallback);
-    TRY(memory_place_plan(p, model_desc(s->model), &eo, &ladder, e));
+    TRY(memory_place_plan(p, model_desc(s->model), eo, &ladder, e));
     if (!o.draft || !o.draft_max) return OK;
-    status st = add_draft(p, s, &eo, e);
+    status st = add_draft(p, s, eo, e);
     if (st != OK) place_plan_deinit(p);
     return st;
 }
@@ -141,6 +151,27 @@ static void print(const struct session *s, const struct place_plan *p)
     buf_deinit(&b);
 }
 
+/* --devices: what each of them takes; with a KV cache for all sequences at full length. */
+static void print_devices(const struct session *s, const struct memory_plan *p)
+{
+    struct buf b = {0};
+    if (o.json) {
+        buf_addf(
+            &b,
+            "{\"context\":%u,\"parallel\":%u,\"kv_type\":\"%s\",\"kv_blocks\":%u,\"total_bytes\":%" PRIu64
+            ",\"parts\":",
+            p->context, p->parallel, dtype_info((uint32_t)p->kv_type)->name, p->n_kv_block, p->total_bytes);
+        devices_json(&b, p->part, p->n_part, p->n_kv_block);
+        buf_adds(&b, "}\n");
+    } else {
+        buf_addf(&b, "%s on %u devices, %u sequences of %u tokens at once, KV %s\n\n", s->name, p->n_part,
+                 p->parallel, p->context, dtype_info((uint32_t)p->kv_type)->name);
+        devices_table(&b, p->part, p->n_part, p->n_kv_block);
+    }
+    fwrite(b.data, 1, b.n, stdout);
+    buf_deinit(&b);
+}
+
 static int plan_error(const struct error *e)
 {
     struct buf b = {0};
@@ -159,15 +190,21 @@ static int run(int argc, char **argv)
 {
     struct error e = {0};
     struct session s = {0};
-    struct place_plan p;
+    struct engine_options eo;
     const char *word = NULL;
     size_t n_word;
     if (opt_parse(opts, argc, argv, &word, &n_word, 1, &e) != OK)
         return o.json ? plan_error(&e) : cli_usage_error(&cmd_plan, &e);
-    status st = make_plan(&p, &s, n_word ? word : NULL, &e);
-    if (st == OK) {
-        print(&s, &p);
-        place_plan_deinit(&p);
+    status st = open_model(&s, &eo, n_word ? word : NULL, &e);
+    if (st == OK && s.on.n_share) {
+        struct memory_plan p;
+        st = memory_plan(&p, model_desc(s.model), &eo, &e);
+        if (st == OK) print_devices(&s, &p);
+    } else if (st == OK) {
+        struct place_plan p;
+        st = make_plan(&p, &s, &eo, &e);
+        if (st == OK) print(&s, &p);
+        if (st == OK) place_plan_deinit(&p);
     }
     session_close(&s);
     return st == OK ? EXIT_OK : plan_error(&e);
@@ -175,7 +212,7 @@ static int run(int argc, char **argv)
 
 const struct command cmd_plan = {
     .name = "plan",
-    .args = "[MODEL] [--backend NAME] [--ctx N] [--parallel N] [--json]",
+    .args = "[MODEL] [--backend NAME | --devices LIST] [--ctx N] [--parallel N] [--json]",
     .summary = "what a model takes in memory, layer by layer, and how it could run in less",
     .help = "Exact, by the backend's own planner: nothing is loaded and no device is touched, so it also "
             "answers for a\n"
@@ -183,7 +220,9 @@ const struct command cmd_plan = {
             "further one\n"
             "takes less. The gateway places models by this (docs/placement.md).\n\n"
             "  corral plan model.gguf --ctx 32k --parallel 8\n"
-            "  corral plan model.gguf --backend cuda --kv-fallback q8_0 --json | jq .rungs\n\n"
+            "  corral plan model.gguf --backend cuda --kv-fallback q8_0 --json | jq .rungs\n"
+            "  corral plan model.gguf --devices cuda:0=20,cuda:1=12   what each of them takes "
+            "(docs/several-devices.md)\n\n"
             "With --json a mistake is a line {\"error\":{\"code\":..,\"message\":..}} on standard output.\n",
     .opts = opts,
     .run = run,

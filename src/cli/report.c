@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "cli/devices.h"
 
 enum { PROGRESS_EVERY_MS = 100, PATIENCE_MS = 2000 };
 
@@ -62,18 +63,22 @@ bool report_progress(void *user, size_t done, size_t total)
     return true;
 }
 
-void report_ready(const struct engine *en, const char *backend, uint32_t parallel)
+void report_ready(const struct engine *en, uint32_t parallel)
 {
     struct engine_stats st;
     struct buf b = {0};
     const struct backend_plan *p = engine_plan(en);
+    uint32_t n_part;
+    const struct backend_part *part = engine_parts(en, &n_part);
     engine_stats(en, &st);
     buf_addf(&b,
              "{\"event\":\"ready\",\"pid\":%d,\"backend\":\"%s\",\"context\":%u,\"parallel\":%u,\"plan\":{"
              "\"weight_bytes\":%zu,\"mapped_bytes\":%zu,\"scratch_bytes\":%zu,\"kv_block_bytes\":%zu,"
-             "\"kv_blocks\":%u}}",
-             (int)getpid(), backend, st.max_context, parallel, p->weight_bytes, p->mapped_bytes,
+             "\"kv_blocks\":%u},\"parts\":",
+             (int)getpid(), part->on.api->name, st.max_context, parallel, p->weight_bytes, p->mapped_bytes,
              p->scratch_bytes, p->kv_block_bytes, st.n_kv_block);
+    devices_json(&b, part, n_part, st.n_kv_block);
+    buf_addc(&b, '}');
     write_line(&b, PATIENCE_MS);
 }
 

@@ -11,7 +11,7 @@
 void report_open(void); /* first: the variable leaves the environment, no child gets the descriptor */
 bool report_wanted(void);
 bool report_progress(void *user, size_t done, size_t total); /* for engine_options.progress */
-void report_ready(const struct engine *en, const char *backend, uint32_t parallel);
+void report_ready(const struct engine *en, uint32_t parallel);
 void report_error(const struct error *e);
 
 #endif

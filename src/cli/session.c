@@ -39,27 +39,13 @@ static void set_name(struct session *s)
     s->name[n] = 0;
 }
 
-/* What computes: --devices, or --backend. */
-static status choose_backend(struct session *s, const struct session_options *o, struct error *e)
-{
-    if (!o->devices) return backend_find(&s->api, o->backend, e);
-    if (strcmp(o->backend, "auto") != 0)
-        return fail(e, ERR_ARG, "--backend %s and --devices %s: give one of them", o->backend, o->devices);
-    uint32_t n;
-    TRY(devices_parse(s->share, &n, o->devices, e));
-    if (n > 1)
-        return fail(e, ERR_UNSUPPORTED, "--devices %s: more than one device is not supported", o->devices);
-    s->api = s->share[0].api;
-    s->on.device = s->share[0].device;
-    return OK;
-}
-
 status session_open_model(struct session *s, const struct session_options *o, const char *word,
                           struct error *e)
 {
     if (word && o->model && strcmp(word, o->model) != 0)
         return fail(e, ERR_ARG, "two models: '%s' and --model %s", word, o->model);
-    TRY(choose_backend(s, o, e));
+    TRY(devices_choose(&s->api, &s->on, s->share, strcmp(o->backend, "auto") ? o->backend : NULL, o->devices,
+                       e));
     struct gguf_options file = {.set = o->set.item, .n_set = o->set.n};
     TRY(model_file_open(&s->gguf, s->path, word ? word : o->model, &file, e));
     set_name(s);

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 
 #include "api/api.h"
+#include "base/buf.h"
+#include "base/log.h"
 #include "cli/chat_format.h"
 #include "cli/report.h"
 #include "cli/server.h"
@@ -60,11 +62,26 @@ static void device_is_lost(void *server, const struct error *why)
     http_server_drain(server, 2000);
 }
 
+/* What lies where. */
+static void log_parts(const struct backend_part *part, uint32_t n, uint32_t n_kv_block)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        const struct backend_part *p = &part[i];
+        char name[24];
+        backend_share_name(name, &p->on);
+        LOG(INFO, "worker", "part", "device=%s layers=%u..%u weights=%zu kv=%zu scratch=%zu", name, p->layer,
+            p->layer + p->on.n_layer - 1, p->plan.weight_bytes + p->plan.mapped_bytes,
+            n_kv_block * p->plan.kv_block_bytes, p->plan.scratch_bytes);
+    }
+}
+
 static status serve(struct session *s, struct http_server *server, struct chat_format **chat,
                     struct api **api, struct error *e)
 {
     struct engine_options eo;
     struct engine_stats stats;
+    struct buf backend = {0};
+    uint32_t n_part;
     const struct http_route *routes;
     const char *name = o.name ? o.name : s->name;
     TRY(chat_format_open(chat, &o.chat, s, e));
@@ -96,13 +113,17 @@ static status serve(struct session *s, struct http_server *server, struct chat_f
     server_catch_signals(server, &o.server);
     TRY(http_server_listen(server, e));
     engine_stats(s->engine, &stats);
+    const struct backend_part *part = engine_parts(s->engine, &n_part);
+    backend_parts_text(&backend, part, n_part);
+    log_parts(part, n_part, stats.n_kv_block);
     const struct server_ready ready = {.model = name,
-                                       .backend = s->api->name,
+                                       .backend = backend.data,
                                        .context = stats.max_context,
                                        .parallel = (uint32_t)o.serving.parallel,
                                        .chat = s->chat};
     server_print_ready(server, &o.server, &ready);
-    report_ready(s->engine, s->api->name, (uint32_t)o.serving.parallel);
+    buf_deinit(&backend);
+    report_ready(s->engine, (uint32_t)o.serving.parallel);
     http_notify("READY=1");
     TRY(http_server_run(server, e));
     *e = lost;

@@ -46,7 +46,7 @@ static uint64_t weight_bytes(const struct fit *f, uint32_t from, uint32_t to)
 {
     uint64_t n = f->weights[to] - f->weights[from];
     if (from == 0) n += f->plan->first_bytes;
-    if (to == f->plan->n_layer) n += f->plan->last_bytes;
+    if (to == f->plan->n_layer) n += f->plan->last_bytes + (from ? f->plan->tied_bytes : 0);
     return n;
 }
 

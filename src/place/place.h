@@ -49,6 +49,7 @@ struct place_plan {
     bool     partial_cpu; /* layers may stay with the host */
     uint32_t kv_block_tokens, context_trained;
     uint64_t first_bytes, last_bytes; /* what goes with the first layer (embedding), the last one (output) */
+    uint64_t tied_bytes;     /* of the first's, what the last layer needs too when it is on another device */
     uint64_t overhead_bytes; /* on each device besides: the driver's context, libraries, buffers of loading */
     uint32_t n_layer, n_rung;
     struct place_layer *layer;

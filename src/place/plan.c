@@ -25,9 +25,10 @@ void place_plan_write(struct buf *b, const struct place_plan *p)
     buf_addf(b,
              ",\"kind\":\"%s\",\"max_devices\":%u,\"partial_cpu\":%s,\"context_trained\":%u,"
              "\"kv_block_tokens\":%u,\"first_bytes\":%" PRIu64 ",\"last_bytes\":%" PRIu64
-             ",\"overhead_bytes\":%" PRIu64 ",\"layers\":[",
+             ",\"tied_bytes\":%" PRIu64 ",\"overhead_bytes\":%" PRIu64 ",\"layers\":[",
              p->kind == PLACE_HOST ? "host" : "gpu", p->max_devices, p->partial_cpu ? "true" : "false",
-             p->context_trained, p->kv_block_tokens, p->first_bytes, p->last_bytes, p->overhead_bytes);
+             p->context_trained, p->kv_block_tokens, p->first_bytes, p->last_bytes, p->tied_bytes,
+             p->overhead_bytes);
     for (uint32_t i = 0; i < p->n_layer; i++)
         buf_addf(b, "%s{\"weight_bytes\":%" PRIu64 ",\"kv_block_bytes\":%" PRIu64 "}", i ? "," : "",
                  p->layer[i].weight_bytes, p->layer[i].kv_block_bytes);
@@ -155,6 +156,7 @@ static status read_plan(struct place_plan *p, const json_t *doc, struct error *e
     TRY(integer32(&p->kv_block_tokens, doc, "kv_block_tokens", 1, 1 << 16, e));
     TRY(integer(&p->first_bytes, doc, "first_bytes", 0, MOST_BYTES, e));
     TRY(integer(&p->last_bytes, doc, "last_bytes", 0, MOST_BYTES, e));
+    if (json_object_get(doc, "tied_bytes")) TRY(integer(&p->tied_bytes, doc, "tied_bytes", 0, MOST_BYTES, e));
     TRY(integer(&p->overhead_bytes, doc, "overhead_bytes", 0, MOST_BYTES, e));
     TRY(read_layers(p, doc, e));
     return read_rungs(p, doc, e);

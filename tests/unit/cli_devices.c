@@ -57,6 +57,7 @@ static void others_are_refused(void **state)
         {"cuda:-1", "after ':' comes", ERR_ARG},
         {"cuda:1024", "0 to 1023", ERR_ARG},
         {"cuda:99999999999999999999", "0 to 1023", ERR_ARG},
+        {"cpu:1", "'cpu:1': cpu is one device", ERR_ARG},
         {"cuda:0=", "after '=' comes a number of layers", ERR_ARG},
         {"cuda:0=0", "at least 1", ERR_ARG},
         {"cuda:0=-3", "at least 1", ERR_ARG},
