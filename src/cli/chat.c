@@ -2,13 +2,16 @@
 #include <errno.h>
 #include <histedit.h>
 #include <langinfo.h>
+#include <limits.h>
 #include <locale.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #include "base/buf.h"
 #include "cli/answer.h"
@@ -39,6 +42,7 @@ static char *show_prompt(EditLine *el)
 }
 
 static pthread_t terminal_thread;
+static sigset_t open_to_sigint; /* the terminal thread's signals but while a line is read */
 
 /* The system may choose any thread; only in the one that reads the terminal does it end the reading. */
 static void on_sigint(int signal_number)
@@ -47,6 +51,25 @@ static void on_sigint(int signal_number)
         answer_interrupt();
     else
         pthread_kill(terminal_thread, signal_number);
+}
+
+/* A key, for libedit. Ctrl-C comes in here alone: between two keys it would be missed, and in the middle of
+ * drawing the line it would make a write fail. */
+static int read_key(EditLine *el, wchar_t *out)
+{
+    struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
+    mbstate_t state = {0};
+    for (int n = 0; n < MB_LEN_MAX; n++) {
+        char byte;
+        if (ppoll(&in, 1, NULL, &open_to_sigint) < 0) return -1;
+        const ssize_t got = read(STDIN_FILENO, &byte, 1);
+        if (got <= 0) return (int)got;
+        const size_t k = mbrtowc(out, &byte, 1, &state);
+        if (k == (size_t)-1) break;
+        if (k != (size_t)-2) return 1;
+    }
+    *out = 0xFFFD; /* no character of this encoding */
+    return 1;
 }
 
 static char *keep(struct chat *c, const char *text)
@@ -296,10 +319,16 @@ enum input { INPUT_TEXT, INPUT_INTERRUPTED, INPUT_END };
 static enum input read_line(struct chat *c, struct buf *out)
 {
     int n = 0;
+    sigset_t sigint;
+    sigemptyset(&sigint);
+    sigaddset(&sigint, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &sigint, &open_to_sigint);
     errno = 0;
     const char *line = el_gets(c->el, &n);
+    const int why = errno;
+    pthread_sigmask(SIG_SETMASK, &open_to_sigint, NULL);
     if (!line || n <= 0) {
-        if (!(n < 0 && errno == EINTR)) return INPUT_END;
+        if (!(n < 0 && why == EINTR)) return INPUT_END;
         el_reset(c->el);
         putchar('\n');
         return INPUT_INTERRUPTED;
@@ -373,6 +402,7 @@ static void open_terminal(struct chat *c)
     open_history(c);
     c->el = el_init("corral", stdin, stdout, stderr);
     el_set(c->el, EL_PROMPT, show_prompt);
+    el_set(c->el, EL_GETCFN, read_key);
     el_set(c->el, EL_EDITOR, "emacs");
     el_set(c->el, EL_HIST, history, c->history);
     el_set(c->el, EL_BIND, "^R", "em-inc-search-prev", NULL);
@@ -416,7 +446,7 @@ status run_interactive(struct session *s, struct run_options *o, const struct op
     buf_init(&text, MAX_INPUT_BYTES);
     open_terminal(&c);
     terminal_thread = pthread_self();
-    struct sigaction act = {.sa_handler = on_sigint}, before; /* no SA_RESTART: Ctrl-C also ends a line */
+    struct sigaction act = {.sa_handler = on_sigint, .sa_flags = SA_RESTART}, before; /* no write is cut */
     sigaction(SIGINT, &act, &before);
     if (chat) set_system(&c, o->system);
     fprintf(stderr, "%s. %s; /help for more, Ctrl-D to leave.\n", s->name,
