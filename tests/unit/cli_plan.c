@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "backend/backend.h"
 #include "cli/cli.h"
 #include "place/place.h"
 #include "tiny_model.h"
@@ -178,10 +179,69 @@ static void test_without_device(void **state)
     }
     if (place_plan_read(&p, out.data, out.n, &e) != OK) fail_msg("%s", e.msg);
     assert_int_equal(p.kind, PLACE_GPU);
-    assert_int_equal(p.max_devices, 1);
+    assert_int_equal(p.max_devices, BACKEND_MAX_SHARES - 1);
+    assert_true(p.partial_cpu);
     assert_true(p.overhead_bytes > 100u << 20);
     place_plan_deinit(&p);
     buf_deinit(&out);
+}
+
+/* A decision to divide a model says of every share what the planner says of that part. */
+static void test_shares_are_parts(void **state)
+{
+    static struct place_decision d;
+    struct tiny_shape shape = small;
+    struct place_ledger *l;
+    struct tiny_model t;
+    struct place_plan p;
+    struct buf out = {0};
+    struct error e;
+    char devices[96] = "";
+    shape.n_layer = 7;
+    shape.tied = true;
+    tiny_open(&t, &shape, 3);
+    plan_of(&p, (const char *[]){"plan", t.path, "--json", "--backend", "cpu", "--parallel", "2",
+                                 "--overhead", "0", NULL});
+    assert_true(p.tied_bytes > 0);
+    p.kind = PLACE_GPU; /* as if the host were two cards */
+    p.max_devices = 2;
+    const uint64_t total = place_plan_total_bytes(&p, 0);
+    const struct place_sample s[] = {{.uuid = "a", .name = "a", .total_bytes = total * 9 / 10},
+                                     {.uuid = "b", .name = "b", .total_bytes = total * 9 / 10}};
+    assert_int_equal(place_ledger_new(&l, &(struct place_limits){1, 1}, &e), OK);
+    assert_int_equal(place_observe(l, s, 2, &e), OK);
+    place_decide(&d, l, &(struct place_want){.model = "m", .gpu = &p}, NULL, 0);
+    assert_int_equal(d.way, PLACE_SET);
+    assert_int_equal(d.n_share, 2);
+    for (uint32_t i = 0; i < 2; i++)
+        snprintf(devices + strlen(devices), sizeof devices - strlen(devices), "%scpu=%u", i ? "," : "",
+                 d.share[i].n_layer);
+    assert_int_equal(
+        run_command(&cmd_plan,
+                    (const char *[]){"plan", t.path, "--json", "--devices", devices, "--parallel", "2", NULL},
+                    &out),
+        EXIT_OK);
+    json_t *doc = json_loadb(out.data, out.n, 0, NULL), *parts = json_object_get(doc, "parts");
+    uint64_t sum = 0;
+    assert_int_equal(json_array_size(parts), 2);
+    for (uint32_t i = 0; i < 2; i++) {
+        const json_t *part = json_array_get(parts, i);
+#define OF(key) (uint64_t) json_integer_value(json_object_get(part, key))
+        assert_int_equal(OF("layer"), d.share[i].layer);
+        assert_int_equal(OF("layers"), d.share[i].n_layer);
+        assert_int_equal(OF("weight_bytes") + OF("mapped_bytes"), d.share[i].weight_bytes);
+        assert_int_equal(OF("kv_bytes"), d.share[i].kv_bytes);
+        assert_true(OF("scratch_bytes") <=
+                    d.share[i].scratch_bytes + 4096); /* addresses of rows that come in */
+        sum += OF("total_bytes");
+#undef OF
+    }
+    assert_int_equal(json_integer_value(json_object_get(doc, "total_bytes")), sum);
+    json_decref(doc);
+    buf_deinit(&out);
+    place_ledger_free(l);
+    place_plan_deinit(&p);
+    tiny_close(&t);
 }
 
 static const struct {
@@ -195,6 +255,19 @@ static const struct {
     {{"plan", "demo", "--json", "--kv-type", "q9", NULL}, EXIT_USAGE, NULL, "q9"},
     {{"plan", "demo", "--json", "--parallel", "0", NULL}, EXIT_USAGE, NULL, "parallel"},
     {{"plan", "demo", "--json", "--ctx", "16M", NULL}, EXIT_OK, NULL, NULL},
+    {{"plan", "demo", "--json", "--devices", "cpu=900,cpu", NULL},
+     EXIT_USAGE,
+     "invalid argument",
+     "900 are given"},
+    {{"plan", "demo", "--json", "--devices", "cpu=1,cpu=1", NULL},
+     EXIT_USAGE,
+     "invalid argument",
+     "leave out one"},
+    {{"plan", "demo", "--json", "--devices", "cpu,gpu:0", NULL},
+     EXIT_FAILED,
+     "not found",
+     "no backend named gpu"},
+    {{"plan", "demo", "--json", "--devices", "cpu=1,cpu", NULL}, EXIT_OK, NULL, NULL},
 };
 
 static void test_mistakes(void **state)
@@ -223,16 +296,26 @@ static void test_text(void **state)
     assert_int_equal(run_command(&cmd_plan, (const char *[]){"plan", "demo", NULL}, &out), EXIT_OK);
     assert_non_null(strstr(out.data, "layers"));
     assert_non_null(strstr(out.data, "f16"));
+    buf_reset(&out);
+    const char *const divided[] = {"plan", "demo", "--devices", "cpu=1,cpu", NULL};
+    assert_int_equal(run_command(&cmd_plan, divided, &out), EXIT_OK);
+    assert_non_null(strstr(out.data, "on 2 devices"));
+    assert_non_null(strstr(out.data, "0 to 0"));
     buf_deinit(&out);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layers),       cmocka_unit_test(test_fallback_that_does_not_fit),
-        cmocka_unit_test(test_draft),        cmocka_unit_test(test_without_device),
-        cmocka_unit_test(test_mistakes),     cmocka_unit_test(test_ladder),
-        cmocka_unit_test(test_like_inspect), cmocka_unit_test(test_text),
+        cmocka_unit_test(test_layers),
+        cmocka_unit_test(test_fallback_that_does_not_fit),
+        cmocka_unit_test(test_draft),
+        cmocka_unit_test(test_without_device),
+        cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_ladder),
+        cmocka_unit_test(test_like_inspect),
+        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_shares_are_parts),
     };
     return cmocka_run_group_tests_name("cli plan", tests, NULL, NULL);
 }
