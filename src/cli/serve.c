@@ -192,6 +192,7 @@ static char *make_defaults(void)
     /* What nobody has run on a card yet is chosen by name only (docs/gpu.md), by workers and so by plans. */
     json_object_set_new(d, "backend", json_string(strcmp(o.model.backend, "auto") ? o.model.backend : "cpu"));
     json_object_set_new(d, "kv_type", json_string(o.model.kv_type));
+    if (o.serving.kv_bytes) json_object_set_new(d, "kv_bytes", json_integer(o.serving.kv_bytes));
     json_object_set_new(d, "parallel", json_integer(o.serving.parallel));
     char *text = json_dumps(d, JSON_COMPACT);
     json_decref(d);

@@ -77,10 +77,24 @@ static void use_plan(struct search *s, const struct place_plan *p)
     s->sums = fit_sums(p);
 }
 
+static bool any_holds_one(const struct search *s)
+{
+    for (uint32_t i = 0; i < s->plan->n_rung; i++) {
+        const struct place_rung *r = &s->plan->rung[i];
+        if ((i == 0 || r->context >= s->w->min_context) && fit_holds_one(s->plan, r, s->w->kv_bytes))
+            return true;
+    }
+    return false;
+}
+
+/* Where the size of the KV cache was said, what the rungs say of sequences means nothing; one of full length
+ * must fit. If none does, the worker shall say what it would take. */
 static bool allowed(const struct search *s, uint32_t rung)
 {
     const struct place_rung *r = &s->plan->rung[rung];
-    return rung == 0 || (r->context >= s->w->min_context && r->kv_sequences >= s->w->min_sequences);
+    if (rung && r->context < s->w->min_context) return false;
+    if (!s->w->kv_bytes) return rung == 0 || r->kv_sequences >= s->w->min_sequences;
+    return fit_holds_one(s->plan, r, s->w->kv_bytes) || (rung == 0 && !any_holds_one(s));
 }
 
 /* The last rung that may be used: what takes least. */
@@ -93,7 +107,7 @@ static uint32_t least_rung(const struct search *s)
 
 static void fit_on(const struct search *s, struct fit *f, uint32_t rung)
 {
-    fit_init(f, s->plan, s->sums, rung, s->w->extra_bytes);
+    fit_init(f, s->plan, s->sums, rung, s->w);
 }
 
 static uint64_t on_one(const struct search *s, uint32_t rung)
@@ -138,7 +152,7 @@ static bool try_set(struct search *s, uint32_t rung)
 static void say_rung(struct search *s, uint32_t rung)
 {
     const struct place_rung *was = &s->plan->rung[0], *r = &s->plan->rung[rung];
-    if (r->kv_sequences != was->kv_sequences)
+    if (r->kv_sequences != was->kv_sequences && !s->w->kv_bytes)
         say(s,
             (struct place_reason){PLACE_SAYS_SEQUENCES, -1, r->kv_sequences, was->kv_sequences, 0, 0, NULL});
     if (strcmp(r->kv_type, was->kv_type) != 0)
@@ -152,7 +166,7 @@ static bool found(struct search *s, uint32_t rung)
     struct place_decision *d = s->d;
     d->way = s->plan->kind == PLACE_HOST ? PLACE_CPU : d->n_share == 1 ? PLACE_ONE : PLACE_SET;
     d->rung = rung;
-    d->kv_bytes = place_plan_kv_bytes(s->plan, rung);
+    d->kv_bytes = s->w->kv_bytes ? s->w->kv_bytes : place_plan_kv_bytes(s->plan, rung);
     say_rung(s, rung);
     for (uint32_t i = 0; i < d->n_share; i++) {
         const struct place_share *h = &d->share[i];

@@ -1,9 +1,14 @@
 /* What a range of layers takes, in constant time, and how many of them a room holds. */
 #include "place/place_int.h"
 
+static uint64_t blocks_each(const struct place_plan *p, const struct place_rung *r)
+{
+    return ((uint64_t)r->context + p->kv_block_tokens - 1) / p->kv_block_tokens;
+}
+
 static uint64_t n_blocks(const struct place_plan *p, const struct place_rung *r)
 {
-    return ((uint64_t)r->context + p->kv_block_tokens - 1) / p->kv_block_tokens * r->kv_sequences;
+    return blocks_each(p, r) * r->kv_sequences;
 }
 
 uint64_t place_plan_kv_bytes(const struct place_plan *p, uint32_t rung)
@@ -31,15 +36,21 @@ uint64_t *fit_sums(const struct place_plan *p)
 }
 
 void fit_init(struct fit *f, const struct place_plan *p, const uint64_t *sums, uint32_t rung,
-              uint64_t extra_bytes)
+              const struct place_want *w)
 {
     const struct place_rung *r = &p->rung[rung];
     *f = (struct fit){.plan = p,
                       .rung = r,
-                      .n_block = n_blocks(p, r),
-                      .fixed_bytes = r->scratch_bytes + p->overhead_bytes + extra_bytes,
+                      .n_block =
+                          w->kv_bytes && r->kv_block_bytes ? w->kv_bytes / r->kv_block_bytes : n_blocks(p, r),
+                      .fixed_bytes = r->scratch_bytes + p->overhead_bytes + w->extra_bytes,
                       .weights = sums,
                       .kv = sums + p->n_layer + 1};
+}
+
+bool fit_holds_one(const struct place_plan *p, const struct place_rung *r, uint64_t kv_bytes)
+{
+    return kv_bytes / MAX(r->kv_block_bytes, 1u) >= blocks_each(p, r);
 }
 
 static uint64_t weight_bytes(const struct fit *f, uint32_t from, uint32_t to)

@@ -61,7 +61,7 @@ void   place_plan_deinit(struct place_plan *p);
  * checked, so a plan that was read can be added up without overflow. */
 void   place_plan_write(struct buf *b, const struct place_plan *p);
 status place_plan_read(struct place_plan *out, const char *json, size_t n, struct error *e);
-uint64_t place_plan_kv_bytes(const struct place_plan *p, uint32_t rung);    /* for the worker's --kv-bytes */
+uint64_t place_plan_kv_bytes(const struct place_plan *p, uint32_t rung);
 uint64_t place_plan_total_bytes(const struct place_plan *p, uint32_t rung); /* on one device */
 
 /* --- the ledger --- */
@@ -129,6 +129,7 @@ struct place_want {
     const char *const *affinity;   /* UUIDs of devices it may use, or their unique beginnings; none: all */
     uint32_t n_affinity;
     uint32_t min_context, min_sequences; /* never less context or KV; 0: as far as the ladder goes */
+    uint64_t kv_bytes;             /* of the KV cache, said by hand; 0: what the rung takes */
     uint64_t extra_bytes;          /* on each device: what loads before took beyond their plan */
     bool     allow_cpu;            /* when no GPU has room. Without a gpu plan it goes to the CPU anyway */
     bool     allow_evict, allow_drain; /* idle models may be sent away; busy ones too, after draining */

@@ -28,14 +28,16 @@ uint64_t claim_bytes(const struct claim *c, uint32_t device);              /* 0 
 struct fit {
     const struct place_plan *plan;
     const struct place_rung *rung;
-    uint64_t n_block;    /* of the KV cache */
+    uint64_t n_block;    /* of the KV cache; kv_bytes of the want: as many as that is */
     uint64_t fixed_bytes; /* on each device */
     const uint64_t *weights, *kv; /* of the layers before i; n_layer + 1 of each */
 };
 /* Sums over the layers, once per plan; free() the result. */
 uint64_t *fit_sums(const struct place_plan *p);
 void fit_init(struct fit *f, const struct place_plan *p, const uint64_t *sums, uint32_t rung,
-              uint64_t extra_bytes);
+              const struct place_want *w);
+/* Whether so much is the KV cache of one sequence of full length at least. */
+bool fit_holds_one(const struct place_plan *p, const struct place_rung *r, uint64_t kv_bytes);
 /* Layers [from, to) with what belongs to the first and last one and what every device has. */
 uint64_t fit_bytes(const struct fit *f, uint32_t from, uint32_t to);
 /* As many layers from `from` on as have room; from itself when none has. */

@@ -87,7 +87,8 @@ static char *make_key(const struct worker *w, const char *const *arg, size_t n)
     struct buf b = {0};
     if (stat(w->spec->path, &st) != 0) st.st_size = 0;
     for (size_t i = 0; i < n; i++) buf_addf(&b, "%s\n", arg[i]);
-    buf_addf(&b, "%lld %lld.%09ld", (long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+    buf_addf(&b, "%lld %lld.%09ld%s", (long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec,
+             w->spec->set.kv_bytes > 0 ? " all" : ""); /* see be_modest */
     return b.data;
 }
 
@@ -103,11 +104,12 @@ static struct plan *keep(struct pool *p, struct worker *w)
     return x;
 }
 
-/* Nobody said how large the KV cache shall be: then a host has at most a quarter of its memory for that of
+/* If nobody said how large the KV cache shall be, a host has at most a quarter of its memory for that of
  * one model, and a card half of its own, or the first model would leave no room for a second one. What was
  * asked for by hand, a context, stays. */
-static void be_modest(struct pool *p, struct place_plan *x, bool context_asked)
+static void be_modest(struct pool *p, struct place_plan *x, const struct store_settings *set)
 {
+    if (set->kv_bytes > 0) return;
     const struct device_sample *s = devices_sample(p->devices);
     uint64_t most = s ? s->host.total_bytes / 4 : 0;
     uint32_t n = 0;
@@ -116,7 +118,7 @@ static void be_modest(struct pool *p, struct place_plan *x, bool context_asked)
         most = MAX(most, s->gpu[i].total_bytes / 2);
     device_sample_release(s);
     while (most && n + 1 < x->n_rung && place_plan_kv_bytes(x, n) > most &&
-           !(context_asked && x->rung[n + 1].context < x->rung[n].context))
+           !(set->context > 0 && x->rung[n + 1].context < x->rung[n].context))
         n++;
     x->n_rung -= n;
     memmove(x->rung, x->rung + n, x->n_rung * sizeof *x->rung);
@@ -124,7 +126,7 @@ static void be_modest(struct pool *p, struct place_plan *x, bool context_asked)
 
 /* {"error":{"code":..,"message":..}}, or a plan. */
 static void take_answer(struct pool *p, struct plan *x, const struct buf *text, int wait_status,
-                        bool context_asked)
+                        const struct store_settings *set)
 {
     struct error e = {0};
     json_t *j = text->n ? json_loadb(text->data, text->n, 0, NULL) : NULL;
@@ -141,7 +143,7 @@ static void take_answer(struct pool *p, struct plan *x, const struct buf *text, 
     } else {
         x->code = place_plan_read(&x->plan, text->data ? text->data : "", text->n, &e);
         snprintf(x->error, sizeof x->error, "%s", e.msg);
-        if (x->code == OK) be_modest(p, &x->plan, context_asked);
+        if (x->code == OK) be_modest(p, &x->plan, set);
         x->plan.max_devices = 1; /* workers run a model on one device, whatever its planner can */
         x->plan.partial_cpu = false;
     }
@@ -213,7 +215,7 @@ static bool still_planning(struct pool *p, struct worker *w, int64_t now)
         return true;
     }
     plan_read(w);
-    take_answer(p, keep(p, w), &w->planned, wait_status, w->spec->set.context > 0);
+    take_answer(p, keep(p, w), &w->planned, wait_status, &w->spec->set);
     child_close(&w->planner);
     buf_reset(&w->planned);
     return false;

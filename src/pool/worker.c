@@ -130,15 +130,7 @@ static void add_text(struct args *a, const char *flag, const char *v)
     add_arg(a, v);
 }
 
-static bool is_given(const struct pool *p, const char *flag)
-{
-    for (size_t i = 0; i < p->o.n_worker_arg; i++)
-        if (!strncmp(p->o.worker_arg[i], flag, strlen(flag))) return true;
-    return false;
-}
-
-/* As it was placed: what it takes is what was reserved for it, unless the size of the KV cache was said by
- * hand. */
+/* As it was placed: what it takes is what was reserved for it. What comes later counts. */
 static void make_args(struct pool *p, const struct worker *w, struct args *a)
 {
     const struct store_settings *set = &w->spec->set;
@@ -153,9 +145,9 @@ static void make_args(struct pool *p, const struct worker *w, struct args *a)
     add_number(a, "--parallel", w->rung.parallel);
     add_number(a, "--threads", set->threads);
     add_text(a, "--kv-type", w->rung.kv_type);
-    if (!is_given(p, "--kv-bytes")) add_number(a, "--kv-bytes", (int64_t)w->kv_bytes);
+    add_number(a, "--kv-bytes", (int64_t)w->kv_bytes);
     add_text(a, "--draft", w->draft);
-    add_text(a, "--chat-template", set->chat_template); /* after the server's, so that it counts */
+    add_text(a, "--chat-template", set->chat_template);
     add_arg(a, "--");
     add_arg(a, w->spec->path);
     a->arg[a->n] = NULL;
@@ -310,7 +302,8 @@ static void give_up_on(struct pool *p, struct worker *w, const char *why, int64_
 /* The same file will not do better next time. */
 static bool is_definite(status code)
 {
-    return code == ERR_ARG || code == ERR_FORMAT || code == ERR_UNSUPPORTED || code == ERR_NOT_FOUND;
+    return code == ERR_ARG || code == ERR_FORMAT || code == ERR_UNSUPPORTED || code == ERR_NOT_FOUND ||
+           code == ERR_LIMIT;
 }
 
 /* Not before retry_ns is it tried again. While others serve the model nobody notices. */

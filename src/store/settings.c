@@ -29,6 +29,7 @@ static const struct row rows[] = {
     {{"context", "longest sequence in tokens"}, COUNT, AT(context), 1, 1 << 24, NULL},
     {{"parallel", "sequences at once"}, COUNT, AT(parallel), 1, 4096, NULL},
     {{"kv_type", "numbers in the KV cache"}, CHOICE, AT(kv_type), 0, 0, "f16|f32|q8_0|bf16|fp8"},
+    {{"kv_bytes", "memory for the KV cache"}, COUNT, AT(kv_bytes), 1, 1LL << 50, NULL},
     {{"backend", "what computes: see corral doctor"}, TEXT, AT(backend), 0, 32, NULL},
     {{"threads", "threads of the CPU backend"}, COUNT, AT(threads), 1, 1024, NULL},
     {{"gpus", "UUIDs of the GPUs that it may use"}, TEXTS, AT(gpus), 1, 64, NULL},

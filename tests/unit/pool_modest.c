@@ -16,21 +16,25 @@
 static const struct {
     const char *name, *script, *options;
     unsigned sequences, context; /* 0: refused */
+    unsigned kv_mib;             /* in the ledger; 0: not looked at */
 } row[] = {
-    {"what was asked for", "kv=10", NULL, 16, 128},
-    {"a quarter of the memory", "kv=100", NULL, 2, 128},
-    {"not more for a context that was asked for", "kv=100", "{\"context\": 128}", 2, 128},
-    {"less context than the file's", "kv=400", NULL, 1, 64},
-    {"but not than was asked for", "kv=400", "{\"context\": 128}", 1, 128},
-    {"the least there is", "kv=1200", NULL, 1, 32},
-    {"refused rather than cut", "kv=1200", "{\"context\": 128}", 0, 0},
-    {"what was asked for is more than the file has", "kv=400", "{\"context\": 4096}", 1, 128},
+    {"what was asked for", "kv=10", NULL, 16, 128, 0},
+    {"a quarter of the memory", "kv=100", NULL, 2, 128, 0},
+    {"not more for a context that was asked for", "kv=100", "{\"context\": 128}", 2, 128, 0},
+    {"less context than the file's", "kv=400", NULL, 1, 64, 0},
+    {"but not than was asked for", "kv=400", "{\"context\": 128}", 1, 128, 0},
+    {"the least there is", "kv=1200", NULL, 1, 32, 0},
+    {"refused rather than cut", "kv=1200", "{\"context\": 128}", 0, 0, 0},
+    {"what was asked for is more than the file has", "kv=400", "{\"context\": 4096}", 1, 128, 0},
+    {"a size that was said", "kv=100", "{\"kv_bytes\": 524288000}", 16, 128, 500},
+    {"and that is more than there is", "kv=10", "{\"kv_bytes\": 2097152000}", 0, 0, 0},
+    {"less than a sequence of full length", "kv=400", "{\"kv_bytes\": 209715200}", 1, 64, 200},
 };
 // clang-format on
 
 static struct play y;
 
-static void look(unsigned *sequences, unsigned *context)
+static void look(unsigned *sequences, unsigned *context, unsigned *kv_mib)
 {
     struct pool_view *v = pool_view_new(y.pool);
     for (size_t k = v->n_decision; k-- > 0;) {
@@ -39,6 +43,8 @@ static void look(unsigned *sequences, unsigned *context)
         json_t *j = json_loads(d->json, 0, NULL);
         *sequences = (unsigned)json_integer_value(json_object_get(j, "kv_sequences"));
         *context = (unsigned)json_integer_value(json_object_get(j, "context"));
+        const json_t *share = json_array_get(json_object_get(j, "devices"), 0);
+        *kv_mib = (unsigned)(json_integer_value(json_object_get(share, "kv_bytes")) >> 20);
         json_decref(j);
     }
     pool_view_free(v);
@@ -56,7 +62,7 @@ static void takes(void **state)
         struct devices *devices;
         struct pool_route r;
         struct pool_fault f = {0};
-        unsigned sequences = 0, context = 0;
+        unsigned sequences = 0, context = 0, kv_mib = 0;
         struct pool_options o = play_options(&y);
         snprintf(proc, sizeof proc, "%s/proc", y.home);
         if (mkdir(proc, 0700) != 0) abort();
@@ -70,11 +76,11 @@ static void takes(void **state)
         play_add(&y, "m", row[i].script, row[i].options);
         struct pool_ticket *t = play_enter(&y, "m");
         enum pool_answer a = play_wait(t, 20000, &r, &f);
-        look(&sequences, &context);
+        look(&sequences, &context, &kv_mib);
         if ((a == POOL_READY) != !!row[i].sequences || sequences != row[i].sequences ||
-            context != row[i].context)
-            fail_msg("%s: %u sequences of %u (answer %d: %d %s)", row[i].name, sequences, context, a, f.code,
-                     f.msg);
+            context != row[i].context || (row[i].kv_mib && kv_mib != row[i].kv_mib))
+            fail_msg("%s: %u sequences of %u, %u MiB (answer %d: %d %s)", row[i].name, sequences, context,
+                     kv_mib, a, f.code, f.msg);
         play_leave(t);
         play_end(&y);
         devices_close(devices);
