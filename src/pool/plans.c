@@ -250,7 +250,7 @@ void plan_advance(struct pool *p, struct worker *w, int64_t now)
     struct plan *plan[2];
     char number[3][24];
     size_t n = choose_backends(p, w, backend);
-    if (still_planning(p, w, now)) return;
+    if (!w->asked_store || still_planning(p, w, now)) return;
     for (size_t i = 0; i < n; i++) {
         size_t n_arg = make_command(p, w, backend[i], number, arg);
         char *key = make_key(w, arg, n_arg);

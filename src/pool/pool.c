@@ -264,11 +264,13 @@ static bool has_workers(const struct pool *p)
     return false;
 }
 
-/* The store hears once in a while, and without the lock, who was used. */
+/* The store hears once in a while, and without the lock, who was used and what they took. */
 static void tell_store(struct pool *p)
 {
     char *name[64];
     size_t n = 0;
+    struct store_measures measured = p->measured;
+    p->measured = (struct store_measures){0};
     for (struct served *m = p->model; m && n < COUNT_OF(name); m = m->next) {
         if (m->touch && m->spec->in_store) name[n++] = mem_strdup(m->spec->name);
         m->touch = false;
@@ -278,7 +280,20 @@ static void tell_store(struct pool *p)
         if (p->o.store) store_touch(p->o.store, name[i]);
         free(name[i]);
     }
+    for (size_t i = 0; i < measured.n; i++) (void)!store_measure_add(p->o.store, &measured.item[i], NULL);
+    store_measures_deinit(&measured);
     pthread_mutex_lock(&p->lock);
+}
+
+static bool ask_store(struct pool *p)
+{
+    for (struct served *m = p->model; m; m = m->next)
+        for (struct worker *w = m->worker; w; w = w->next)
+            if (w->phase == W_PLANNING && !w->asked_store) {
+                worker_ask_store(p, w); /* the lists may have changed meanwhile */
+                return true;
+            }
+    return false;
 }
 
 static void *pool_run(void *user)
@@ -290,7 +305,8 @@ static void *pool_run(void *user)
     for (;;) {
         int64_t now = clock_ns(), next = pool_advance(p, now);
         if (p->stopping && !has_workers(p)) break;
-        if (now - told_ns > 5000 * MS) {
+        if (ask_store(p)) continue;
+        if (now - told_ns > 5000 * MS || p->measured.n) {
             tell_store(p);
             told_ns = now;
         }
@@ -302,6 +318,7 @@ static void *pool_run(void *user)
         if (read(p->wake_fd, &count, sizeof count) < 0) count = 0;
         read_all(p, &l, clock_ns()); /* takes the lock */
     }
+    tell_store(p);
     p->ended = true;
     pthread_cond_broadcast(&p->check_cond);
     pthread_mutex_unlock(&p->lock);
@@ -364,7 +381,7 @@ void pool_stop(struct pool *p, uint32_t drain_ms)
 static status find_locked(struct pool *p, const char *name, struct served **out, struct error *e)
 {
     struct spec *s;
-    TRY(spec_find(p, name, false, &s, e));
+    TRY(spec_find(p, name, &s, e));
     pthread_mutex_lock(&p->lock);
     *out = served_of(p, s);
     return OK;

@@ -29,13 +29,14 @@ struct spec {
     char *name, *path, *digest;
     char *own, *options; /* its options, and with the pool's defaults behind them */
     uint32_t version;
+    uint64_t seen; /* when it was looked up last: the latest is what a model is; this alone changes */
     bool in_store;
     struct store_settings set; /* options, read */
 };
 struct spec *spec_keep(struct spec *s);
 void spec_drop(struct spec *s); /* under the lock; NULL is fine */
-/* What text means, counted for the caller. ERR_NOT_FOUND: nothing. */
-status spec_find(struct pool *p, const char *text, bool locked, struct spec **out, struct error *e);
+/* What text means, counted for the caller. ERR_NOT_FOUND: nothing. Asks the store: without the lock. */
+status spec_find(struct pool *p, const char *text, struct spec **out, struct error *e);
 status spec_new(struct spec **out, const struct pool *p, const char *name, const char *path,
                 const char *options, struct error *e);
 
@@ -79,7 +80,9 @@ struct worker {
     struct child child;
     struct buf line; /* of the report */
     char unix_path[108], *url;
-    char *draft; /* path of the model that drafts; NULL: none */
+    bool asked_store;      /* what follows is known; see worker_ask_store */
+    char *draft;           /* path of the model that drafts; NULL: none */
+    uint64_t excess_bytes; /* that loads before took beyond their plans */
     bool suspect;    /* a connection broke: no requests until it answers a question */
     bool healthy;
     uint64_t asked;  /* number of the round that asks it now; 0: none */
@@ -135,7 +138,8 @@ struct pool_ticket {
     struct served *model;
     struct worker *worker; /* READY */
     struct spec *spec;     /* its model's, at that time */
-    struct spec *home;     /* of the model that was asked for: its fallbacks count */
+    struct spec **fallback; /* of the model that was asked for; those from next_fallback on are left to try */
+    size_t   n_fallback, next_fallback;
     struct http_waker *waker;
     uint64_t key, affinity, session, avoid, draw;
     uint32_t charges; /* workers of ours that may have died of it, in a row */
@@ -147,7 +151,6 @@ struct pool_ticket {
     enum pool_answer state;
     struct pool_fault fault;
     uint32_t tries;
-    size_t   fallback; /* so many were tried */
     bool     waiting;  /* in the model's list */
     struct pool_ticket *prev, *next;
 };
@@ -179,7 +182,7 @@ struct pool {
     size_t n_added;
     char *default_model;
     struct served *model;
-    uint64_t next_id, change, draws;
+    uint64_t next_id, change, draws, lookups;
     bool check_now;
     struct key_use *key;
     size_t n_key;
@@ -193,6 +196,7 @@ struct pool {
     struct plan *plan;
     struct note note[POOL_N_NOTE];
     size_t n_note;
+    struct store_measures measured; /* that the store is to hear of */
     struct pool_counts counts;
 };
 
@@ -204,7 +208,7 @@ struct note *pool_note(struct pool *p, const char *what, const char *model, cons
 /* served.c */
 struct served *served_find(struct pool *p, const char *name); /* NULL: nothing was asked of it yet */
 struct served *served_named(struct pool *p, const char *text); /* as people write names; NULL: none */
-struct served *served_of(struct pool *p, struct spec *s);     /* makes it; takes s over */
+struct served *served_of(struct pool *p, struct spec *s); /* makes it; takes s over, which is what it is now */
 void     served_free(struct served *m);
 uint32_t served_replicas(const struct served *m); /* workers of ours that it shall have when it is loaded */
 int64_t  served_keep_alive(const struct pool *p, const struct served *m); /* ms; < 0: for ever */
@@ -221,6 +225,8 @@ int64_t pool_advance(struct pool *p, int64_t now);
 /* worker.c */
 struct worker *worker_new(struct pool *p, struct served *m);
 void worker_free(struct worker *w);
+/* PLANNING, and nothing but the pool's thread touches it: lets go of the lock while it asks. */
+void worker_ask_store(struct pool *p, struct worker *w);
 void worker_start(struct pool *p, struct worker *w, int64_t now);
 void worker_drain(struct pool *p, struct worker *w, int64_t now); /* then it ends */
 void worker_read_report(struct pool *p, struct worker *w, int64_t now);

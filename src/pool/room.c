@@ -169,20 +169,6 @@ static void relieve_all(struct pool *p, int64_t now)
 
 /* ---- a place ----------------------------------------------------------------------------------------- */
 
-/* What earlier loads took beyond their plans. */
-static uint64_t excess(struct pool *p, const struct worker *w)
-{
-    struct store_measures list = {0};
-    uint64_t most = w->model->extra_bytes;
-    if (!p->o.store || !*w->spec->digest) return most;
-    if (store_measure_list(p->o.store, w->spec->digest, NULL, &list, NULL) == OK)
-        for (size_t i = 0; i < list.n; i++)
-            if (list.item[i].actual_bytes > list.item[i].predicted_bytes)
-                most = MAX(most, list.item[i].actual_bytes - list.item[i].predicted_bytes);
-    store_measures_deinit(&list);
-    return most;
-}
-
 /* A context that was asked for by hand is not cut; that of the file may be. */
 static uint32_t least_context(const struct worker *w)
 {
@@ -210,7 +196,7 @@ static void decide(struct pool *p, struct worker *w, const struct residents *r, 
                                     .n_affinity = n,
                                     .min_context = least_context(w),
                                     .kv_bytes = (uint64_t)MAX(w->spec->set.kv_bytes, 0),
-                                    .extra_bytes = excess(p, w),
+                                    .extra_bytes = MAX(w->excess_bytes, w->model->extra_bytes),
                                     .allow_cpu = true,
                                     .allow_evict = evict,
                                     .allow_drain = drain,
@@ -392,6 +378,18 @@ static uint64_t bytes_of(struct pool *p, const struct device_sample *s, const st
     return own ? own + w->mapped_bytes : 0;
 }
 
+static void keep_measure(struct pool *p, const struct store_measure *m)
+{
+    struct store_measures *l = &p->measured;
+    if (!p->o.store || !m->actual_bytes || !*m->digest) return;
+    l->item = mem_realloc(l->item, l->n + 1, sizeof *l->item);
+    l->item[l->n] = *m;
+    l->item[l->n].digest = mem_strdup(m->digest);
+    l->item[l->n].options = mem_strdup(m->options);
+    l->item[l->n].device = mem_strdup(m->device);
+    l->item[l->n++].driver = mem_strdup(m->driver);
+}
+
 void room_measure(struct pool *p, struct worker *w)
 {
     uint64_t actual[PLACE_MAX_DEVICES], holds[PLACE_MAX_DEVICES];
@@ -416,7 +414,7 @@ void room_measure(struct pool *p, struct worker *w)
                                         .driver = (char *)s->nvidia_driver,
                                         .predicted_bytes = w->share[i].bytes,
                                         .actual_bytes = actual[i]};
-        if (p->o.store && actual[i] && *w->spec->digest) (void)!store_measure_add(p->o.store, &m, NULL);
+        keep_measure(p, &m);
         pool_note(p, "measure", w->spec->name, "%s: %llu bytes planned, %llu taken", d->name,
                   (unsigned long long)m.predicted_bytes, (unsigned long long)actual[i]);
     }

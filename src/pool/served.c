@@ -99,28 +99,29 @@ static status spec_of_stored(struct pool *p, const struct store_model *m, struct
     return OK;
 }
 
-status spec_find(struct pool *p, const char *text, bool locked, struct spec **out, struct error *e)
+status spec_find(struct pool *p, const char *text, struct spec **out, struct error *e)
 {
     struct store_model found = {0};
     char name[STORE_NAME_MAX];
     status s = OK;
     *out = NULL;
-    if (!locked) pthread_mutex_lock(&p->lock);
+    pthread_mutex_lock(&p->lock);
     if ((!text || !*text) && p->default_model) {
         snprintf(name, sizeof name, "%s", p->default_model);
         text = name;
     }
     struct spec *added = text && *text ? find_added(p, text) : NULL;
     if (added) *out = spec_keep(added);
-    if (!locked) pthread_mutex_unlock(&p->lock);
+    pthread_mutex_unlock(&p->lock);
     if (added) return OK;
     if (!text || !*text) return fail(e, ERR_ARG, "which model? there is no default one: send \"model\"");
     if (!p->o.store) return fail(e, ERR_NOT_FOUND, "the model '%.100s' does not exist", text);
     s = store_get(p->o.store, text, &found, e);
     if (s != OK) return s;
-    if (!locked) pthread_mutex_lock(&p->lock);
+    pthread_mutex_lock(&p->lock);
     s = spec_of_stored(p, &found, out, e);
-    if (!locked) pthread_mutex_unlock(&p->lock);
+    if (s == OK) (*out)->seen = ++p->lookups;
+    pthread_mutex_unlock(&p->lock);
     store_model_deinit(&found);
     return s;
 }
@@ -145,8 +146,9 @@ struct served *served_of(struct pool *p, struct spec *s)
 {
     struct served *m = served_find(p, s->name);
     if (m) {
-        spec_drop(m->spec);
-        m->spec = s;
+        bool newer = s->seen >= m->spec->seen;
+        spec_drop(newer ? m->spec : s);
+        if (newer) m->spec = s;
         return m;
     }
     char path[4096];

@@ -154,19 +154,14 @@ static void enqueue(struct pool *p, struct pool_ticket *t, struct spec *s, int64
 
 static bool fall_back(struct pool *p, struct pool_ticket *t, int64_t now)
 {
-    const json_t *list = t->home->set.fallbacks;
-    struct spec *s = NULL;
-    while (!s && t->fallback < json_array_size(list)) {
-        const char *name = json_string_value(json_array_get(list, t->fallback++));
-        if (name && spec_find(p, name, true, &s, NULL) == OK && !strcmp(s->name, t->model->spec->name)) {
-            spec_drop(s);
-            s = NULL;
-        }
+    while (t->next_fallback < t->n_fallback) {
+        struct spec *s = t->fallback[t->next_fallback++];
+        if (!strcmp(s->name, t->model->spec->name)) continue;
+        queue_remove(t);
+        enqueue(p, t, spec_keep(s), now);
+        return true;
     }
-    if (!s) return false;
-    queue_remove(t);
-    enqueue(p, t, s, now);
-    return true;
+    return false;
 }
 
 void tickets_refuse(struct pool *p, struct served *m, int code, uint32_t retry_after_s, const char *why)
@@ -228,7 +223,7 @@ static status resolve(struct pool *p, struct pool_ticket *t, const char *name, s
     double weight[ROUTE_MAX_ENDS];
     const char *arm[ROUTE_MAX_ENDS];
     json_t *w;
-    TRY(spec_find(p, name, false, out, e));
+    TRY(spec_find(p, name, out, e));
     for (int depth = 0; json_object_size((*out)->set.split); depth++) {
         struct spec *s = *out, *to;
         size_t n = 0;
@@ -240,7 +235,7 @@ static status resolve(struct pool *p, struct pool_ticket *t, const char *name, s
             weight[n++] = json_number_value(w);
         }
         uint64_t by = t->session ? t->session : t->key ? t->key : t->draw;
-        status r = spec_find(p, arm[route_arm(weight, n, by)], false, &to, e);
+        status r = spec_find(p, arm[route_arm(weight, n, by)], &to, e);
         pthread_mutex_lock(&p->lock);
         spec_drop(s);
         pthread_mutex_unlock(&p->lock);
@@ -249,6 +244,18 @@ static status resolve(struct pool *p, struct pool_ticket *t, const char *name, s
         *out = to;
     }
     return OK;
+}
+
+/* Looked up when the request comes, because the store is not asked under the lock. */
+static void find_fallbacks(struct pool *p, struct pool_ticket *t, const struct spec *s)
+{
+    const json_t *list = s->set.fallbacks;
+    if (!list) return;
+    t->fallback = mem_zalloc(json_array_size(list), sizeof(struct spec *));
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *name = json_string_value(json_array_get(list, i));
+        t->n_fallback += name && spec_find(p, name, &t->fallback[t->n_fallback], NULL) == OK;
+    }
 }
 
 static int code_of(status s)
@@ -272,6 +279,7 @@ struct pool_ticket *pool_enter(struct pool *p, const struct pool_want *w, struct
     t->draw = ++p->draws * 0x9e3779b97f4a7c15u ^ (uint64_t)now; /* drawn: any spread will do */
     pthread_mutex_unlock(&p->lock);
     status r = resolve(p, t, w->model, &s, &e);
+    if (r == OK) find_fallbacks(p, t, s);
     pthread_mutex_lock(&p->lock);
     p->counts.requests++;
     if (t->key) key_of(p, t->key)->n++;
@@ -283,7 +291,6 @@ struct pool_ticket *pool_enter(struct pool *p, const struct pool_want *w, struct
         refuse(t, 429, RETRY_AFTER_S, "too many requests with this key are under way");
     } else {
         retry_earn(&p->retries, now);
-        t->home = spec_keep(s);
         enqueue(p, t, spec_keep(s), now);
         if (w->keep_alive_s != POOL_KEEP_UNSET)
             t->model->keep_alive_ms = w->keep_alive_s < 0 ? -1 : (int64_t)w->keep_alive_s * 1000;
@@ -459,8 +466,9 @@ void pool_leave(struct pool_ticket *t, const struct pool_outcome *how)
         tickets_dispatch(p, t->model, now);
     }
     if (t->key) key_leave(p, t->key);
-    spec_drop(t->home);
+    for (size_t i = 0; i < t->n_fallback; i++) spec_drop(t->fallback[i]);
     pthread_mutex_unlock(&p->lock);
+    free(t->fallback);
     free(t->asked);
     free(t);
 }

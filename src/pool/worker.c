@@ -20,17 +20,6 @@ enum {
     TURN_BYTES = 64 << 10 /* of a report that are read at once: the lock is held */
 };
 
-/* The file of a model of the store that is to draft; or what was said, a file. NULL: none. */
-static char *find_draft(struct pool *p, const char *draft)
-{
-    struct spec *s = NULL;
-    if (!draft) return NULL;
-    bool known = spec_find(p, draft, true, &s, NULL) == OK && *s->path;
-    char *path = mem_strdup(known ? s->path : draft);
-    spec_drop(s);
-    return path;
-}
-
 struct worker *worker_new(struct pool *p, struct served *m)
 {
     struct worker *w = mem_zalloc(1, sizeof *w), **at = &m->worker;
@@ -39,7 +28,6 @@ struct worker *worker_new(struct pool *p, struct served *m)
     *w = (struct worker){.id = ++p->next_id,
                          .model = m,
                          .spec = spec_keep(m->spec),
-                         .draft = find_draft(p, m->spec->set.draft),
                          .generation = m->generation,
                          .phase_ns = now,
                          .started_ns = now,
@@ -49,6 +37,39 @@ struct worker *worker_new(struct pool *p, struct served *m)
     *at = w;
     pool_changed(p);
     return w;
+}
+
+/* The file of a model that is to draft; or what was said, a file. */
+static char *find_draft(struct pool *p, const char *draft)
+{
+    struct spec *s = NULL;
+    bool known = spec_find(p, draft, &s, NULL) == OK && *s->path;
+    char *path = mem_strdup(known ? s->path : draft);
+    pthread_mutex_lock(&p->lock);
+    spec_drop(s);
+    pthread_mutex_unlock(&p->lock);
+    return path;
+}
+
+static uint64_t find_excess(struct pool *p, const char *digest)
+{
+    struct store_measures list = {0};
+    uint64_t most = 0;
+    if (!p->o.store || !*digest || store_measure_list(p->o.store, digest, NULL, &list, NULL) != OK) return 0;
+    for (size_t i = 0; i < list.n; i++)
+        if (list.item[i].actual_bytes > list.item[i].predicted_bytes)
+            most = MAX(most, list.item[i].actual_bytes - list.item[i].predicted_bytes);
+    store_measures_deinit(&list);
+    return most;
+}
+
+void worker_ask_store(struct pool *p, struct worker *w)
+{
+    w->asked_store = true;
+    pthread_mutex_unlock(&p->lock);
+    if (w->spec->set.draft) w->draft = find_draft(p, w->spec->set.draft);
+    w->excess_bytes = find_excess(p, w->spec->digest);
+    pthread_mutex_lock(&p->lock);
 }
 
 void worker_free(struct worker *w)
