@@ -229,6 +229,16 @@ static void rows_and_blocks(void **state)
         }
         rig_step(&r[i], &last, 1, &to);
     }
+    /* All parts' work under the names of one. */
+    struct backend_stage stage[2][32];
+    size_t n[2];
+    for (int i = 0; i < 2; i++) n[i] = r[i].api->profile(r[i].m, stage[i], COUNT_OF(stage[i]));
+    for (size_t k = 0; k < n[0]; k++) {
+        size_t at = 0;
+        while (at < n[1] && strcmp(stage[1][at].name, stage[0][k].name) != 0) at++;
+        if (at == n[1] || stage[1][at].count < stage[0][k].count) fail_msg("stage %s", stage[0][k].name);
+    }
+    assert_int_equal(n[0], n[1]);
     assert_memory_equal(hidden[1], hidden[0], sizeof hidden[0]);
     assert_memory_equal(logits[1], logits[0], sizeof logits[0]);
     rig_close(&r[0]);
@@ -524,6 +534,74 @@ static void rows_where_they_belong(void **state)
     tiny_close(&t);
 }
 
+/* One step of three sequences on a slice; what comes back is appended at *to. */
+static void step_of(struct rig *r, struct batch_seq *seq, const uint32_t *n_hidden, const uint32_t *n_logits,
+                    float *to)
+{
+    struct step_result res;
+    struct error e = {0};
+    uint64_t ticket;
+    for (int i = 0; i < 3; i++) {
+        seq[i].n_hidden = n_hidden[i];
+        seq[i].n_logits = n_logits[i];
+    }
+    rig_check(r->api->step(r->m, r->kv, &(struct batch){seq, 3}, &ticket, &e), &e);
+    rig_check(r->api->wait(r->m, ticket, &res, &e), &e);
+    assert_int_equal(res.n_hidden, n_hidden[0] + n_hidden[1] + n_hidden[2]);
+    assert_int_equal(res.n_row, n_logits[0] + n_logits[1] + n_logits[2]);
+    if (res.n_hidden) memcpy(to, res.hidden, res.n_hidden * 40 * sizeof *to);
+    if (res.n_row) memcpy(to, res.logits, res.n_row * 101 * sizeof *to);
+}
+
+/* Some of the rows that a slice ends with, and rows from different places to begin with: as all of them, from
+ * one. */
+static void some_rows(void **state)
+{
+    static const uint32_t n_token[] = {3, 5, 2}, none[3] = {0},
+                          wanted[][3] = {{3, 5, 2}, {2, 0, 1}, {0, 5, 2}, {3, 1, 0}};
+    static const int32_t token[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+    static const uint32_t block[] = {0, 1, 2};
+    struct tiny_model t;
+    tiny_open(&t, &backend_shape[SHAPE_LLAMA], 5);
+    for (size_t k = 0; k < backend_count(); k++) {
+        static float all[10 * 40], some[10 * 40], apart[3][5 * 40], logits[2][10 * 101];
+        struct batch_seq seq[3];
+        struct model_desc slice[2];
+        struct rig r[2];
+        struct error e;
+        uint32_t at[4] = {0};
+        if (backend_at(k)->count(&e) <= 0) continue;
+        for (uint32_t i = 0; i < 2; i++) {
+            model_slice_init(&slice[i], model_desc(t.model), model_part(model_desc(t.model), i, 1));
+            rig_open(&r[i], backend_at(k), &slice[i], DT_F16, 1, N_BLOCK);
+        }
+        for (uint32_t i = 0; i < 3; i++) {
+            seq[i] = (struct batch_seq){
+                .token = token + at[i], .n_token = n_token[i], .block = &block[i], .n_block = 1};
+            at[i + 1] = at[i] + n_token[i];
+        }
+        for (size_t w = 0; w < COUNT_OF(wanted); w++) {
+            const float *from = some;
+            step_of(&r[0], seq, wanted[w], none, w ? some : all);
+            for (uint32_t i = 0; i < 3 && w; from += wanted[w][i++] * 40)
+                if (memcmp(from, all + (at[i + 1] - wanted[w][i]) * 40, wanted[w][i] * 40 * sizeof *from) !=
+                    0)
+                    fail_msg("%s, rows of case %zu, sequence %u", backend_at(k)->name, w, i);
+        }
+        for (uint32_t i = 0; i < 3; i++) seq[i].input = all + at[i] * 40;
+        step_of(&r[1], seq, none, n_token, logits[0]);
+        for (uint32_t i = 0; i < 3; i++)
+            seq[i].input = memcpy(apart[i], all + at[i] * 40, n_token[i] * 40 * sizeof *all);
+        step_of(&r[1], seq, none, n_token, logits[1]);
+        assert_memory_equal(logits[0], logits[1], sizeof logits[0]);
+        for (uint32_t i = 0; i < 2; i++) {
+            rig_close(&r[i]);
+            model_slice_deinit(&slice[i]);
+        }
+    }
+    tiny_close(&t);
+}
+
 /* Every model of ../shared/golden/arch and stories260K, in two parts and in three. */
 static void real_models(void **state)
 {
@@ -570,7 +648,7 @@ int main(void)
         cmocka_unit_test(rows_and_blocks),    cmocka_unit_test(bytes_of_every_cut),
         cmocka_unit_test(layers_are_divided), cmocka_unit_test(loading),
         cmocka_unit_test(a_lost_device),      cmocka_unit_test(rows_where_they_belong),
-        cmocka_unit_test(real_models),
+        cmocka_unit_test(some_rows),          cmocka_unit_test(real_models),
     };
     if (!have_sim()) puts("skipped: what needs the simulated device (it is not built)");
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -331,13 +331,29 @@ static status split_wait(struct backend_model *bm, uint64_t ticket, struct step_
     return OK;
 }
 
-/* All parts' stages; those of a name are the same work on different layers. */
+/* Added to the stage of that name: the same work on other layers. */
+static size_t add_stage(struct backend_stage *out, size_t n, size_t max, const struct backend_stage *s)
+{
+    size_t at = 0;
+    while (at < n && strcmp(out[at].name, s->name) != 0) at++;
+    if (at == max) return n;
+    if (at == n) out[n++] = (struct backend_stage){.name = s->name};
+    out[at].count += s->count;
+    out[at].ns += s->ns;
+    out[at].bytes += s->bytes;
+    out[at].ops += s->ops;
+    return n;
+}
+
 static size_t split_profile(struct backend_model *bm, struct backend_stage *out, size_t max)
 {
+    struct backend_stage stage[32];
     size_t n = 0;
     for (uint32_t i = 0; i < bm->n; i++) {
         const struct place *p = &bm->place[i];
-        if (p->part->api->profile) n += p->part->api->profile(p->model, out + n, max - n);
+        const size_t count =
+            p->part->api->profile ? p->part->api->profile(p->model, stage, COUNT_OF(stage)) : 0;
+        for (size_t k = 0; k < count; k++) n = add_stage(out, n, max, &stage[k]);
     }
     return n;
 }
