@@ -9,15 +9,21 @@
 static struct remote_options o;
 static const struct opt opts[] = {REMOTE_OPTS(o), {0}};
 
-/* "host", "GPU-1a2b3c4d", "GPU-1a2b3c4d +2" */
+/* "host", "GPU-1a2b3c4d", with numbers of layers "GPU-1a2b3c4d=20 host=12", "GPU-1a2b3c4d=8 GPU-5e6f7a8b=8
+ * +2" */
 static void add_devices(struct table *t, const json_t *share)
 {
-    size_t n = json_array_size(share);
-    const char *first = n ? json_text(json_array_get(share, 0), "uuid") : "";
-    if (n > 1)
-        table_add(t, "%.12s +%zu", first, n - 1);
-    else
-        table_add(t, "%.12s", first);
+    enum { MOST = 3 };
+    struct buf b = {0};
+    size_t n = json_array_size(share), shown = n > MOST ? MOST - 1 : n;
+    for (size_t i = 0; i < shown; i++) {
+        const json_t *s = json_array_get(share, i);
+        buf_addf(&b, "%s%.12s", i ? " " : "", json_text(s, "uuid"));
+        if (n > 1) buf_addf(&b, "=%.0f", json_num(s, "layers"));
+    }
+    if (shown < n) buf_addf(&b, " +%zu", n - shown);
+    table_add(t, "%s", b.n ? b.data : "");
+    buf_deinit(&b);
 }
 
 static void add_worker(struct table *t, const json_t *w, const json_t *m)

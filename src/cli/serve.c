@@ -199,6 +199,14 @@ static char *make_defaults(void)
     return text;
 }
 
+static status check_placement(struct error *e)
+{
+    if (!o.model.devices) return OK;
+    return fail(e, ERR_ARG,
+                "--devices: the server places models by itself, on several devices where they need it: see "
+                "the options gpus, max_devices and allow_cpu of a model (docs/models.md), or corral worker");
+}
+
 static void fill_pool_options(struct pool_options *out, const char *defaults, const struct opt_list *flags)
 {
     *out = (struct pool_options){.defaults = defaults,
@@ -425,7 +433,7 @@ static int serve_main(int argc, char **argv)
     struct pool_options po;
     o.models.word = mem_zalloc(SERVED_MAX_WORDS, sizeof *o.models.word);
     if (opt_parse(opts, argc, argv, o.models.word, &o.models.n_word, SERVED_MAX_WORDS, &e) != OK ||
-        server_options_check(&o.server, &e) != OK)
+        server_options_check(&o.server, &e) != OK || check_placement(&e) != OK)
         return cli_usage_error(&cmd_serve, &e);
     if (o.model.model && !o.models.n_word) o.models.word[o.models.n_word++] = o.model.model;
     server_begin(&o.server);

@@ -138,29 +138,31 @@ static int64_t gpu_id(const struct device_sample *s, const char *uuid)
     return -1;
 }
 
-/* R3's GPUAssignment, in GiB; null for a worker that has no GPU. */
+/* R3's GPUAssignment, in GiB; null for a worker that has no GPU. tensor_splits are parts of the layers on
+ * GPUs. */
 static void add_assignment(struct buf *b, const struct pool_worker_view *w, const struct device_sample *s)
 {
     struct buf ids = {0}, splits = {0};
-    uint64_t all = 0;
+    uint64_t planned = 0, taken = 0;
     uint32_t n = 0, n_layer = 0;
     for (uint32_t k = 0; k < w->n_share; k++) {
         if (gpu_id(s, w->share[k].uuid) < 0) continue;
-        all += w->share[k].bytes;
+        planned += w->share[k].predicted_bytes;
+        taken += w->share[k].actual_bytes;
         n_layer += w->share[k].n_layer;
     }
     for (uint32_t k = 0; k < w->n_share; k++) {
         int64_t id = gpu_id(s, w->share[k].uuid);
         if (id < 0) continue;
         buf_addf(&ids, "%s%lld", n ? "," : "", (long long)id);
-        buf_addf(&splits, "%s%.4f", n ? "," : "", all ? (double)w->share[k].bytes / (double)all : 0);
+        buf_addf(&splits, "%s%.4f", n ? "," : "", (double)w->share[k].n_layer / (double)MAX(n_layer, 1u));
         n++;
     }
     if (n) {
         buf_addf(b, "{\"gpu_ids\":[%s],\"estimated_vram_required\":%.3f,\"actual_vram_used\":", ids.data,
-                 (double)w->predicted_bytes / 0x1p30);
-        if (w->actual_bytes)
-            buf_addf(b, "%.3f", (double)w->actual_bytes / 0x1p30);
+                 (double)planned / 0x1p30);
+        if (taken)
+            buf_addf(b, "%.3f", (double)taken / 0x1p30);
         else
             buf_adds(b, "null");
         buf_addf(b, ",\"tensor_splits\":[%s],\"n_gpu_layers\":%u}", splits.data, n_layer);
@@ -197,7 +199,10 @@ static void add_servers(struct buf *b, const struct pool_view *v, const struct d
         for (uint32_t k = 0; k < w->n_share; k++) {
             buf_adds(b, k ? ",{\"uuid\":" : "{\"uuid\":");
             buf_json_str(b, w->share[k].uuid, strlen(w->share[k].uuid));
-            buf_addf(b, ",\"bytes\":%llu}", (unsigned long long)w->share[k].bytes);
+            buf_addf(b, ",\"layers\":%u,\"bytes\":%llu,\"predicted_bytes\":%llu,\"actual_bytes\":%llu}",
+                     w->share[k].n_layer, (unsigned long long)w->share[k].bytes,
+                     (unsigned long long)w->share[k].predicted_bytes,
+                     (unsigned long long)w->share[k].actual_bytes);
         }
         buf_adds(b, "]}");
     }

@@ -18,6 +18,7 @@ struct search {
     uint64_t room[PLACE_MAX_DEVICES];
     uint32_t n_device;
     const struct place_plan *plan;
+    uint32_t max_devices;
     uint64_t *sums;
 };
 
@@ -74,6 +75,7 @@ static void use_plan(struct search *s, const struct place_plan *p)
 {
     free(s->sums);
     s->plan = s->d->plan = p;
+    s->max_devices = s->w->max_devices ? MIN(s->w->max_devices, p->max_devices) : p->max_devices;
     s->sums = fit_sums(p);
 }
 
@@ -142,9 +144,16 @@ static bool try_one(struct search *s, uint32_t rung)
 static bool try_set(struct search *s, uint32_t rung)
 {
     struct fit f;
-    if (s->plan->max_devices < 2) return false;
+    uint32_t device[PLACE_MAX_DEVICES], n = 0;
+    uint64_t room[PLACE_MAX_DEVICES];
+    if (s->max_devices < 2) return false;
+    for (uint32_t i = 0; i < s->n_device; i++) {
+        if (s->l->device[s->device[i]].alone) continue;
+        device[n] = s->device[i];
+        room[n++] = s->room[i];
+    }
     fit_on(s, &f, rung);
-    s->d->n_share = set_find(&f, s->device, s->room, s->n_device, s->d->share);
+    s->d->n_share = set_find(&f, device, room, n, s->max_devices, s->d->share);
     return s->d->n_share > 0;
 }
 
@@ -284,7 +293,7 @@ static bool evict_set(struct search *s, uint32_t rung, bool busy_too)
     struct item item[PLACE_MAX_EVICT] = {{0}};
     bool gone[PLACE_MAX_EVICT] = {false};
     uint32_t n = 0, n_kept = 0;
-    if (s->plan->max_devices < 2) return false;
+    if (s->max_devices < 2) return false;
     for (uint32_t i = 0; i < s->n_resident && n < PLACE_MAX_EVICT; i++) {
         if (!may_leave(s, i, busy_too)) continue;
         struct item it = {i, 0, evict_cost(s->claim[i], &s->resident[i])};
@@ -343,14 +352,18 @@ static bool try_partial(struct search *s)
         bool used[PLACE_MAX_DEVICES] = {false};
         if (!allowed(s, rung)) continue;
         fit_on(s, &f, rung);
-        while (k < s->plan->max_devices) {
+        bool alone = false;
+        while (k < s->max_devices && !alone) {
             uint32_t best = UINT32_MAX;
             for (uint32_t i = 0; i < s->n_device; i++)
-                if (!used[i] && (best == UINT32_MAX || s->room[i] > s->room[best])) best = i;
+                if (!used[i] && !(k && s->l->device[s->device[i]].alone) &&
+                    (best == UINT32_MAX || s->room[i] > s->room[best]))
+                    best = i;
             if (best == UINT32_MAX) break;
             const uint32_t to = MIN(fit_layers(&f, at, s->room[best]), s->plan->n_layer - 1);
             if (to <= at) break;
             used[best] = true;
+            alone = s->l->device[s->device[best]].alone;
             fit_share(&f, &s->d->share[k++], s->device[best], at, to);
             at = to;
         }
@@ -413,12 +426,12 @@ static void say_small(struct search *s)
                                          .available_bytes = s->room[i]});
     }
     if (s->n_device < 2) return;
-    if (s->plan->max_devices < 2)
-        say(s, (struct place_reason){PLACE_SAYS_NO_SPLIT, -1, 1, 0, 0, 0, NULL});
+    if (s->max_devices < 2)
+        say(s, (struct place_reason){PLACE_SAYS_NO_SPLIT, -1, 1, s->plan->max_devices, 0, 0, NULL});
     else
         say(s, (struct place_reason){.code = PLACE_SAYS_SET_SMALL,
                                      .device = -1,
-                                     .n = MIN(s->n_device, s->plan->max_devices),
+                                     .n = MIN(s->n_device, s->max_devices),
                                      .needed_bytes = need,
                                      .available_bytes = together});
 }

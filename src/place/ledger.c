@@ -135,6 +135,7 @@ status place_observe(struct place_ledger *l, const struct place_sample *s, size_
         struct place_device *v = &l->device[d];
         seen[d] = true;
         v->lost = s[i].lost;
+        v->alone = s[i].alone;
         if (v->lost) continue; /* its last figures stay */
         copy_text(v->name, s[i].name);
         v->kind = s[i].kind;

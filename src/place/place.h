@@ -77,11 +77,12 @@ struct place_sample { /* one device as the driver sees it now */
     uint64_t own_bytes; /* of used_bytes, what our workers have */
     bool     own_known; /* else own_bytes is taken from the ledger */
     bool     lost;      /* it was there and does not answer */
+    bool     alone;     /* no process can use it and another one (an instance of a divided card) */
 };
 struct place_device { /* a line of the ledger; its index stays as long as the ledger lives */
     char     uuid[PLACE_ID], name[PLACE_ID];
     enum place_kind kind;
-    bool     lost;
+    bool     lost, alone;
     uint64_t total_bytes;
     uint64_t external_bytes;  /* others' */
     uint64_t committed_bytes; /* loaded models' */
@@ -128,6 +129,7 @@ struct place_want {
     const struct place_strategy *strategy; /* NULL: the default */
     const char *const *affinity;   /* UUIDs of devices it may use, or their unique beginnings; none: all */
     uint32_t n_affinity;
+    uint32_t max_devices;          /* GPUs at most, beside what the plan says; 0: as many as that */
     uint32_t min_context, min_sequences; /* never less context or KV; 0: as far as the ladder goes */
     uint64_t kv_bytes;             /* of the KV cache, said by hand; 0: what the rung takes */
     uint64_t extra_bytes;          /* on each device: what loads before took beyond their plan */
@@ -154,7 +156,7 @@ enum place_code { /* what a reason says; its numbers depend on that */
     PLACE_SAYS_NO_AFFINITY, /* the strategy wants devices to be named */
     PLACE_SAYS_NO_GPU,
     PLACE_SAYS_NO_GPU_PLAN, /* the model or build has none */
-    PLACE_SAYS_NO_SPLIT,    /* n: devices the backend can use */
+    PLACE_SAYS_NO_SPLIT,    /* n: devices that it may use; was: that its backend can */
     PLACE_SAYS_SET_SMALL,   /* n devices together; needed, available */
     PLACE_SAYS_SET,         /* n devices */
     PLACE_SAYS_SEQUENCES,   /* KV for n instead of was */

@@ -77,7 +77,7 @@ static bool holds(const struct fit *f, const uint64_t *room, uint32_t k, uint32_
 }
 
 uint32_t set_find(const struct fit *f, const uint32_t *device, const uint64_t *room, uint32_t n,
-                  struct place_share *out)
+                  uint32_t most, struct place_share *out)
 {
     uint32_t by_room[PLACE_MAX_DEVICES], order[PLACE_MAX_DEVICES], end[PLACE_MAX_DEVICES];
     uint64_t sorted[PLACE_MAX_DEVICES], together = 0;
@@ -88,7 +88,7 @@ uint32_t set_find(const struct fit *f, const uint32_t *device, const uint64_t *r
         by_room[at] = i;
     }
     for (uint32_t i = 0; i < n; i++) sorted[i] = room[by_room[i]];
-    for (uint32_t k = 1; k <= MIN(n, MIN(f->plan->max_devices, f->plan->n_layer)); k++) {
+    for (uint32_t k = 1; k <= MIN(n, MIN(most, f->plan->n_layer)); k++) {
         if (sorted[k - 1] <= f->fixed_bytes) return 0;
         if (!checked_add(together, sorted[k - 1] - f->fixed_bytes, &together)) together = UINT64_MAX;
         if (together < once || !holds(f, sorted, k, order, end)) continue;

@@ -86,7 +86,9 @@ static void reason_text(struct buf *b, const struct place_ledger *l, const struc
         break;
     case PLACE_SAYS_NO_GPU: buf_adds(b, "there is no GPU that it may use"); break;
     case PLACE_SAYS_NO_GPU_PLAN: buf_adds(b, "no GPU backend can run it"); break;
-    case PLACE_SAYS_NO_SPLIT: buf_adds(b, "its backend runs a model on one device"); break;
+    case PLACE_SAYS_NO_SPLIT:
+        buf_adds(b, r->was > 1 ? "its options say: on one device" : "its backend runs a model on one device");
+        break;
     case PLACE_SAYS_SET_SMALL:
         buf_addf(b, "%u devices cannot hold it together either: ", r->n);
         add_need(b, r, "on one it would take", "all have");

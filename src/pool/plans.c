@@ -144,8 +144,6 @@ static void take_answer(struct pool *p, struct plan *x, const struct buf *text, 
         x->code = place_plan_read(&x->plan, text->data ? text->data : "", text->n, &e);
         snprintf(x->error, sizeof x->error, "%s", e.msg);
         if (x->code == OK) be_modest(p, &x->plan, set);
-        x->plan.max_devices = 1; /* workers run a model on one device, whatever its planner can */
-        x->plan.partial_cpu = false;
     }
     json_decref(j);
 }

@@ -143,7 +143,11 @@ enum pool_state {
 };
 const char *pool_state_name(enum pool_state s); /* "cold", ..., "ready", ... */
 
-struct pool_share { const char *uuid; uint64_t bytes; uint32_t n_layer; }; /* of a device */
+struct pool_share { /* of a device */
+    const char *uuid;
+    uint64_t bytes, predicted_bytes, actual_bytes; /* bytes: as the ledger has it now; actual_bytes 0: not known */
+    uint32_t n_layer; /* in the order of the shares */
+};
 struct pool_model_view {
     const char *name, *path, *error; /* error: why it failed last; "": it did not */
     const char *options;             /* JSON */

@@ -58,16 +58,27 @@ static void observe(struct pool *p, int64_t now)
     if (!s) return;
     for (size_t i = 0; i < n_pid; i++) own += devices_process_bytes(p->devices, pid[i]);
     uint64_t used = s->host.total_bytes - MIN(s->host.total_bytes, s->host.available_bytes);
-    out[n++] = (struct place_sample){"host", "host memory",  PLACE_HOST, s->host.total_bytes,
-                                     used,   MIN(own, used), true,       false};
+    out[n++] = (struct place_sample){.uuid = "host",
+                                     .name = "host memory",
+                                     .kind = PLACE_HOST,
+                                     .total_bytes = s->host.total_bytes,
+                                     .used_bytes = used,
+                                     .own_bytes = MIN(own, used),
+                                     .own_known = true};
     for (uint32_t i = 0; i < s->n_gpu && n < COUNT_OF(out); i++) {
         const struct device_gpu *g = &s->gpu[i];
         bool known;
         n_pid = pids_on(p, g->uuid, pid);
         own = device_own_bytes(g, pid, n_pid, &known);
-        out[n++] = (struct place_sample){g->uuid,        g->name,       PLACE_GPU,
-                                         g->total_bytes, g->used_bytes, MIN(own, g->used_bytes),
-                                         known,          g->lost};
+        out[n++] = (struct place_sample){.uuid = g->uuid,
+                                         .name = g->name,
+                                         .kind = PLACE_GPU,
+                                         .total_bytes = g->total_bytes,
+                                         .used_bytes = g->used_bytes,
+                                         .own_bytes = MIN(own, g->used_bytes),
+                                         .own_known = known,
+                                         .lost = g->lost,
+                                         .alone = *g->parent};
     }
     struct error e;
     if (place_observe(p->ledger, out, n, &e) != OK) LOG(WARN, "pool", "devices", "%s", e.msg);
@@ -178,6 +189,12 @@ static uint32_t least_context(const struct worker *w)
     return (uint32_t)least;
 }
 
+static bool may_use_cpu(const struct worker *w)
+{
+    const struct store_settings *set = &w->spec->set;
+    return set->allow_cpu || (set->backend && !strcmp(set->backend, "cpu"));
+}
+
 static void decide(struct pool *p, struct worker *w, const struct residents *r, bool evict, bool drain,
                    struct place_decision *d)
 {
@@ -190,14 +207,15 @@ static void decide(struct pool *p, struct worker *w, const struct residents *r, 
     const struct place_strategy *own = strategy ? place_strategy_find(strategy) : NULL;
     const struct place_want want = {.model = w->spec->name,
                                     .gpu = w->plan[0] ? &w->plan[0]->plan : NULL,
-                                    .cpu = w->plan[1] ? &w->plan[1]->plan : NULL,
+                                    .cpu = w->plan[1] && may_use_cpu(w) ? &w->plan[1]->plan : NULL,
                                     .strategy = own ? own : p->strategy,
                                     .affinity = n ? uuid : NULL,
                                     .n_affinity = n,
                                     .min_context = least_context(w),
                                     .kv_bytes = (uint64_t)MAX(w->spec->set.kv_bytes, 0),
                                     .extra_bytes = MAX(w->excess_bytes, w->model->extra_bytes),
-                                    .allow_cpu = true,
+                                    .max_devices = (uint32_t)w->spec->set.max_devices,
+                                    .allow_cpu = w->spec->set.allow_cpu,
                                     .allow_evict = evict,
                                     .allow_drain = drain,
                                     .clock_ns = clock_ns};
@@ -392,7 +410,7 @@ static void keep_measure(struct pool *p, const struct store_measure *m)
 
 void room_measure(struct pool *p, struct worker *w)
 {
-    uint64_t actual[PLACE_MAX_DEVICES], holds[PLACE_MAX_DEVICES];
+    uint64_t *actual = w->actual, holds[PLACE_MAX_DEVICES];
     const struct device_sample *s;
     if (w->measured || w->phase != W_READY || !w->claim || clock_ns() - w->ready_ns < MEASURE_AFTER_MS * MS)
         return;
@@ -400,14 +418,17 @@ void room_measure(struct pool *p, struct worker *w)
     if (!(s = devices_sample(p->devices))) return;
     for (uint32_t i = 0; i < w->n_share; i++) {
         const struct place_device *d = place_device_at(p->ledger, w->share[i].device);
-        char options[96];
+        char options[128];
         actual[i] = bytes_of(p, s, w, i);
         /* Memory of the host is taken when it is first written to: what is planned for KV is still to come.
          */
         holds[i] = d->kind == PLACE_HOST ? MAX(actual[i], w->share[i].bytes) : actual[i];
         w->actual_bytes += actual[i];
-        snprintf(options, sizeof options, "backend=%s ctx=%u parallel=%u kv=%s", w->backend, w->context,
-                 w->parallel, w->rung.kv_type);
+        int k = snprintf(options, sizeof options, "backend=%s ctx=%u parallel=%u kv=%s", w->backend,
+                         w->context, w->parallel, w->rung.kv_type);
+        if (w->n_share > 1)
+            snprintf(options + k, sizeof options - (size_t)k, " layers=%u+%u", w->share[i].layer,
+                     w->share[i].n_layer);
         const struct store_measure m = {.digest = w->spec->digest,
                                         .options = options,
                                         .device = (char *)d->name,

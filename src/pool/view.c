@@ -60,9 +60,11 @@ static void view_worker(struct pool *p, struct pool_view *v, const struct clocks
     struct pool_worker_view *x = &v->worker[v->n_worker - 1];
     struct pool_share *share = mem_zalloc(w->n_share + 1, sizeof *share);
     for (uint32_t i = 0; i < w->n_share; i++)
-        share[i] = (struct pool_share){keep(v, place_device_at(p->ledger, w->share[i].device)->uuid),
-                                       place_claim_bytes(p->ledger, w->claim, w->share[i].device),
-                                       w->share[i].n_layer};
+        share[i] = (struct pool_share){.uuid = keep(v, place_device_at(p->ledger, w->share[i].device)->uuid),
+                                       .bytes = place_claim_bytes(p->ledger, w->claim, w->share[i].device),
+                                       .predicted_bytes = w->share[i].bytes,
+                                       .actual_bytes = w->actual[i],
+                                       .n_layer = w->share[i].n_layer};
     x->share = share;
     x->n_share = w->n_share;
 }

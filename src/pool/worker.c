@@ -151,6 +151,26 @@ static void add_text(struct args *a, const char *flag, const char *v)
     add_arg(a, v);
 }
 
+/* One device, or several by their layers: GPUs are numbered as visible_devices names them. */
+static void add_devices(struct args *a, const struct pool *p, const struct worker *w)
+{
+    struct buf b = {0};
+    uint32_t n_gpu = 0;
+    if (w->n_share < 2) {
+        add_text(a, "--backend", w->backend);
+        return;
+    }
+    for (uint32_t i = 0; i < w->n_share; i++) {
+        const struct place_share *s = &w->share[i];
+        if (place_device_at(p->ledger, s->device)->kind == PLACE_GPU)
+            buf_addf(&b, "%s%s:%u=%u", i ? "," : "", w->backend, n_gpu++, s->n_layer);
+        else
+            buf_addf(&b, "%scpu=%u", i ? "," : "", s->n_layer);
+    }
+    add_text(a, "--devices", b.data);
+    buf_deinit(&b);
+}
+
 /* As it was placed: what it takes is what was reserved for it. What comes later counts. */
 static void make_args(struct pool *p, const struct worker *w, struct args *a)
 {
@@ -161,7 +181,7 @@ static void make_args(struct pool *p, const struct worker *w, struct args *a)
     add_text(a, "--socket", w->unix_path);
     add_text(a, "--name", w->spec->name);
     add_arg(a, "--any-model");
-    add_text(a, "--backend", w->backend);
+    add_devices(a, p, w);
     add_number(a, "--ctx", w->rung.context);
     add_number(a, "--parallel", w->rung.parallel);
     add_number(a, "--threads", set->threads);

@@ -33,6 +33,8 @@ static const struct row rows[] = {
     {{"backend", "what computes: see corral doctor"}, TEXT, AT(backend), 0, 32, NULL},
     {{"threads", "threads of the CPU backend"}, COUNT, AT(threads), 1, 1024, NULL},
     {{"gpus", "UUIDs of the GPUs that it may use"}, TEXTS, AT(gpus), 1, 64, NULL},
+    {{"max_devices", "GPUs that it may be divided among"}, COUNT, AT(max_devices), 1, 64, NULL},
+    {{"allow_cpu", "false: refused rather than run, or partly run, on the CPU"}, FLAG, AT(allow_cpu), 0, 0, NULL},
     {{"strategy", "how it is placed on GPUs"}, CHOICE, AT(strategy), 0, 0, "single-gpu-preferred|spread|pack|manual"},
     {{"keep_alive", "how long it stays loaded when nobody uses it; -1: for ever"}, DURATION, AT(keep_alive_ms), 0, 0, NULL},
     {{"pinned", "never unloaded to make room for another"}, FLAG, AT(pinned), 0, 0, NULL},
@@ -199,6 +201,8 @@ static status unknown(const char *key, struct error *e)
     return fail(e, ERR_ARG, "there is no option '%.60s': docs/models.md lists them", key);
 }
 
+static const struct store_settings unset = {.keep_alive_ms = STORE_UNSET, .allow_cpu = true};
+
 static status read_all(struct store_settings *o, struct error *e)
 {
     const char *key;
@@ -217,7 +221,7 @@ static status read_all(struct store_settings *o, struct error *e)
 status store_settings_read(struct store_settings *out, const char *json, struct error *e)
 {
     json_error_t where;
-    *out = (struct store_settings){.keep_alive_ms = STORE_UNSET};
+    *out = unset;
     if (!json || !*json) return OK;
     if (strlen(json) >= STORE_JSON_MAX)
         return fail(e, ERR_LIMIT, "options: longer than %d bytes", STORE_JSON_MAX);
@@ -236,5 +240,5 @@ status store_settings_read(struct store_settings *out, const char *json, struct 
 void store_settings_deinit(struct store_settings *o)
 {
     json_decref(o->all);
-    *o = (struct store_settings){.keep_alive_ms = STORE_UNSET};
+    *o = unset;
 }

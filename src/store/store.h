@@ -119,7 +119,7 @@ status store_set_options(struct store *s, const char *name, const char *json, bo
 /* Options, read. Text and JSON in here belong to `all`. */
 struct store_settings {
     json_t *all;
-    int64_t context, parallel, threads, concurrency, replicas, kv_bytes; /* 0: as the server has it */
+    int64_t context, parallel, threads, concurrency, replicas, kv_bytes, max_devices; /* 0: as the server has it */
     const char *kv_type, *backend, *strategy, *balance;        /* NULL: as the server has it */
     const char *draft;          /* path or name of a model that drafts */
     const char *chat_template;  /* path of a file */
@@ -128,6 +128,7 @@ struct store_settings {
     int64_t keep_alive_ms;      /* STORE_UNSET: as the server has it; -1: for ever; 0: unload when idle */
     bool pinned;                /* never evicted for another */
     bool preload;
+    bool allow_cpu;             /* true if nothing is said */
     const json_t *gpus;         /* ["GPU-uuid", ...]; NULL, as all below: not set */
     const json_t *defaults;     /* {field: value} for requests that do not say */
     const json_t *set;          /* {field: value} for all requests */

@@ -30,7 +30,8 @@
 #include "http/http.h"
 
 static char script[1024];
-static bool tame; /* what was to happen once has happened */
+static char **own_words; /* how it was started: it says so */
+static bool tame;        /* what was to happen once has happened */
 
 static const char *word(const char *name)
 {
@@ -105,6 +106,9 @@ static int work(const char *path)
     setvbuf(report, NULL, _IOLBF, 0);
     tame = word("once") && !first_time("once");
     fprintf(stderr, "fake worker of %s\n", script);
+    for (char *const *word = own_words; *word; word++) fprintf(stderr, " %s", *word);
+    const char *cards = getenv("CUDA_VISIBLE_DEVICES");
+    fprintf(stderr, "\nCUDA_VISIBLE_DEVICES=%s\n", cards ? cards : "");
     for (int i = 0; i < 10; i++) {
         fprintf(report, "{\"event\":\"progress\",\"done\":%d,\"total\":10}\n", i);
         wait_ms(number("ready", 0) / 10);
@@ -187,6 +191,7 @@ int main(int argc, char **argv)
 {
     const char *socket = "", *backend = "cpu";
     if (argc < 3) return 2;
+    own_words = argv;
     read_script(argv[argc - 1]);
     for (int i = 2; i + 1 < argc; i++) {
         if (!strcmp(argv[i], "--socket")) socket = argv[i + 1];

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <sys/stat.h>
 
+#include "base/buf.h"
 #include "device/device.h"
 #include "support/pool_play.h"
 
@@ -61,17 +62,25 @@ static struct pool_ticket *load(const char *name)
     return t;
 }
 
-/* Where the model's (only) worker is: the UUID, with bytes in *mib. */
-static void place_of(const char *name, char uuid[32], uint64_t *mib)
+/* Where the model's (only) worker is: "GPU-a", or with the layers of each "GPU-a=3,host=1"; bytes in *mib. */
+static void place_of(const char *name, char where[64], uint64_t *mib)
 {
     struct pool_view *v = pool_view_new(y.pool);
-    snprintf(uuid, 32, "nowhere");
-    for (size_t i = 0; i < v->n_worker; i++)
-        if (!strcmp(v->worker[i].model, name) && v->worker[i].state == POOL_RUNNING && v->worker[i].n_share) {
-            snprintf(uuid, 32, "%s", v->worker[i].share[0].uuid);
-            assert_int_equal(v->worker[i].share[0].n_layer, 4); /* all that the player has */
-            *mib = v->worker[i].share[0].bytes >> 20;
+    snprintf(where, 64, "nowhere");
+    for (size_t i = 0; i < v->n_worker; i++) {
+        const struct pool_worker_view *w = &v->worker[i];
+        if (strcmp(w->model, name) != 0 || w->state != POOL_RUNNING) continue;
+        uint32_t n_layer = 0;
+        *mib = 0;
+        for (uint32_t k = 0, n = 0; k < w->n_share; k++) {
+            const struct pool_share *s = &w->share[k];
+            n += (uint32_t)snprintf(where + n, 64 - n, "%s%s", k ? "," : "", s->uuid);
+            if (w->n_share > 1) n += (uint32_t)snprintf(where + n, 64 - n, "=%u", s->n_layer);
+            n_layer += s->n_layer;
+            *mib += s->bytes >> 20;
         }
+        assert_int_equal(n_layer, 4); /* all that the player has */
+    }
     pool_view_free(v);
 }
 
@@ -192,7 +201,7 @@ static void gpus_first(void **state)
     NEEDS_PLAYER
     begin(true, 0);
     static const char *const where[] = {"GPU-bbbb", "GPU-aaaa", "GPU-bbbb"};
-    char uuid[32], name[8];
+    char uuid[64], name[8];
     uint64_t mib = 0;
     play_add(&y, "m0", "gpu,mb=400", "{\"gpus\": [\"GPU-bbbb\"]}");
     play_add(&y, "m1", "gpu,mb=900", NULL);
@@ -215,7 +224,7 @@ static void gpus_first(void **state)
     end();
 }
 
-/* The scenarios of the requirement: what fits one card, what would need several, what fits nowhere, machines
+/* The scenarios of the requirement: what fits one card, what needs several, what fits nowhere, machines
  * without cards and without a driver's library; and cards that are full, lost or divided. */
 static void scenarios(void **state)
 {
@@ -227,13 +236,20 @@ static void scenarios(void **state)
     } row[] = {
         // clang-format off
         {"fits one", CARD("GPU-a", "0") CARD("GPU-b", "0"), "gpu,mb=900", NULL, "GPU-a", "one device"},
-        {"would need several", CARD("GPU-a", "200") CARD("GPU-b", "200"), "gpu,split,mb=900", NULL, "host", "runs a model on one device"},
-        {"fits nowhere", CARD("GPU-a", "0") CARD("GPU-b", "0"), "gpu,split,mb=1500", NULL, NULL, "runs a model on one device"},
+        {"needs several", CARD("GPU-a", "200") CARD("GPU-b", "200"), "gpu,split,mb=900", NULL, "GPU-a=2,GPU-b=2", "2 devices are the fewest"},
+        {"needs the larger two", CARD("GPU-a", "200") CARD("GPU-b", "0") CARD("GPU-c", "100"), "gpu,split,mb=1600", NULL, "GPU-b=2,GPU-c=2", "2 devices are the fewest"},
+        {"needs several, as its backend cannot", CARD("GPU-a", "200") CARD("GPU-b", "200"), "gpu,mb=900", NULL, "host", "runs a model on one device"},
+        {"needs several, as it may not", CARD("GPU-a", "200") CARD("GPU-b", "200"), "gpu,split,mb=900", "{\"max_devices\": 1}", "GPU-a=3,host=1", "its options say: on one device"},
+        {"nor with the CPU", CARD("GPU-a", "200") CARD("GPU-b", "200"), "gpu,split,mb=900", "{\"max_devices\": 1, \"allow_cpu\": false}", NULL, "it may not run on the CPU"},
+        {"partly on the CPU", CARD("GPU-a", "0"), "gpu,split,mb=1700", NULL, "GPU-a=2,host=2", "2 of 4 layers on GPUs"},
+        {"not on the CPU", "", "mb=100", "{\"allow_cpu\": false}", NULL, "it may not run on the CPU"},
+        {"fits nowhere", CARD("GPU-a", "0") CARD("GPU-b", "0"), "gpu,split,mb=4100", NULL, NULL, "cannot hold it together"},
         {"others have one", CARD("GPU-a", "500") CARD("GPU-b", "0"), "gpu,mb=900", NULL, "GPU-b", "GPU-b"},
         {"one is lost", CARD("GPU-a", "0") CARD("GPU-b", "0") "lost GPU-a\n", "gpu,mb=900", NULL, "GPU-b", ""},
         {"that one is wanted", CARD("GPU-a", "0") CARD("GPU-b", "0"), "gpu,mb=100", "{\"gpus\": [\"GPU-b\"]}", "GPU-b", "GPU-a"},
         {"an instance", CARD("GPU-a", "0") "mig GPU-a MIG-1|Card MIG|500|0|-|-|-|-|-\n", "gpu,mb=400", NULL, "MIG-1", ""},
         {"an instance is small", CARD("GPU-a", "0") "mig GPU-a MIG-1|Card MIG|500|0|-|-|-|-|-\n", "gpu,mb=900", NULL, "host", "MIG-1"},
+        {"an instance cannot be joined", CARD("GPU-b", "400") CARD("GPU-a", "0") "mig GPU-a MIG-1|Card MIG|500|0|-|-|-|-|-\n", "gpu,split,mb=900", NULL, "GPU-b=2,host=2", "2 of 4 layers"},
         {"no cards", "", "gpu,mb=900", NULL, "host", "no GPU"},
         {"no library", NULL, "gpu,mb=900", NULL, "host", "no GPU"},
         {"no plan for cards", CARD("GPU-a", "0"), "mb=900", NULL, "host", ""},
@@ -243,7 +259,7 @@ static void scenarios(void **state)
     for (size_t i = 0; i < COUNT_OF(row); i++) {
         struct pool_route r;
         struct pool_fault f = {0};
-        char uuid[32];
+        char uuid[64];
         uint64_t mib;
         library = row[i].cards ? own_library : "/nonexistent/libnvidia-ml.so.1";
         cards = row[i].cards ? row[i].cards : "";
@@ -280,7 +296,7 @@ static void a_card_comes_and_goes(void **state)
 {
     NEEDS_PLAYER
     begin(true, 0);
-    char text[300], uuid[32];
+    char text[300], uuid[64];
     uint64_t mib;
     play_add(&y, "m0", "gpu,mb=100", "{\"gpus\": [\"GPU-bbbb\"]}");
     play_add(&y, "m1", "gpu,mb=100", NULL);
@@ -300,6 +316,59 @@ static void a_card_comes_and_goes(void **state)
     end();
 }
 
+static uint64_t committed_mib(const char *uuid)
+{
+    struct pool_view *v = pool_view_new(y.pool);
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < v->n_device; i++)
+        if (!strcmp(v->device[i].uuid, uuid)) bytes = v->device[i].state.committed_bytes;
+    pool_view_free(v);
+    return bytes >> 20;
+}
+
+/* What the worker of a model was started with, as it says itself. */
+static bool started_with(const char *model, const char *words)
+{
+    char path[128];
+    struct buf b = {0};
+    snprintf(path, sizeof path, "%s/logs/%s.log", y.home, model);
+    bool found = false;
+    for (int i = 0; i < 1000 && !found; i++) { /* the pool's thread writes it */
+        struct error e;
+        buf_reset(&b);
+        found = buf_read_file(&b, path, &e) == OK && b.n && memmem(b.data, b.n, words, strlen(words));
+        if (!found) usleep(2000);
+    }
+    buf_deinit(&b);
+    return found;
+}
+
+/* Several devices hold what a model takes, its worker is told which, and all have it back afterwards. */
+static void divided(void **state)
+{
+    NEEDS_PLAYER
+    begin(true, 0);
+    char where[64];
+    uint64_t mib = 0;
+    struct error e;
+    play_add(&y, "m", "gpu,split,mb=1200", "{\"gpus\": [\"GPU-bbbb\", \"GPU-aaaa\"]}");
+    play_add(&y, "one", "gpu,split,mb=300", "{\"gpus\": [\"GPU-bbbb\"]}");
+    play_leave(load("m"));
+    place_of("m", where, &mib);
+    assert_string_equal(where, "GPU-aaaa=2,GPU-bbbb=2");
+    assert_int_equal(mib, 1200);
+    assert_true(started_with("m", " --devices cuda:0=2,cuda:1=2 "));
+    assert_true(started_with("m", "CUDA_VISIBLE_DEVICES=GPU-aaaa,GPU-bbbb\n"));
+    play_leave(load("one"));
+    assert_true(started_with("one", " --backend cuda "));
+    assert_true(started_with("one", "CUDA_VISIBLE_DEVICES=GPU-bbbb\n"));
+    assert_true(committed_mib("GPU-aaaa") == 600 && committed_mib("GPU-bbbb") == 900);
+    assert_int_equal(pool_unload(y.pool, "m", &e), OK);
+    assert_true(play_until(&y, "m", POOL_COLD, 20000));
+    assert_true(committed_mib("GPU-aaaa") == 0 && committed_mib("GPU-bbbb") == 300);
+    end();
+}
+
 static void a_lack_is_planned_again(void **state)
 {
     NEEDS_PLAYER
@@ -308,7 +377,7 @@ static void a_lack_is_planned_again(void **state)
     snprintf(script, sizeof script, "mb=100,lack=%s/lack", y.home);
     play_add(&y, "m", script, NULL);
     play_leave(load("m"));
-    char uuid[32];
+    char uuid[64];
     uint64_t mib = 0;
     place_of("m", uuid, &mib);
     assert_int_equal(mib, 164); /* 64 more than was planned */
@@ -381,6 +450,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be),
         cmocka_unit_test(gpus_first),
         cmocka_unit_test(scenarios),
+        cmocka_unit_test(divided),
         cmocka_unit_test(a_card_comes_and_goes),
         cmocka_unit_test(a_lack_is_planned_again),
         cmocka_unit_test(others_need_the_memory),
