@@ -17,13 +17,23 @@ static status open_injected(struct backend **out, const struct backend_options *
     with.n_thread = o->n_thread;
     return backend_split(with.share, with.n_share)->open(out, &with, e);
 }
+/* The simulator stands for the card that $CORRAL_GPU names; where there are fewer of them, one is named
+ * twice. */
+static const struct backend_api *card = &backend_sim;
 static const struct backend_api *split_of(const struct backend_share *share)
 {
+    static struct backend_share on[BACKEND_MAX_SHARES];
     static struct backend_api api;
+    struct error e;
     uint32_t n = 0;
-    while (n < BACKEND_MAX_SHARES && share[n].api) n++;
-    injected = (struct backend_options){.share = share, .n_share = n};
-    api = *backend_split(share, n);
+    for (; n < BACKEND_MAX_SHARES && share[n].api; n++) {
+        on[n] = share[n];
+        if (on[n].api != &backend_sim || card == &backend_sim) continue;
+        on[n].api = card;
+        on[n].device = MIN(on[n].device, card->count(&e) - 1);
+    }
+    injected = (struct backend_options){.share = on, .n_share = n};
+    api = *backend_split(on, n);
     api.open = open_injected;
     return &api;
 }
@@ -41,6 +51,12 @@ static const struct backend_api *split_of(const struct backend_share *share)
         &backend_sim, i, n                                                                                   \
     }
 typedef struct backend_share shares[BACKEND_MAX_SHARES + 1];
+
+static bool have_card(void)
+{
+    struct error e;
+    return card->count(&e) > 0;
+}
 
 static bool have_sim(void)
 {
@@ -105,12 +121,12 @@ static void company_does_not_matter(void **state)
     }
 }
 
-/* Two devices of the simulator are as one; with the CPU it is close to the reference. */
-static void simulated_devices(void **state)
+/* Two devices are as one; with the CPU they are close to the reference. */
+static void two_devices(void **state)
 {
     static const size_t shape[] = {SHAPE_BIASED, SHAPE_QWEN2MOE, SHAPE_GEMMA2};
     static const shares parts[] = {{SIM(0, 1), SIM(1, 2)}, {SIM(1, 2), SIM(0, 1)}, {SIM(0, 1), SIM(0, 2)}};
-    if (!have_sim()) skip();
+    if (!have_card()) skip();
     setenv("CORRAL_SIM_DEVICES", "2", 1);
     for (size_t i = 0; i < COUNT_OF(shape); i++) {
         const struct tiny_shape s = deep(shape[i], 3);
@@ -121,7 +137,7 @@ static void simulated_devices(void **state)
         uint32_t block[N_BLOCK];
         float *want = mem_zalloc(n, sizeof *want), *got = mem_zalloc(n, sizeof *got);
         tiny_open(&t, &s, 21 + i);
-        compare(&backend_sim, parts[i], model_desc(t.model), &s, i ? 33 : 1);
+        compare(card, parts[i], model_desc(t.model), &s, i ? 33 : 1);
         random_tokens(token, N_TOK, s.n_vocab, i);
         scatter(block, N_BLOCK, 2, 3);
         rig_open(&r, &backend_ref, model_desc(t.model), DT_F16, 1, N_BLOCK);
@@ -152,7 +168,7 @@ static void tokens_are_drawn(void **state)
     int32_t token[2 * N_TOK], drawn = -1;
     uint32_t block[2][3] = {{4, 5, 6}, {9, 8, 7}};
     float logits[2 * 101], *to = logits;
-    if (!have_sim()) skip();
+    if (!have_card()) skip();
     assert_true(backend_split(parts, 2)->draws);
     assert_false(backend_split(other, 2)->draws);
     tiny_open(&t, s, 5);
@@ -644,12 +660,18 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cuts_do_not_matter), cmocka_unit_test(company_does_not_matter),
-        cmocka_unit_test(simulated_devices),  cmocka_unit_test(tokens_are_drawn),
+        cmocka_unit_test(two_devices),        cmocka_unit_test(tokens_are_drawn),
         cmocka_unit_test(rows_and_blocks),    cmocka_unit_test(bytes_of_every_cut),
         cmocka_unit_test(layers_are_divided), cmocka_unit_test(loading),
         cmocka_unit_test(a_lost_device),      cmocka_unit_test(rows_where_they_belong),
         cmocka_unit_test(some_rows),          cmocka_unit_test(real_models),
     };
+    const struct CMUnitTest on_card[] = {cmocka_unit_test(two_devices), cmocka_unit_test(tokens_are_drawn),
+                                         cmocka_unit_test(some_rows)};
+    const char *name = getenv("CORRAL_GPU");
+    struct error e;
+    if (name && backend_find(&card, name, &e) != OK) return 2;
+    if (name && card != &backend_sim) return have_card() ? cmocka_run_group_tests(on_card, NULL, NULL) : 2;
     if (!have_sim()) puts("skipped: what needs the simulated device (it is not built)");
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
