@@ -33,7 +33,8 @@ struct backend_state {
     const char *name;
     bool usable;
     struct error why_not;
-    struct backend_device device;
+    struct backend_device device; /* the first of them */
+    int n_device;
 };
 
 struct warning {
@@ -70,7 +71,8 @@ static void look_at_backends(struct doctor *d)
         const struct backend_api *api = backend_at(i);
         struct backend_state *b = &d->backend[d->n_backend++];
         b->name = api->name;
-        b->usable = api->count(&b->why_not) > 0 && api->info(0, &b->device, &b->why_not) == OK;
+        b->n_device = api->count(&b->why_not);
+        b->usable = b->n_device > 0 && api->info(0, &b->device, &b->why_not) == OK;
         if (!b->usable && strcmp(b->name, "sim") == 0) d->n_backend--; /* for tests; nobody misses it */
     }
 }
@@ -139,10 +141,6 @@ static void judge_machine(struct doctor *d)
              "only %" PRIu64 " files may be open: a server with many clients needs more", m->open_files);
     if (m->gpus.n_amd)
         warn(d, "models run on the CPU for now", "this machine has an AMD GPU that Corral cannot use yet");
-    if (m->gpus.n_nvidia > 1)
-        warn(d, "CUDA_VISIBLE_DEVICES chooses the card; the gateway gives each model one",
-             "a model runs on one GPU: Corral cannot split it over the %u NVIDIA GPUs of this machine",
-             m->gpus.n_nvidia);
     for (size_t i = 0; i < d->n_backend; i++) {
         const struct backend_state *b = &d->backend[i];
         if (m->gpus.n_nvidia == 0 || strcmp(b->name, "cuda") != 0) continue;
@@ -230,6 +228,23 @@ static void print_aws(const struct aws_facts *a)
     if (a->advice[0]) row("", "%s", a->advice);
 }
 
+/* With the names that --devices takes where there are several. */
+static void print_devices(const struct backend_state *b)
+{
+    row(b->name, "usable: %s (%s)", b->device.name, b->device.detail);
+    for (int i = 1; i < b->n_device; i++) {
+        struct backend_device device;
+        const struct backend_api *api;
+        struct error e;
+        char name[32];
+        snprintf(name, sizeof name, "%s:%d", b->name, i);
+        if (backend_find(&api, b->name, &e) != OK || api->info(i, &device, &e) != OK)
+            row(name, "not usable: %s", e.msg);
+        else
+            row(name, "usable: %s (%s)", device.name, device.detail);
+    }
+}
+
 static void print_text(const struct doctor *d)
 {
     print_machine(&d->machine);
@@ -239,7 +254,7 @@ static void print_text(const struct doctor *d)
     for (size_t i = 0; i < d->n_backend; i++) {
         const struct backend_state *b = &d->backend[i];
         if (b->usable)
-            row(b->name, "usable: %s (%s)", b->device.name, b->device.detail);
+            print_devices(b);
         else
             row(b->name, "not usable: %s", b->why_not.msg);
     }
@@ -315,7 +330,7 @@ static void json_backends(struct buf *b, const struct doctor *d)
         member(b, "device", s->usable ? s->device.name : "");
         member(b, "detail", s->usable ? s->device.detail : "");
         member(b, "why_not", s->usable ? "" : s->why_not.msg);
-        buf_addf(b, "\"usable\":%s}", s->usable ? "true" : "false");
+        buf_addf(b, "\"devices\":%d,\"usable\":%s}", MAX(s->n_device, 0), s->usable ? "true" : "false");
     }
     buf_adds(b, "]");
 }

@@ -37,6 +37,7 @@ def test_run(monkeypatch):
         assert corral(*ASKED, "--devices", devices) == alone, devices
     monkeypatch.setenv("CORRAL_SIM_DEVICES", "2")
     if simulated():
+        assert "sim:1 " in corral("doctor")
         assert len(corral(*ASKED[:-1], "3", "--devices", "sim:0=1,sim:1=1,cpu")) > 3
         refused = corral(*ASKED, "--devices", "sim:0=1,sim:2", status=2)
         assert "sim:2: sim: there is no device 2: 2 of them" in refused, refused
