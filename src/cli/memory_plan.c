@@ -146,6 +146,17 @@ static status climb_down(struct place_plan *p, struct backend *b, const struct m
     return OK;
 }
 
+/* Can the CPU compute some layers? Not all have its types of weights and of numbers in the KV cache. */
+static bool on_cpu(const struct model_desc *m, const struct engine_options *options, enum dtype kv_type)
+{
+    struct engine_options o = *options;
+    struct memory_plan plan;
+    struct error e;
+    o.api = &backend_cpu;
+    o.kv_type = kv_type;
+    return memory_plan(&plan, m, &o, &e) == OK;
+}
+
 status memory_place_plan(struct place_plan *out, const struct model_desc *m,
                          const struct engine_options *options, const struct memory_ladder *ladder,
                          struct error *e)
@@ -162,7 +173,6 @@ status memory_place_plan(struct place_plan *out, const struct model_desc *m,
     *out = (struct place_plan){.kind = t->kind,
                                /* One of the shares is the host's, if it helps. */
                                .max_devices = t->kind == PLACE_GPU ? BACKEND_MAX_SHARES - 1 : 1,
-                               .partial_cpu = t->kind == PLACE_GPU,
                                .kv_block_tokens = KV_BLOCK_TOKENS,
                                .context_trained = m->cfg.n_ctx_train,
                                .overhead_bytes =
@@ -174,6 +184,8 @@ status memory_place_plan(struct place_plan *out, const struct model_desc *m,
     status s = add_rung(out, &first, b, m, &o, 0, e);
     if (s == OK) s = fill_layers(out, b, m, &o, &first, e);
     if (s == OK) s = climb_down(out, b, m, &o, ladder, e);
+    out->partial_cpu = s == OK && t->kind == PLACE_GPU && on_cpu(m, options, options->kv_type) &&
+                       on_cpu(m, options, o.kv_type);
     options->api->close(b);
     if (s != OK) place_plan_deinit(out);
     return s;

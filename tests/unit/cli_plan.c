@@ -7,6 +7,7 @@
 
 #include "backend/backend.h"
 #include "cli/cli.h"
+#include "cli/memory_plan.h"
 #include "place/place.h"
 #include "tiny_model.h"
 
@@ -186,6 +187,37 @@ static void test_without_device(void **state)
     buf_deinit(&out);
 }
 
+/* Layers stay with the CPU only where it has all types of the plan; the reference plays a card. */
+static void test_partly_on_the_cpu(void **state)
+{
+    static const struct {
+        enum dtype kv, fallback; /* the same: none */
+        bool partial;
+    } cases[] = {{DT_F16, DT_F16, true},
+                 {DT_BF16, DT_BF16, false},
+                 {DT_F16, DT_BF16, false},
+                 {DT_BF16, DT_F16, false},
+                 {DT_F16, DT_Q8_0, true} /* it does not fit, and is in no rung */};
+    struct backend_api card = backend_ref;
+    struct tiny_model t;
+    card.name = "cuda";
+    tiny_open(&t, &small, 7);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        const struct engine_options o = {
+            .api = &card, .max_context = 64, .max_seqs = 2, .kv_type = cases[i].kv};
+        const struct memory_ladder ladder = {.has_kv_fallback = cases[i].kv != cases[i].fallback,
+                                             .kv_fallback = cases[i].fallback};
+        struct place_plan p;
+        struct error e;
+        if (memory_place_plan(&p, model_desc(t.model), &o, &ladder, &e) != OK) fail_msg("%s", e.msg);
+        assert_int_equal(p.kind, PLACE_GPU);
+        assert_int_equal(p.max_devices, BACKEND_MAX_SHARES - 1);
+        if (p.partial_cpu != cases[i].partial) fail_msg("case %zu: %d", i, p.partial_cpu);
+        place_plan_deinit(&p);
+    }
+    tiny_close(&t);
+}
+
 /* A decision to divide a model says of every share what the planner says of that part. */
 static void test_shares_are_parts(void **state)
 {
@@ -316,6 +348,7 @@ int main(void)
         cmocka_unit_test(test_like_inspect),
         cmocka_unit_test(test_text),
         cmocka_unit_test(test_shares_are_parts),
+        cmocka_unit_test(test_partly_on_the_cpu),
     };
     return cmocka_run_group_tests_name("cli plan", tests, NULL, NULL);
 }
