@@ -14,7 +14,7 @@ failed=0
 [ $# -gt 0 ] || set -- src/backend/gpu/dev/*.cu
 for f in "$@"; do
     case $f in
-    */runtime_cuda.cu | */gemm90.cu | */blas.cu) continue ;; # the CUDA runtime, Hopper's instructions, NVIDIA's library
+    */runtime_cuda.cu | */gemm90.cu | */attn90.cu | */blas.cu) continue ;; # the CUDA runtime, Hopper's instructions, NVIDIA's library
     esac
     echo "hipcc $f"
     hipcc -x hip --offload-arch=gfx90a --offload-arch=gfx1030 -std=c++17 -O1 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-pass-failed \

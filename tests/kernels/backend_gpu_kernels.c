@@ -541,7 +541,7 @@ static void attend(const struct attn_case *c, const float *q, const float *kv, u
     for (uint32_t i = 0; i < c->hd; i++) out[i] = (float)(acc[i] / sum);
 }
 
-static void check_attention(const struct attn_case *c)
+static void check_attention(const struct attn_case *c, bool many)
 {
     const struct model_config cfg = {
         .n_layer = 2, .n_head = c->n_head, .n_head_kv = c->n_head_kv, .head_dim = c->hd};
@@ -580,6 +580,7 @@ static void check_attention(const struct attn_case *c)
         .layer = 1,
         .window = c->window,
         .softcap = c->softcap,
+        .many = many,
         .kv = {upload(pool, ATTN_BLOCKS * l.block_bytes), (uint32_t)l.type, l.row_bytes, l.head_bytes,
                l.part_bytes, l.block_bytes},
         .table = upload(table, sizeof table),
@@ -596,9 +597,9 @@ static void check_attention(const struct attn_case *c)
             attend(c, q + (size_t)t * nq + h * c->hd, kv, c->first + t, h, want + (size_t)t * ld + h * c->hd);
     char what[120];
     snprintf(what, sizeof what,
-             "attention of %u/%u heads of %u, keys %u, queries from %u, window %u, parts of %u, %s",
+             "attention of %u/%u heads of %u, keys %u, queries from %u, window %u, parts of %u, %s%s",
              c->n_head, c->n_head_kv, c->hd, c->len, c->first, c->window, c->part,
-             dtype_info((uint32_t)c->kv)->name);
+             dtype_info((uint32_t)c->kv)->name, many ? ", by the kernel for many" : "");
     /* weights and widened keys are rounded to f16 */
     check_close(out, want, n_out, 1e-6, what);
     void *mine[] = {(void *)(uintptr_t)a.q,
@@ -636,9 +637,13 @@ static void attention(void **state)
         {  2,   2,   64,  300, 296,  17,     0,    0,    DT_F16},   /* window: most keys are out of sight */
         {  4,   2,   64,  257, 256,   0,   128,    0,    DT_F16},   /* a part of one key */
         {  4,   2,  128,  257, 254,   5,   128,    0,    DT_F16},   /* parts without any */
+        {  2,   2,   64,  200,   0,   0,     0,    0,    DT_F16},   /* tiles of a prompt in pairs, */
+        {  8,   2,  128,  330, 240,   0,     0,    0,    DT_F16},   /* one of them alone, */
+        {  6,   2,  128,  170,  21,  70,     0,    0,    DT_Q8_0},  /* with a window and groups that do not divide, */
+        {  4,   1,   64,  150,  60,   0,     0,   20.0f, DT_BF16},  /* with a cap */
     };
     // clang-format on
-    for (size_t i = 0; i < COUNT_OF(cases); i++) check_attention(&cases[i]);
+    for (size_t i = 0; i < 2 * COUNT_OF(cases); i++) check_attention(&cases[i / 2], i % 2);
 }
 
 /* ---- rows ---- */

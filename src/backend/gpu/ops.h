@@ -160,6 +160,7 @@ struct gpu_attn {
     const uint16_t *q;
     uint32_t        n_head, n_head_kv, head_dim, layer, window;
     float           softcap;
+    bool            many; /* a step of many tokens: a kernel for those may be chosen, whose sums may differ in the last bits */
     struct gpu_kv   kv;
     const uint32_t *table; /* block tables of all sequences */
     const struct gpu_tile  *tile;

@@ -175,6 +175,7 @@ static void run_attn(const struct pass *p, const struct op_attn *op)
                                             .layer = op->layer,
                                             .window = op->window,
                                             .softcap = op->softcap,
+                                            .many = p->n.n_tok > GPU_GRAPH_TOKENS && !p->bm->b->deterministic,
                                             .kv = p->kv,
                                             .table = p->in.table,
                                             .tile = p->in.tile,

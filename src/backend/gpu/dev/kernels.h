@@ -24,13 +24,17 @@ void launch_matmul(cudaStream_t s, const struct gpu_device *d, const struct gpu_
 void launch_act(cudaStream_t s, const struct gpu_act *a);
 void launch_rope_table(cudaStream_t s, const struct gpu_rope_table *a);
 void launch_qkv(cudaStream_t s, const struct gpu_qkv *a);
-void launch_attn(cudaStream_t s, const struct gpu_attn *a);
+void launch_attn(cudaStream_t s, const struct gpu_device *d, const struct gpu_attn *a);
 void launch_route(cudaStream_t s, const struct gpu_route *a);
 void launch_combine(cudaStream_t s, const struct gpu_combine *a);
 void launch_softcap(cudaStream_t s, const struct gpu_softcap *a);
 void launch_draw(cudaStream_t s, const struct gpu_draw *a);
 void launch_selftest(cudaStream_t s, const struct gpu_selftest *a);
 bool attn_prepare(void); /* what a device must be told before the first launch; false when it refuses */
+
+/* Attention by Hopper's instructions; false: not this one. */
+bool launch_attn90(cudaStream_t s, const struct gpu_attn *a);
+bool attn90_prepare(void); /* as attn_prepare */
 
 /* A matrix times many rows, by the library or not; a->panel is there. */
 void launch_gemm(cudaStream_t s, const struct gpu_device *d, const struct gpu_matmul *a, enum gpu_way way);

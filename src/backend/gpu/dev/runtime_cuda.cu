@@ -100,7 +100,7 @@ static struct gpu *cuda_open(int device, char *why, size_t n)
     g->dev.n_core = info.n_core;
 #ifdef CORRAL_SM90A
     g->dev.hopper = r == cudaSuccess && info.major == 9;
-    if (g->dev.hopper && !gemm90_prepare()) r = cudaErrorNotSupported;
+    if (g->dev.hopper && !(gemm90_prepare() && attn90_prepare())) r = cudaErrorNotSupported;
 #endif
     if (r == cudaSuccess) return g;
     say(why, n, "opening the device", r);

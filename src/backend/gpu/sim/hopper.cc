@@ -114,36 +114,57 @@ bool dev_tensor_map_init(struct dev_tensor_map *m, const uint16_t *p, uint32_t r
 /* --- products of warpgroups --- */
 
 enum { GROUP = 128, N_GROUP = SIM_MAX_THREADS / GROUP, MOST_N = 256 };
-struct product { uint64_t a, b; int n, group; float *d[GROUP]; struct product *next; };
+struct product { uint64_t a, b; int kind, group; float *d[GROUP]; const uint32_t *regs[GROUP]; struct product *next; };
 static struct product *queued[N_GROUP];
 
-uint64_t dev_wgmma_tile(const void *p)
+static uint64_t descriptor(const void *p, uint64_t leading)
 {
-    return ((uint64_t)place(p) & 0x3ffff) >> 4 | 1ull << 16 | 64ull << 32 | 1ull << 62;
+    return ((uint64_t)place(p) & 0x3ffff) >> 4 | leading << 16 | 64ull << 32 | 1ull << 62;
 }
+uint64_t dev_wgmma_tile(const void *p) { return descriptor(p, 1); }
+uint64_t dev_wgmma_rows(const void *p, int apart) { return descriptor(p, (uint64_t)(apart >> 4)); }
 
-/* rows of 16 numbers, as the descriptor says where they are */
-static void gather(float (*to)[16], int rows, uint64_t tile)
+static float number(uint16_t v, int kind) { return kind & SIM_WGMMA_F16 ? dev_f16_to_f32(v) : __uint_as_float((uint32_t)v << 16); }
+
+/* rows of 16 numbers, as the descriptor says where they are; ROWS: as columns of 16 rows */
+static void gather(float (*to)[16], int rows, uint64_t tile, int kind)
 {
-    const size_t at = (tile & 0x3fff) << 4, eight_rows = (tile >> 32 & 0x3fff) << 4;
+    const size_t at = (tile & 0x3fff) << 4, leading = (tile >> 16 & 0x3fff) << 4, stride = (tile >> 32 & 0x3fff) << 4;
     for (int r = 0; r < rows; r++)
         for (int k = 0; k < 16; k++) {
+            const size_t tiled = kind & SIM_WGMMA_ROWS
+                ? (size_t)(r / 64) * leading + (size_t)(k / 8) * stride + (size_t)(k % 8) * 128 + (size_t)(r % 64) * 2
+                : (size_t)(r / 8) * stride + (size_t)(r % 8) * 128 + (size_t)k * 2;
             uint16_t v;
-            memcpy(&v, swizzled(at + (size_t)(r / 8) * eight_rows + (size_t)(r % 8) * 128 + (size_t)k * 2), sizeof v);
-            to[r][k] = __uint_as_float((uint32_t)v << 16);
+            memcpy(&v, swizzled(at + tiled), sizeof v);
+            to[r][k] = number(v, kind);
+        }
+}
+
+/* the first factor from the lanes' registers, as dev_mma_f16 takes it */
+static void gather_registers(float (*to)[16], const uint32_t *const *regs, int kind)
+{
+    for (int t = 0; t < GROUP; t++)
+        for (int i = 0; i < 8; i++) {
+            const int row = t / 32 * 16 + t % 32 / 4 + i / 2 % 2 * 8, col = t % 4 * 2 + i / 4 * 8 + i % 2;
+            to[row][col] = number((uint16_t)(regs[t][i / 2] >> 16 * (i % 2)), kind);
         }
 }
 
 static void multiply(const struct product *p)
 {
     static float a[64][16], b[MOST_N][16];
-    gather(a, 64, p->a);
-    gather(b, p->n, p->b);
+    const int n = p->kind & SIM_WGMMA_N;
+    if (p->regs[0])
+        gather_registers(a, p->regs, p->kind);
+    else
+        gather(a, 64, p->a, p->kind & ~SIM_WGMMA_ROWS);
+    gather(b, n, p->b, p->kind);
     for (int t = 0; t < GROUP; t++) {
         const int lane = t % 32;
-        for (int i = 0; i < p->n / 2; i++) {
+        for (int i = 0; i < n / 2; i++) {
             const int row = t / 32 * 16 + lane / 4 + 8 * (i % 4 / 2), col = i / 4 * 8 + lane % 4 * 2 + i % 2;
-            float sum = p->d[t][i];
+            float sum = p->kind & SIM_WGMMA_NEW ? 0 : p->d[t][i];
             for (int k = 0; k < 16; k++) sum += a[row][k] * b[col][k];
             p->d[t][i] = sum;
         }
@@ -165,20 +186,21 @@ static void enqueue(struct sim_fiber *f)
 {
     struct product **q = &queued[f->warp / 4], *p = (struct product *)calloc(1, sizeof *p);
     if (!p) sim_die("no memory for a product");
-    p->a = f->in, p->b = f->out, p->n = f->src, p->group = f->wgmma_group;
+    p->a = f->in, p->b = f->out, p->kind = f->src, p->group = f->wgmma_group;
     for (int t = 0; t < GROUP; t++) {
-        if (f[t].in != p->a || f[t].out != p->b || f[t].wgmma_group != p->group)
+        if (f[t].in != p->a || f[t].out != p->b || f[t].src != p->kind || f[t].wgmma_group != p->group)
             sim_die("wgmma: the threads of a warpgroup do not agree");
         p->d[t] = (float *)f[t].c;
+        p->regs[t] = (const uint32_t *)f[t].a;
     }
     while (*q) q = &(*q)->next;
     *q = p;
     if (!sim.late) run_up_to(f, p->group);
 }
 
-void sim_wgmma(float *d, uint64_t a, uint64_t b, int n, const char *where, int line)
+void sim_wgmma(float *d, uint64_t a, const uint32_t *regs, uint64_t b, int kind, const char *where, int line)
 {
-    sim.cur->in = a, sim.cur->out = b, sim.cur->c = d, sim.cur->src = n;
+    sim.cur->in = a, sim.cur->out = b, sim.cur->c = d, sim.cur->a = regs, sim.cur->src = kind;
     sim_group(enqueue, where, line);
 }
 

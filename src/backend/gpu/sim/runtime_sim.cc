@@ -76,7 +76,7 @@ static struct gpu *sim_open(int device, char *why, size_t n)
     if (!g) return NULL;
     g->limit_bytes = info.memory_bytes;
     g->dev.n_core = 8; /* so that both sizes of tiles are used */
-    g->dev.hopper = gemm90_prepare();
+    g->dev.hopper = gemm90_prepare() && attn90_prepare();
     const char *fail = getenv("CORRAL_SIM_FAIL");
     g->fails_at = fail ? strtoul(fail, NULL, 10) : 0;
     return g;
