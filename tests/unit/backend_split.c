@@ -631,8 +631,8 @@ static void real_models(void **state)
         DIR *dir = opendir(path);
         while (dir && (d = readdir(dir))) {
             char file[900];
-            struct gguf *g;
-            struct model *m;
+            struct gguf *g = NULL;
+            struct model *m = NULL;
             struct error e;
             const size_t len = strlen(d->d_name);
             if (len < 6 || strcmp(d->d_name + len - 5, ".gguf") != 0) continue;
