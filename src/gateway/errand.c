@@ -147,13 +147,18 @@ static void reply(struct http_exchange *x, const struct errand *r)
                r->out.data ? r->out.data : "", r->out.n);
 }
 
-void errand_answer(struct errand *r, struct http_exchange *x)
+bool errand_done(const struct errand *r)
 {
     struct errand_state *s = r->state;
     pthread_mutex_lock(&s->all->lock);
     bool done = s->done;
     pthread_mutex_unlock(&s->all->lock);
-    if (done) reply(x, r);
+    return done;
+}
+
+void errand_answer(struct errand *r, struct http_exchange *x)
+{
+    if (errand_done(r)) reply(x, r);
 }
 
 void errand_leave(struct errand *r)

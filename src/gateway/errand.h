@@ -34,6 +34,7 @@ void errand_run(struct http_exchange *x, struct gateway *g, errand_fn fn);
  * called even if the client has gone meanwhile. */
 struct errand *errand_start(struct http_exchange *x, struct gateway *g, errand_fn fn, void *user);
 void errand_answer(struct errand *r, struct http_exchange *x);
+bool errand_done(const struct errand *r);
 void errand_leave(struct errand *r);
 bool errand_cancelled(const struct errand *r); /* nobody waits for it any more; any thread */
 

@@ -8,9 +8,9 @@
 #include "gateway/relay.h"
 
 /* Of two that match a path the first is taken: /models/sse goes before /models/{name}. */
-const struct gateway_routes *const gateway_tables[] = {&proxy_routes,  &ws_routes,      &events_routes,
-                                                       &models_routes, &ollama_routes,  &jobs_routes,
-                                                       &state_routes,  &metrics_routes, NULL};
+const struct gateway_routes *const gateway_tables[] = {
+    &proxy_routes,  &ws_routes,   &events_routes, &models_routes,  &ollama_routes,
+    &upload_routes, &jobs_routes, &state_routes,  &metrics_routes, NULL};
 
 static void make_routes(struct gateway *g)
 {

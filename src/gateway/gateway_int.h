@@ -34,7 +34,7 @@ bool gateway_trusts(const struct gateway *g, const struct http_exchange *x);
 
 struct gateway_routes { const struct http_route *row; size_t n; };
 extern const struct gateway_routes proxy_routes, ws_routes, models_routes, ollama_routes, jobs_routes,
-    events_routes, state_routes, metrics_routes;
+    upload_routes, events_routes, state_routes, metrics_routes;
 /* NULL ends the list. */
 extern const struct gateway_routes *const gateway_tables[];
 

@@ -1,11 +1,8 @@
-/* Ollama's calls about models: lists, descriptions, copying, creating, removing, blobs. Pulling is in
- * manage_jobs.c. */
-#include <errno.h>
-#include <fcntl.h>
+/* Ollama's calls about models: lists, descriptions, copying, creating, removing. Pulling is in manage_jobs.c,
+ * blobs are in upload.c. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "gateway/inspect.h"
 #include "gateway/models.h"
@@ -241,131 +238,9 @@ static void x_push(struct http_exchange *x, void *gateway)
         "pushing to a registry is not supported: models are brought here by pull, import or upload");
 }
 
-/* ---- blobs ------------------------------------------------------------------------------------------- */
-
-static void has_blob(struct errand *r)
-{
-    struct error e;
-    if (!errand_store(r)) return;
-    status s = store_blob_path(r->g->o.store, r->param, NULL, 0, &e);
-    if (s != OK) errand_error(r, &e);
-}
-
-/* An upload: its bytes go to a file as they come; then an errand computes the digest and waits for the disk.
- */
-struct upload {
-    struct gateway *g;
-    struct http_exchange *x;
-    char *digest, path[4096]; /* path "": nothing is there to be removed */
-    int fd;
-    bool there; /* the blob is known: what comes is dropped */
-    bool failed;
-    struct errand *errand;
-};
-
-static void upload_fail(struct upload *u, int code, const char *why)
-{
-    u->failed = true;
-    gateway_refuse(u->x, code, NULL, "%s", why);
-}
-
-static bool write_all(int fd, const char *p, size_t n)
-{
-    while (n) {
-        ssize_t k = write(fd, p, n);
-        if (k < 0 && errno == EINTR) continue;
-        if (k <= 0) return false;
-        p += k;
-        n -= (size_t)k;
-    }
-    return true;
-}
-
-static void take_blob(struct errand *r)
-{
-    char **file = r->user; /* path, digest */
-    struct error e;
-    status s = store_blob_add(r->g->o.store, file[0], file[1], true, &e);
-    if (s == OK)
-        r->code = 201;
-    else
-        errand_error(r, &e);
-    unlink(file[0]); /* gone already if it became a blob */
-    free(file[0]);
-    free(file[1]);
-    free(file);
-}
-
-static void upload_wake(struct http_exchange *x, void *user)
-{
-    struct upload *u = user;
-    if (u->errand) errand_answer(u->errand, x);
-}
-
-static void upload_end(struct http_exchange *x, void *user, bool complete)
-{
-    struct upload *u = user;
-    if (u->errand) errand_leave(u->errand);
-    if (u->fd >= 0) close(u->fd);
-    if (*u->path) unlink(u->path);
-    free(u->digest);
-    free(u);
-}
-
-static void upload_body(struct http_exchange *x, void *user, const char *p, size_t n, bool last)
-{
-    struct upload *u = user;
-    if (u->failed) return;
-    if (!u->there && !write_all(u->fd, p, n)) {
-        upload_fail(u, 507, errno == ENOSPC ? "no space is left on the disk of the store" : strerror(errno));
-        return;
-    }
-    if (!last) return;
-    if (u->there) {
-        http_reply(x, 200, "application/json", "", 0);
-        return;
-    }
-    char **file = mem_zalloc(2, sizeof *file);
-    file[0] = mem_strdup(u->path);
-    file[1] = mem_strdup(u->digest);
-    *u->path = 0;
-    u->errand = errand_start(x, u->g, take_blob, file);
-}
-
-static const struct http_responder uploader = {.wake = upload_wake, .body = upload_body, .end = upload_end};
-
-static void x_upload(struct http_exchange *x, void *gateway)
-{
-    struct gateway *g = gateway;
-    struct error e = {0};
-    if (!g->o.store) {
-        gateway_refuse(x, 501, NULL, "this server has no store of models");
-        return;
-    }
-    struct upload *u = mem_zalloc(1, sizeof *u);
-    *u = (struct upload){.g = g, .x = x, .digest = mem_strdup(http_param(x, "digest")), .fd = -1};
-    status s = store_blob_path(g->o.store, u->digest, u->path, sizeof u->path, &e);
-    u->there = s == OK;
-    http_attach(x, &uploader, u);
-    if (u->there) {
-        *u->path = 0;
-    } else if (s != ERR_NOT_FOUND) {
-        *u->path = 0;
-        upload_fail(u, errand_code(s), e.msg);
-    } else {
-        size_t n = strlen(u->path);
-        snprintf(u->path + n, sizeof u->path - n, ".upload-XXXXXX");
-        u->fd = mkostemp(u->path, O_CLOEXEC);
-        if (u->fd < 0) {
-            *u->path = 0;
-            upload_fail(u, 500, strerror(errno));
-        }
-    }
-}
-
 // clang-format off
 #define ROW(fn) static void x_##fn(struct http_exchange *x, void *gateway) { errand_run(x, gateway, fn); }
-ROW(tags) ROW(ps) ROW(show) ROW(copy) ROW(drop) ROW(create) ROW(has_blob)
+ROW(tags) ROW(ps) ROW(show) ROW(copy) ROW(drop) ROW(create)
 static const struct http_route rows[] = {
     {"GET", "/api/tags", x_tags, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER},
     {"GET", "/api/ps", x_ps, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER},
@@ -374,8 +249,6 @@ static const struct http_route rows[] = {
     {"DELETE", "/api/delete", x_drop, NULL, HTTP_BODY_WHOLE, HTTP_ROLE_ADMIN},
     {"POST", "/api/create", x_create, NULL, HTTP_BODY_WHOLE, HTTP_ROLE_ADMIN},
     {"POST", "/api/push", x_push, NULL, HTTP_BODY_NONE, HTTP_ROLE_ADMIN},
-    {"GET", "/api/blobs/{digest}", x_has_blob, NULL, HTTP_BODY_NONE, HTTP_ROLE_ADMIN},
-    {"POST", "/api/blobs/{digest}", x_upload, NULL, HTTP_BODY_STREAM, HTTP_ROLE_ADMIN},
     {"GET", "/api/version", x_version, NULL, HTTP_BODY_NONE, HTTP_ROLE_ANYONE},
     {"GET", "/", x_root, NULL, HTTP_BODY_NONE, HTTP_ROLE_ANYONE},
 };
