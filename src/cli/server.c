@@ -29,15 +29,16 @@ static void log_access(void *user, const struct http_access *a)
 {
     if (!log_on(LOG_INFO)) return;
     if (!log_is_json) {
-        LOG(INFO, "http", "access", "%s %s %s %s %d in=%llu out=%llu first_ms=%.1f ms=%.1f%s id=%s%s%s",
-            a->peer, a->protocol, a->method, a->path, a->status, (unsigned long long)a->bytes_in,
-            (unsigned long long)a->bytes_out, (double)a->first_byte_us / 1e3, (double)a->total_us / 1e3,
-            a->complete ? "" : " cut", a->id, *a->trace ? " trace=" : "", a->trace);
+        LOG(INFO, "http", "access", "%s%s%s %s %s %s %d in=%llu out=%llu first_ms=%.1f ms=%.1f%s id=%s%s%s",
+            a->peer, *a->via ? " via " : "", a->via, a->protocol, a->method, a->path, a->status,
+            (unsigned long long)a->bytes_in, (unsigned long long)a->bytes_out, (double)a->first_byte_us / 1e3,
+            (double)a->total_us / 1e3, a->complete ? "" : " cut", a->id, *a->trace ? " trace=" : "",
+            a->trace);
         return;
     }
     const struct {
         const char *key, *value;
-    } text[] = {{"id", a->id},         {"peer", a->peer}, {"protocol", a->protocol},
+    } text[] = {{"id", a->id},         {"peer", a->peer}, {"via", a->via},    {"protocol", a->protocol},
                 {"method", a->method}, {"path", a->path}, {"trace", a->trace}};
     struct buf fields = {0};
     for (size_t i = 0; i < COUNT_OF(text); i++) {
@@ -167,6 +168,8 @@ status server_bind(struct http_server **out, const struct server_options *o, str
         .max_connections = (uint32_t)o->max_connections,
         .max_per_address = (uint32_t)o->max_per_address,
         .max_streams = (uint32_t)o->max_streams,
+        .trusted_proxy = o->trusted_proxy.item,
+        .n_trusted_proxy = o->trusted_proxy.n,
         .n_thread = (uint32_t)o->http_threads,
         .cors_origin = o->cors.item,
         .n_cors_origin = o->cors.n,

@@ -9,7 +9,7 @@
 
 struct server_options {
     const char *host, *socket, *tls_cert, *tls_key, *tls_client_ca, *api_key_file;
-    struct opt_list api_key, cors;
+    struct opt_list api_key, cors, trusted_proxy;
     int64_t port, max_body, max_upload, max_head, max_connections, max_per_address, max_streams, http_threads, hsts;
     double handshake_timeout, head_timeout, body_timeout, write_timeout, idle_timeout, drain_timeout;
     bool log_json, quiet, half_close;
@@ -50,6 +50,8 @@ struct server_options {
     {.name = "max-per-address", .type = OPT_INT, .at = &(o).max_per_address, .min = 0, .max = 1000000,  \
      .def = "0", .unit = "connections",                                                                 \
      .help = "of one address (an IPv6 /64); more are answered 503; 0: no limit"},                       \
+    {.name = "trusted-proxy", .type = OPT_LIST, .at = &(o).trusted_proxy, .arg = "ADDRESS",             \
+     .help = "of a proxy (a network like 10.0.0.0/8, or unix) whose X-Forwarded-For is believed"},      \
     {.name = "max-streams", .type = OPT_INT, .at = &(o).max_streams, .min = 1, .max = 100000,           \
      .def = "128", .unit = "requests",                                                                  \
      .help = "of one HTTP/2 connection at once; more wait at the client or are refused"},               \

@@ -236,6 +236,7 @@ static void start(struct proxy *p, struct relay_ask *ask)
     ask->stream = p->stream;
     ask->want.model = p->model;
     ask->want.key = relay_key(p->x);
+    ask->want.client = http_client(p->x);
     p->relay = relay_new(p->g, ask, http_waker_new(p->x));
 }
 

@@ -31,16 +31,18 @@ static void *start(struct ws_calls *c, void *gateway, const char *path, json_t *
                             .path = mem_strdup(path)};
     struct http_str text = {w->body, strlen(w->body)};
     (void)body_scan(text, &m, 1);
-    const struct relay_ask ask = {
-        .x = x,
-        .method = "POST",
-        .target = w->path,
-        .body = text,
-        .model = m.raw,
-        .want = {.model = w->model, .key = relay_key(x), .keep_alive_s = POOL_KEEP_UNSET},
-        .family = family_of_path(path),
-        .stream = json_is_true(json_object_get(body, "stream")),
-        .memory = json_is_string(json_object_get(body, "previous_response_id"))};
+    const struct relay_ask ask = {.x = x,
+                                  .method = "POST",
+                                  .target = w->path,
+                                  .body = text,
+                                  .model = m.raw,
+                                  .want = {.model = w->model,
+                                           .key = relay_key(x),
+                                           .client = http_client(x),
+                                           .keep_alive_s = POOL_KEEP_UNSET},
+                                  .family = family_of_path(path),
+                                  .stream = json_is_true(json_object_get(body, "stream")),
+                                  .memory = json_is_string(json_object_get(body, "previous_response_id"))};
     w->relay = relay_new(gateway, &ask, http_waker_new(x));
     return w;
 }

@@ -125,7 +125,7 @@ bool conn_close_gently(struct http_conn *c)
 static void conn_free(struct http_conn *c)
 {
     struct http_loop *l = c->loop;
-    struct peer who = c->who;
+    struct peer who = c->from.who;
     c->proto->free(c);
     if (c->prev)
         c->prev->next = c->next;
@@ -267,7 +267,7 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
     conn_run(c);
 }
 
-void conn_accept(struct http_loop *l, int fd, const char *peer, const struct peer *who)
+void conn_accept(struct http_loop *l, int fd, const struct origin *from)
 {
     struct http_conn *c = mem_zalloc(1, sizeof *c);
     int one = 1, low = 16 * 1024;
@@ -290,11 +290,10 @@ void conn_accept(struct http_loop *l, int fd, const char *peer, const struct pee
             close(fd);
         if (c->timer) event_free(c->timer);
         free(c);
-        peers_leave(l->server->peers, who);
+        peers_leave(l->server->peers, &from->who);
         return;
     }
-    snprintf(c->peer, sizeof c->peer, "%s", peer);
-    c->who = *who;
+    c->from = *from;
     c->phase = PH_BUSY;
     conn_phase(c, tls ? PH_SHAKE : PH_NEW);
     c->next = l->conns;

@@ -109,6 +109,12 @@ struct http_exchange *exchange_new(struct http_conn *c, const struct h1_head *h,
         x->param[i] = (struct route_param){m.param[i].name.p, m.param[i].name.n, value};
     }
     x->n_param = m.n_param;
+    unsigned char address[16];
+    if (client_find(x, address) && !peers_enter(s->peers, &x->who, address) && !x->refusal) {
+        x->refusal = 503;
+        x->refusal_why = "as many requests of your address are under way as may be";
+        x->max_body = SMALL_BODY_BYTES;
+    }
     if (!x->refusal) authorize(x);
     return x;
 }
@@ -194,12 +200,14 @@ void exchange_end(struct http_exchange *x, bool complete)
         http_waker_free(x->waker);
     }
     if (x->ops) x->ops->end(x, x->user, complete);
+    peers_leave(s->peers, &x->who);
     if (s->o.on_access) {
         struct http_trace trace = {0};
         int64_t now = loop_now_us();
         http_trace(x, &trace);
         s->o.on_access(s->o.user, &(struct http_access){
-                                      .peer = c->peer,
+                                      .peer = x->forwarded ? x->client : c->from.name,
+                                      .via = x->forwarded ? c->from.name : "",
                                       .protocol = c->proto->name,
                                       .id = x->id,
                                       .method = x->head.method.p,
@@ -403,7 +411,8 @@ void exchange_log_refusal(struct http_conn *c, int code, size_t bytes_out)
 {
     const struct http_options *o = &c->loop->server->o;
     if (o->on_access)
-        o->on_access(o->user, &(struct http_access){.peer = c->peer,
+        o->on_access(o->user, &(struct http_access){.peer = c->from.name,
+                                                    .via = "",
                                                     .protocol = c->proto->name,
                                                     .id = "-",
                                                     .method = "-",

@@ -47,6 +47,7 @@ struct http_route {
 
 struct http_access { /* one line of the access log; strings are valid during the call */
     const char *peer, *protocol, *id, *method, *path; /* "-" where the request was not understood */
+    const char *via;                       /* the trusted proxy that named peer; "": nobody stands in between */
     const char *trace;                     /* the client's trace, 32 hexadecimal digits; "": none */
     int         status;                    /* 499: the client went before an answer began */
     bool        complete;                  /* the whole response was handed to the connection */
@@ -75,6 +76,10 @@ struct http_options {
     uint64_t max_upload_bytes; /* of a streamed body; 0: 4 GiB. Every 64 KiB of it must come within body_timeout_ms */
     size_t   max_pipelined_bytes; /* input kept while a response is pending; 0: 64 KiB */
     uint32_t max_connections, max_per_address;                 /* 0: 1024, no limit */
+    /* Addresses, networks ("10.0.0.0/8") and "unix": what their X-Forwarded-For says is believed, and max_per_address
+     * then counts the requests of whom it names. Nobody is believed by default. */
+    const char *const *trusted_proxy;
+    size_t n_trusted_proxy;
     uint32_t max_streams;                                      /* of one HTTP/2 connection at once; 0: 128 */
     uint32_t handshake_timeout_ms, head_timeout_ms, body_timeout_ms, write_timeout_ms, idle_timeout_ms;
     /* 0: 10, 10, 60, 30, 75 s */
@@ -136,6 +141,9 @@ const char     *http_query(const struct http_exchange *x); /* without '?'; "" wh
 const char     *http_header(const struct http_exchange *x, const char *name); /* NULL when absent */
 /* What {name} matched, percent-decoded; NULL when the route has no such part. */
 const char     *http_param(const struct http_exchange *x, const char *name);
+/* The client's address without a port; NULL: not known for sure, because no trusted proxies were named that others could
+ * be told from, or because the client came through a Unix socket. */
+const char     *http_client(const struct http_exchange *x);
 struct http_str http_request_body(const struct http_exchange *x);
 const char     *http_request_id(const struct http_exchange *x); /* the client's X-Request-Id, or one made here */
 const char     *http_last_event_id(const struct http_exchange *x); /* the event a client goes on after, or NULL */

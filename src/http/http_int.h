@@ -67,6 +67,7 @@ struct http_server {
     uint32_t            n_loop, n_socket; /* the first n_socket loops have listening sockets of their own */
     struct tls         *tls;   /* NULL: plain text */
     struct peers       *peers; /* NULL: no limit for one address */
+    struct proxies     *proxies; /* that are trusted; NULL: none */
     bool                listening;
     struct handover    *handover; /* another process is starting to take the place of this one */
     bool                handed_over; /* and has done so */
@@ -89,11 +90,19 @@ void handover_begin(struct http_server *s);
 void handover_abandon(struct http_server *s);
 void handover_say_ready(struct http_server *s);
 
-/* peers.c: connections per address. Any thread. */
+/* forwarded.c. Addresses are IPv6; an IPv4 one is mapped. */
+struct proxies;
+status proxies_new(struct proxies **out, const char *const *text, size_t n, struct error *e); /* free() it */
+bool   proxies_have(const struct proxies *p, const unsigned char *address); /* address NULL: a Unix socket */
+bool   address_read(unsigned char out[16], const struct sockaddr *a);       /* false: it has none */
+/* Writes x->client. True: a proxy has said so, and this is the address. */
+bool   client_find(struct http_exchange *x, unsigned char address[16]);
+
+/* peers.c: connections per address, and requests per address that a proxy names. Any thread. */
 struct peer { unsigned char address[16]; bool counted; };
 struct peers *peers_new(uint32_t limit);
 void          peers_free(struct peers *p);
-bool          peers_enter(struct peers *p, struct peer *who, const struct sockaddr *a); /* false: too many */
+bool          peers_enter(struct peers *p, struct peer *who, const unsigned char *address); /* false: too many */
 void          peers_leave(struct peers *p, const struct peer *who);
 
 enum exchange_state {
@@ -122,6 +131,9 @@ struct http_exchange {
     int                 refusal; /* answer this when the body has been read, instead of calling the handler */
     const char         *refusal_why;
     char                id[65];
+    char                client[46]; /* see http_client */
+    bool                forwarded;  /* a proxy named it */
+    struct peer         who;        /* of those */
 
     struct h1_chunks chunks;
     uint64_t         max_body, body_got;
@@ -141,6 +153,13 @@ struct http_exchange {
     void                        *user;
     struct http_waker           *waker;
     struct event                *timer;
+};
+
+struct origin {
+    struct peer   who;
+    unsigned char address[16];
+    bool          has_address, proxied; /* proxied: it is a trusted proxy's */
+    char          name[64];             /* "192.0.2.1:4567" */
 };
 
 enum conn_phase { PH_SHAKE, PH_NEW, PH_IDLE, PH_HEAD, PH_BODY, PH_BUSY, PH_LINGER };
@@ -177,12 +196,11 @@ struct http_conn {
     bool     linger;  /* ... after reading what the client still sends, so that it sees the answer */
     bool     dead, running, eof, paused;
     bool     write_waits; /* for room in the socket */
-    struct peer who;
-    char     peer[64];
+    struct origin from;
 };
 
 /* conn.c */
-void conn_accept(struct http_loop *l, int fd, const char *peer, const struct peer *who);
+void conn_accept(struct http_loop *l, int fd, const struct origin *from);
 void conn_run(struct http_conn *c); /* at the end of every entry point: do what can be done, maybe free c */
 void conn_write(struct http_conn *c, const void *p, size_t n);
 void conn_stop(struct http_conn *c); /* draining: close when idle, else after the answer */

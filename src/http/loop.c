@@ -153,18 +153,20 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
 {
     struct http_loop *l = arg;
     struct http_server *s = l->server;
-    struct peer who;
-    char peer[64];
+    struct origin from = {0};
     if (atomic_load(&s->n_conn) >= s->o.max_connections) {
         turn_away(l, fd, "as many connections as are allowed in all");
         return;
     }
-    peer_name(peer, sizeof peer, a);
-    if (!peers_enter(s->peers, &who, a)) {
-        turn_away(l, fd, peer);
+    peer_name(from.name, sizeof from.name, a);
+    from.has_address = address_read(from.address, a);
+    const unsigned char *address = from.has_address ? from.address : NULL;
+    from.proxied = proxies_have(s->proxies, address);
+    if (!from.proxied && address && !peers_enter(s->peers, &from.who, address)) {
+        turn_away(l, fd, from.name);
         return;
     }
-    conn_accept(l, fd, peer, &who);
+    conn_accept(l, fd, &from);
 }
 
 static void on_accept_retry(int fd, short what, void *arg)

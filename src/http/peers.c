@@ -1,10 +1,10 @@
-/* How many connections each address has: a chained table behind a mutex, touched once when a connection comes
- * and once when it goes. An IPv6 client owns a /64, so that much of its address counts. */
+/* How many connections (of clients that a proxy names, requests) each address has: a chained table behind a
+ * mutex, touched once when one comes and once when it goes. An IPv6 client owns a /64, so that much of its
+ * address counts. */
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "base/rng.h"
 #include "http/http_int.h"
@@ -44,20 +44,6 @@ void peers_free(struct peers *p)
     free(p);
 }
 
-static bool read_address(unsigned char out[16], const struct sockaddr *a)
-{
-    memset(out, 0, 16);
-    if (a->sa_family == AF_INET) {
-        out[10] = out[11] = 0xff;
-        memcpy(out + 12, &((const struct sockaddr_in *)a)->sin_addr, 4);
-        return true;
-    }
-    if (a->sa_family != AF_INET6) return false;
-    const struct in6_addr *v6 = &((const struct sockaddr_in6 *)a)->sin6_addr;
-    memcpy(out, v6, IN6_IS_ADDR_V4MAPPED(v6) ? 16 : 8);
-    return true;
-}
-
 static struct entry **find(struct peers *p, const unsigned char address[16])
 {
     uint32_t word[4], out[4], key[2] = {(uint32_t)p->key, (uint32_t)(p->key >> 32)};
@@ -68,10 +54,13 @@ static struct entry **find(struct peers *p, const unsigned char address[16])
     return at;
 }
 
-bool peers_enter(struct peers *p, struct peer *who, const struct sockaddr *a)
+bool peers_enter(struct peers *p, struct peer *who, const unsigned char *address)
 {
+    struct in6_addr v6;
     *who = (struct peer){.counted = false};
-    if (!p || !read_address(who->address, a)) return true;
+    if (!p) return true;
+    memcpy(&v6, address, 16);
+    memcpy(who->address, address, IN6_IS_ADDR_V4MAPPED(&v6) ? 16 : 8);
     pthread_mutex_lock(&p->lock);
     struct entry **at = find(p, who->address);
     if (!*at) {

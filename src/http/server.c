@@ -125,6 +125,8 @@ status http_server_new(struct http_server **out, const struct http_options *o, s
 
     status st = o->tls_cert ? tls_new(&s->tls, o->tls_cert, o->tls_key, o->tls_client_ca, true, e) : OK;
     for (uint32_t i = 0; st == OK && i < s->n_loop; i++) st = loop_init(&s->loop[i], s, e);
+    if (st == OK && o->n_trusted_proxy)
+        st = proxies_new(&s->proxies, o->trusted_proxy, o->n_trusted_proxy, e);
     if (st == OK) st = bind_all(s, e);
     if (st != OK) {
         http_server_free(s);
@@ -193,6 +195,7 @@ void http_server_free(struct http_server *s)
     for (uint32_t i = 0; i < s->n_loop; i++) loop_deinit(&s->loop[i]);
     if (s->o.unix_path && s->bound) unlink(s->o.unix_path);
     peers_free(s->peers);
+    free(s->proxies);
     tls_free(s->tls);
     free(s->loop);
     free((char *)s->o.host);

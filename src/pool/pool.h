@@ -70,6 +70,7 @@ enum { POOL_KEEP_UNSET = INT32_MIN };
 struct pool_want { /* copied */
     const char *model;    /* as the client says it; NULL or "": the default */
     const char *key;      /* the API key; NULL: none */
+    const char *client;   /* the client's address; NULL: not known */
     uint64_t affinity;    /* route_hash of the prompt's beginning; 0: none */
     uint64_t session;     /* route_hash of the conversation's name; 0: none */
     int32_t  keep_alive_s; /* from now on for this model; < 0: for ever; POOL_KEEP_UNSET: as it is */

@@ -142,7 +142,7 @@ struct pool_ticket {
     struct spec **fallback; /* of the model that was asked for; those from next_fallback on are left to try */
     size_t   n_fallback, next_fallback;
     struct http_waker *waker;
-    uint64_t key, affinity, session, avoid, draw;
+    uint64_t key, client, affinity, session, avoid, draw;
     uint32_t charges; /* workers of ours that may have died of it, in a row */
     int64_t charged_ns; /* the last time */
     uint64_t turn;   /* so many requests its worker had been given before */

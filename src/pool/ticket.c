@@ -234,7 +234,7 @@ static status resolve(struct pool *p, struct pool_ticket *t, const char *name, s
             arm[n] = name;
             weight[n++] = json_number_value(w);
         }
-        uint64_t by = t->session ? t->session : t->key ? t->key : t->draw;
+        uint64_t by = t->session ? t->session : t->key ? t->key : t->client ? t->client : t->draw;
         status r = spec_find(p, arm[route_arm(weight, n, by)], &to, e);
         pthread_mutex_lock(&p->lock);
         spec_drop(s);
@@ -272,6 +272,7 @@ struct pool_ticket *pool_enter(struct pool *p, const struct pool_want *w, struct
     *t = (struct pool_ticket){.pool = p,
                               .waker = waker,
                               .key = w->key && *w->key ? route_hash(w->key, strlen(w->key)) : 0,
+                              .client = w->client ? route_hash(w->client, strlen(w->client)) : 0,
                               .affinity = w->affinity,
                               .session = w->session,
                               .entered_ns = now};

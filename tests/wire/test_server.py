@@ -428,6 +428,62 @@ def test_the_log_in_json():
     assert "secret" not in "".join(s.log)
 
 
+def test_whom_a_proxy_names():
+    cases = [  # X-Forwarded-For, line by line; who it is then, and whether that is said to have come by a proxy
+        ([], "127.0.0.1", False),
+        (["203.0.113.7"], "203.0.113.7", True),
+        (["1.1.1.1, 203.0.113.7"], "203.0.113.7", True),  # what stands before it the client may have written
+        (["1.1.1.1,203.0.113.7 , 10.1.2.3"], "203.0.113.7", True),  # two proxies
+        (["203.0.113.7", "10.1.2.3"], "203.0.113.7", True),
+        (["10.9.9.9, 10.1.2.3"], "10.9.9.9", True),  # a client beside the proxies
+        (["203.0.113.7:4567"], "203.0.113.7", True),
+        (["[2001:db8::1]:443"], "2001:db8::1", True),
+        (["2001:db8:0::1"], "2001:db8::1", True),
+        (["203.0.113.7, unknown"], "127.0.0.1", False),
+        (["nonsense, 10.1.2.3"], "10.1.2.3", True),
+        ([",,"], "127.0.0.1", False),
+    ]
+
+    def peers(s):
+        for fields, _, _ in cases:
+            s.raw(request("/livez", method="GET", headers=["Connection: close", *(f"x-Forwarded-for: {f}" for f in fields)]))
+        s.proc.terminate()
+        s.proc.wait(20)
+        s.reader.join(5)
+        lines = [x for x in map(json.loads, s.log) if x["event"] == "access"]
+        return [(x["peer"], x.get("via", "")) for x in lines]
+
+    with Server("--log-json", "--trusted-proxy", "127.0.0.0/8", "--trusted-proxy", "10.0.0.0/8") as s:
+        for (fields, who, named), (peer, via) in zip(cases, peers(s), strict=True):
+            assert (peer if named else peer.rsplit(":", 1)[0], bool(via)) == (who, named), (fields, peer, via)
+            assert not named or via.startswith("127.0.0.1:")
+    with Server("--log-json", "--trusted-proxy", "10.0.0.0/8") as s:  # we are none
+        assert all(peer.startswith("127.0.0.1:") and not via for peer, via in peers(s))
+
+
+def test_clients_of_a_proxy_are_counted_one_by_one():
+    with Server("--quiet", "--max-per-address", "1", "--trusted-proxy", "127.0.0.1") as s:
+        def ask(who, n):
+            c = s.connect()
+            c.sendall(request("/v1/completions", generation(n=n), headers=["Connection: close", f"X-Forwarded-For: {who}"]))
+            return c
+        first = ask("203.0.113.7", 1000)
+        assert first.recv(1000)
+        assert status(drain(ask("203.0.113.7", 2))) == 503
+        assert status(drain(ask("203.0.113.8", 2))) == 200
+        first.close()
+        end = time.monotonic() + 20
+        while status(drain(ask("203.0.113.7", 2))) != 200:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+
+def test_a_proxy_that_is_no_address():
+    p = subprocess.run([wire.CORRAL, "serve", wire.DEMO, "--port", "0", "--trusted-proxy", "10.0.0.0/33"], capture_output=True,
+                       text=True, timeout=60)
+    assert p.returncode != 0 and "10.0.0.0/33" in p.stderr, p
+
+
 def test_health_answers_while_streams_run(srv):
     stop, worst = threading.Event(), [0.0]
 

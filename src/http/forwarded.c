@@ -1,0 +1,155 @@
+/* Who asks, when a proxy stands in between: X-Forwarded-For, believed only of proxies that were named. */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "http/http_int.h"
+
+static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff}; /* before an IPv4 address */
+
+struct net {
+    unsigned char prefix[16];
+    uint32_t bits;
+};
+struct proxies {
+    bool unix_too;
+    size_t n;
+    struct net net[];
+};
+
+bool address_read(unsigned char out[16], const struct sockaddr *a)
+{
+    if (a->sa_family == AF_INET) {
+        memcpy(out, mapped, sizeof mapped);
+        memcpy(out + 12, &((const struct sockaddr_in *)a)->sin_addr, 4);
+        return true;
+    }
+    if (a->sa_family != AF_INET6) return false;
+    memcpy(out, &((const struct sockaddr_in6 *)a)->sin6_addr, 16);
+    return true;
+}
+
+static bool parse(unsigned char out[16], const char *text)
+{
+    if (inet_pton(AF_INET6, text, out) == 1) return true;
+    memcpy(out, mapped, sizeof mapped);
+    return inet_pton(AF_INET, text, out + 12) == 1;
+}
+
+static void print(char out[INET6_ADDRSTRLEN], const unsigned char address[16])
+{
+    bool v4 = !memcmp(address, mapped, sizeof mapped);
+    inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? address + 12 : address, out, INET6_ADDRSTRLEN);
+}
+
+/* ---- which proxies ----------------------------------------------------------------------------------- */
+
+static status read_net(struct net *out, const char *text, struct error *e)
+{
+    char address[INET6_ADDRSTRLEN];
+    const char *slash = strchr(text, '/');
+    size_t n = slash ? (size_t)(slash - text) : strlen(text);
+    char *end = NULL;
+    bool good = n < sizeof address;
+    snprintf(address, sizeof address, "%.*s", (int)MIN(n, sizeof address), text);
+    good = good && parse(out->prefix, address);
+    uint32_t most = strchr(address, ':') ? 128 : 32;
+    unsigned long bits = slash && slash[1] >= '0' && slash[1] <= '9' ? strtoul(slash + 1, &end, 10) : most;
+    good = good && bits <= most && (!slash || (end && !*end));
+    out->bits = (uint32_t)bits + 128 - most;
+    if (good) return OK;
+    return fail(e, ERR_ARG,
+                "trusted proxy '%.60s': an address is wanted, or a network like 10.0.0.0/8, or unix", text);
+}
+
+status proxies_new(struct proxies **out, const char *const *text, size_t n, struct error *e)
+{
+    struct proxies *p = mem_zalloc(1, sizeof *p + n * sizeof(struct net));
+    for (size_t i = 0; i < n; i++) {
+        if (!strcmp(text[i], "unix")) {
+            p->unix_too = true;
+            continue;
+        }
+        status s = read_net(&p->net[p->n++], text[i], e);
+        if (s == OK) continue;
+        free(p);
+        return s;
+    }
+    *out = p;
+    return OK;
+}
+
+static bool inside(const struct net *n, const unsigned char address[16])
+{
+    uint32_t whole = n->bits / 8, rest = n->bits % 8;
+    if (memcmp(n->prefix, address, whole) != 0) return false;
+    return !rest || (n->prefix[whole] ^ address[whole]) >> (8 - rest) == 0;
+}
+
+bool proxies_have(const struct proxies *p, const unsigned char *address)
+{
+    if (!p || !address) return p && p->unix_too;
+    for (size_t i = 0; i < p->n; i++)
+        if (inside(&p->net[i], address)) return true;
+    return false;
+}
+
+/* ---- what they say ----------------------------------------------------------------------------------- */
+
+/* "203.0.113.7", with a port or not, "2001:db8::1", "[2001:db8::1]:443". */
+static bool read_entry(unsigned char out[16], const char *p, size_t n)
+{
+    char text[INET6_ADDRSTRLEN];
+    while (n && (*p == ' ' || *p == '\t')) p++, n--;
+    while (n && (p[n - 1] == ' ' || p[n - 1] == '\t')) n--;
+    const char *end = n && *p == '[' ? memchr(p, ']', n) : memchr(p, ':', n);
+    if (n && *p == '[') {
+        p++;
+        n = end ? (size_t)(end - p) : 0;
+    } else if (end && !memchr(end + 1, ':', n - (size_t)(end + 1 - p))) {
+        n = (size_t)(end - p);
+    }
+    if (!n || n >= sizeof text) return false;
+    memcpy(text, p, n);
+    text[n] = 0;
+    return parse(out, text);
+}
+
+/* Each proxy appends whom it serves: from the right, the first that is no proxy of ours is the client. What
+ * stands to the left of that, the client may have written itself. */
+static bool read_forwarded(const struct proxies *p, const struct h1_head *h, unsigned char out[16])
+{
+    bool any = false;
+    for (size_t i = h->n_field; i-- > 0;) {
+        const struct http_str v = h->field[i].value;
+        if (!h1_str_is(h->field[i].name, "x-forwarded-for")) continue;
+        for (size_t end = v.n, from; end > 0; end = from ? from - 1 : 0) {
+            unsigned char address[16];
+            for (from = end; from > 0 && v.p[from - 1] != ',';) from--;
+            if (!read_entry(address, v.p + from, end - from)) return any;
+            memcpy(out, address, 16);
+            any = true;
+            if (!proxies_have(p, address)) return true;
+        }
+    }
+    return any;
+}
+
+bool client_find(struct http_exchange *x, unsigned char address[16])
+{
+    const struct http_conn *c = x->conn;
+    const struct proxies *p = c->loop->server->proxies;
+    if (!p) return false;
+    x->forwarded = c->from.proxied && read_forwarded(p, &x->head, address);
+    if (!x->forwarded && c->from.has_address) memcpy(address, c->from.address, 16);
+    if (x->forwarded || c->from.has_address) print(x->client, address);
+    return x->forwarded;
+}
+
+const char *http_client(const struct http_exchange *x)
+{
+    return *x->client ? x->client : NULL;
+}
