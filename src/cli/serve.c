@@ -32,7 +32,7 @@ static struct {
     bool local_files, private_hosts;
     int64_t pull_jobs, pull_connections;
     const char *hf_endpoint, *hf_token_file, *registry;
-    int64_t gpu_reserve, host_reserve;
+    int64_t gpu_reserve, host_reserve, worker_memory;
 } o;
 
 /* What workers are started with, beside what the pool knows (see defaults). */
@@ -114,6 +114,14 @@ static const struct opt opts[] = {
      .def = "1G",
      .unit = "bytes",
      .help = "the same of the host's memory"},
+    {.name = "worker-memory",
+     .type = OPT_INT,
+     .at = &o.worker_memory,
+     .min = 0,
+     .max = 1LL << 50,
+     .def = "0",
+     .unit = "bytes",
+     .help = "that a worker may allocate, mapped files not counted; it ends when it needs more; 0: no limit"},
     {.name = "balance",
      .type = OPT_STR,
      .at = &o.balance,
@@ -215,6 +223,7 @@ static void fill_pool_options(struct pool_options *out, const char *defaults, co
                                  .placement = o.placement,
                                  .gpu_reserve_bytes = (uint64_t)MAX(o.gpu_reserve, 1), /* 0: the default */
                                  .host_reserve_bytes = (uint64_t)MAX(o.host_reserve, 1),
+                                 .worker_memory_bytes = (uint64_t)o.worker_memory,
                                  .max_models = (uint32_t)o.max_models,
                                  .max_per_key = (uint32_t)o.max_per_key,
                                  .keep_alive_ms = o.keep_alive > 0 ? (int64_t)(o.keep_alive * 1000) : -1,

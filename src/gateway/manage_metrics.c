@@ -64,6 +64,47 @@ static double memory(const struct pool_model_view *m)
     return (double)m->bytes;
 }
 
+static void of_ledger(struct buf *b, const struct pool_view *v)
+{
+    buf_adds(b, "# HELP corral_ledger_bytes Of a device's memory, as placement counts it.\n"
+                "# TYPE corral_ledger_bytes gauge\n");
+    for (size_t i = 0; i < v->n_device; i++) {
+        const struct place_device *d = &v->device[i].state;
+        const struct {
+            const char *part;
+            uint64_t bytes;
+        } row[] = {{"external", d->external_bytes},
+                   {"committed", d->committed_bytes},
+                   {"reserved", d->reserved_bytes},
+                   {"kept_free", d->keep_bytes},
+                   {"available", d->free_bytes}};
+        for (size_t k = 0; k < COUNT_OF(row); k++) {
+            buf_adds(b, "corral_ledger_bytes{device=");
+            buf_json_str(b, d->uuid, strlen(d->uuid));
+            buf_addf(b, ",part=\"%s\"} %llu\n", row[k].part, (unsigned long long)row[k].bytes);
+        }
+    }
+}
+
+/* What was planned for each worker on each device, or what it took there, where that is known. */
+static void of_shares(struct buf *b, const struct pool_view *v, const char *name, const char *help,
+                      bool actual)
+{
+    buf_addf(b, "# HELP corral_worker_%s %s\n# TYPE corral_worker_%s gauge\n", name, help, name);
+    for (size_t i = 0; i < v->n_worker; i++) {
+        const struct pool_worker_view *w = &v->worker[i];
+        for (uint32_t k = 0; k < w->n_share; k++) {
+            const struct pool_share *s = &w->share[k];
+            if (actual && !s->actual_bytes) continue;
+            buf_addf(b, "corral_worker_%s{model=", name);
+            buf_json_str(b, w->model, strlen(w->model));
+            buf_addf(b, ",worker=\"%llu\",device=", (unsigned long long)w->id);
+            buf_json_str(b, s->uuid, strlen(s->uuid));
+            buf_addf(b, "} %llu\n", (unsigned long long)(actual ? s->actual_bytes : s->predicted_bytes));
+        }
+    }
+}
+
 static void gateway_text(struct gateway *g, const struct pool_view *v, struct buf *b)
 {
     const struct pool_counts *c = &v->counts;
@@ -83,6 +124,8 @@ static void gateway_text(struct gateway *g, const struct pool_view *v, struct bu
     value(b, "pool_crashes_total", "counter", "Workers that ended by themselves.", (double)c->crashes);
     value(b, "pool_hangs_total", "counter", "Workers that were ended because they stood still.",
           (double)c->hangs);
+    value(b, "pool_reloads_total", "counter", "Models that were given a new generation of workers.",
+          (double)c->reloads);
     value(b, "pool_placements_total", "counter", "Decisions about where a model goes.",
           (double)c->placements);
     value(b, "pool_placement_seconds_total", "counter", "Time that these took.", (double)c->place_ns * 1e-9);
@@ -94,6 +137,9 @@ static void gateway_text(struct gateway *g, const struct pool_view *v, struct bu
     of_models(b, v, "workers_ready", "gauge", "Workers that answer.", loaded);
     of_models(b, v, "crashes_total", "counter", "Workers that ended by themselves.", crashes);
     of_models(b, v, "memory_bytes", "gauge", "Of its workers, on all devices.", memory);
+    of_ledger(b, v);
+    of_shares(b, v, "predicted_bytes", "Memory that its plan says, on a device.", false);
+    of_shares(b, v, "actual_bytes", "Memory that it took there.", true);
     if (!g->o.devices) return;
     const struct device_sample *s = devices_sample(g->o.devices);
     device_metrics_text(b, s);

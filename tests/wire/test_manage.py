@@ -519,6 +519,10 @@ def test_metrics(srv):
     assert set(kinds) == told
     assert "corral_pool_loads_total" in kinds and kinds["corral_pool_loads_total"] == "counter"
     assert any(labels and f'model="{srv.name}' in labels for _, labels in seen)
+    host = dict(re.findall(r'corral_ledger_bytes\{device="host",part="(\w+)"\} (\d+)', text))
+    planned = re.findall(r'corral_worker_predicted_bytes\{model="\S+",worker="\d+",device="host"\} (\d+)', text)
+    assert planned and sum(map(int, planned)) <= int(host["committed"]) + int(host["reserved"]), (planned, host)
+    assert set(host) == {"external", "committed", "reserved", "kept_free", "available"}
 
 
 def test_gpus(tmp_path):
