@@ -212,7 +212,7 @@ static off_t before_last(int fd, off_t size, uint32_t n)
         size_t len = (size_t)MIN(at, (off_t)sizeof piece);
         if (pread(fd, piece, len, at - (off_t)len) != (ssize_t)len) return 0;
         for (size_t i = len; i-- > 0;)
-            if (piece[i] == '\n' && at - (off_t)len + (off_t)i + 1 < size && !n--)
+            if (piece[i] == '\n' && at - (off_t)len + (off_t)i + 1 < size && !--n)
                 return at - (off_t)len + (off_t)i + 1;
         at -= (off_t)len;
     }
