@@ -692,6 +692,63 @@ static void norms(void **state)
         }
 }
 
+/* An addition and the norm behind it at once are the same bits as one after the other. */
+static void norms_behind_additions(void **state)
+{
+    for (uint32_t n = 5; n < 3000; n = 3 * n + 1)
+        for (int kind = 0; kind < 4; kind++) {
+            const uint32_t ld = (uint32_t)round_up(n, GPU_PAD);
+            float *x = random_floats(4 * n, 2, n), *w = random_floats(3 * n, 1, n + 1);
+            float *dy = upload(x, 2 * n * sizeof *x), *dx[2], *dw = upload(w, 3 * n * sizeof *w);
+            struct gpu_acts out[2];
+            float *got[2];
+            uint16_t *half[2];
+            for (int i = 0; i < 2; i++) {
+                dx[i] = upload(x + 2 * n, 2 * n * sizeof *x);
+                out[i] = (struct gpu_acts){ops->alloc(gpu, 2 * ld * 4), ops->alloc(gpu, 2 * ld * 2), ld};
+                struct gpu_norm a = {.x = dy,
+                                     .n_row = 2,
+                                     .n = n,
+                                     .ldx = n,
+                                     .weight = kind & 1 ? dw : NULL,
+                                     .eps = 1e-5f,
+                                     .layer_norm = kind & 2,
+                                     .add = dx[i]};
+                struct gpu_norm b = {.x = dx[i],
+                                     .n_row = 2,
+                                     .n = n,
+                                     .ldx = n,
+                                     .weight = dw + n,
+                                     .bias = dw + 2 * n,
+                                     .eps = 1e-5f,
+                                     .layer_norm = kind & 2,
+                                     .out = out[i]};
+                if (i == 0) a.out = out[0], a.next_weight = b.weight, a.next_bias = b.bias;
+                ops->norm(gpu, &a);
+                if (i == 1) ops->norm(gpu, &b);
+                got[i] = mem_zalloc(2 * ld + 2 * n, sizeof *got[i]);
+                half[i] = mem_zalloc(2 * ld, sizeof *half[i]);
+                download(got[i], out[i].f, 2 * ld * sizeof *got[i]);
+                download(got[i] + 2 * ld, dx[i], 2 * n * sizeof *got[i]);
+                download(half[i], out[i].b, 2 * ld * sizeof *half[i]);
+            }
+            if (memcmp(got[0], got[1], (2 * ld + 2 * n) * sizeof *got[0]) != 0 ||
+                memcmp(half[0], half[1], 2 * ld * sizeof *half[0]) != 0)
+                fail_msg("%u numbers, kind %d: not what two calls make", n, kind);
+            if (!isfinite(got[0][n - 1]) || got[0][n - 1] == 0) fail_msg("%u numbers: nothing written", n);
+            for (int i = 0; i < 2; i++) {
+                void *mine[] = {dx[i], out[i].f, out[i].b};
+                for (size_t k = 0; k < COUNT_OF(mine); k++) ops->release(gpu, mine[k]);
+                free(got[i]);
+                free(half[i]);
+            }
+            ops->release(gpu, dy);
+            ops->release(gpu, dw);
+            free(x);
+            free(w);
+        }
+}
+
 static void activations(void **state)
 {
     enum { N = 77, LD = 96, ROWS = 3 };
@@ -805,12 +862,18 @@ int main(void)
     gpu = gpu_chosen(&ops, &rc);
     if (!gpu) return rc;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(primitives),     cmocka_unit_test(rows_are_decoded),
+        cmocka_unit_test(primitives),
+        cmocka_unit_test(rows_are_decoded),
         cmocka_unit_test(library), /* opens it for what follows */
-        cmocka_unit_test(products),       cmocka_unit_test(products_of_decoded_matrices),
-        cmocka_unit_test(products_of_f8), cmocka_unit_test(experts_get_their_tokens),
-        cmocka_unit_test(attention),      cmocka_unit_test(norms),
-        cmocka_unit_test(activations),    cmocka_unit_test(graphs_repeat_work),
+        cmocka_unit_test(products),
+        cmocka_unit_test(products_of_decoded_matrices),
+        cmocka_unit_test(products_of_f8),
+        cmocka_unit_test(experts_get_their_tokens),
+        cmocka_unit_test(attention),
+        cmocka_unit_test(norms),
+        cmocka_unit_test(norms_behind_additions),
+        cmocka_unit_test(activations),
+        cmocka_unit_test(graphs_repeat_work),
     };
     int bad = cmocka_run_group_tests(tests, NULL, NULL);
     ops->close(gpu);

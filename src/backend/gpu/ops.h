@@ -82,15 +82,16 @@ struct gpu_rows { /* out row i = table row index[i] times scale; add: on top of 
     struct gpu_acts   out;
 };
 
-struct gpu_norm { /* out row i = norm(x row index[i] (NULL: i)); add: add row i += norm(x row i) */
+struct gpu_norm { /* out row i = norm(x row index[i] (NULL: i)); add: add row i += norm(x row i), and only then out = next(add) */
     const float    *x;
     const uint32_t *index;
     uint32_t        n_row, n, ldx;
     const float    *weight, *bias; /* weight NULL with add: no norm, only the addition */
     float           eps;
-    bool            layer_norm;
-    struct gpu_acts out;
+    bool            layer_norm;    /* both norms */
+    struct gpu_acts out;           /* with add, maybe in no form */
     float          *add;
+    const float    *next_weight, *next_bias;
 };
 
 struct gpu_work { uint32_t expert, first, n; }; /* slots order[first .. first + n) go through this expert */

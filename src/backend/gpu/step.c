@@ -16,6 +16,8 @@ struct pass {
     struct gpu_kv kv;
     struct gpu_inputs in; /* on the device */
     struct gpu_shape n;
+    const struct op *next; /* the operation behind the one that runs */
+    bool opened;           /* the rows that it begins with are normalised */
 };
 
 static const struct gpu_weight *weight_of(const struct pass *p, wref w)
@@ -44,21 +46,53 @@ static struct gpu_acts forms_for(const struct pass *p, struct gpu_acts a, const 
 #define FORMS(p, acts, ...)                                                                                  \
     forms_for(p, acts, (const wref[]){__VA_ARGS__}, COUNT_OF(((const wref[]){__VA_ARGS__})))
 
-/* y (n_row, ldy) = x w^T + bias, or added to y */
+/* y (n_row, ldy) = x w^T + bias */
+static struct gpu_matmul product_of(const struct pass *p, float *y, uint32_t ldy, struct gpu_acts x,
+                                    uint32_t n_row, struct linear l)
+{
+    return (struct gpu_matmul){.w = weight_of(p, l.weight)->m,
+                               .x = x,
+                               .y = y,
+                               .ldy = ldy,
+                               .n_row = n_row,
+                               .bias = floats_of(p, l.bias),
+                               .panel = p->bm->b->deterministic ? NULL : p->s->panel,
+                               .panel_bytes = p->s->panel_bytes,
+                               .room = p->s->room,
+                               .room_bytes = p->s->room_bytes};
+}
+
+/* The same, or added to y. */
 static void product(const struct pass *p, float *y, uint32_t ldy, struct gpu_acts x, uint32_t n_row,
                     struct linear l, bool add)
 {
-    p->ops->matmul(p->gpu, &(struct gpu_matmul){.w = weight_of(p, l.weight)->m,
-                                                .x = x,
-                                                .y = y,
-                                                .ldy = ldy,
-                                                .n_row = n_row,
-                                                .bias = floats_of(p, l.bias),
-                                                .add = add,
-                                                .panel = p->bm->b->deterministic ? NULL : p->s->panel,
-                                                .panel_bytes = p->s->panel_bytes,
-                                                .room = p->s->room,
-                                                .room_bytes = p->s->room_bytes});
+    struct gpu_matmul a = product_of(p, y, ldy, x, n_row, l);
+    a.add = add;
+    p->ops->matmul(p->gpu, &a);
+}
+
+/* Does b continue a: rows of the same kind right behind those of a, and their biases, too? */
+static bool continues(const struct pass *p, const struct linear *a, const struct linear *b)
+{
+    const struct gpu_weight *v = weight_of(p, a->weight), *w = weight_of(p, b->weight);
+    if (v->m.type != w->m.type || v->m.n_in != w->m.n_in || v->m.n_out % GPU_STRIP != 0 ||
+        (const uint8_t *)v->m.data + v->layout.bytes != w->m.data)
+        return false;
+    return a->bias && b->bias ? floats_of(p, a->bias) + v->m.n_out == floats_of(p, b->bias)
+                              : !a->bias && !b->bias;
+}
+
+/* Columns of y behind one another, of all tokens; matrices that are in one piece are multiplied as one. */
+static void products(const struct pass *p, float *y, uint32_t ldy, struct gpu_acts x, const struct linear *l,
+                     uint32_t n)
+{
+    for (uint32_t i = 0, k; i < n; i = k) {
+        struct gpu_matmul a = product_of(p, y, ldy, x, p->n.n_tok, l[i]);
+        for (k = i + 1; k < n && continues(p, &l[k - 1], &l[k]); k++)
+            a.w.n_out += weight_of(p, l[k].weight)->m.n_out;
+        p->ops->matmul(p->gpu, &a);
+        y += a.w.n_out;
+    }
 }
 
 static struct gpu_norm norm_of(const struct pass *p, const struct norm *n, const float *x)
@@ -73,24 +107,54 @@ static struct gpu_norm norm_of(const struct pass *p, const struct norm *n, const
                              .layer_norm = n->kind == NORM_LAYER};
 }
 
-static void normalise(const struct pass *p, const struct norm *n, struct gpu_acts out)
+/* The norm of x that an operation begins with, and its rows in the forms that the operation reads. NULL: with
+ * none. */
+static const struct norm *opening(const struct pass *p, const struct op *op, struct gpu_acts *h)
 {
-    struct gpu_norm a = norm_of(p, n, p->s->x);
-    a.out = out;
-    p->ops->norm(p->gpu, &a);
+    *h = p->s->h;
+    switch (op->kind) {
+    case OP_QKV:
+        *h = FORMS(p, *h, op->qkv.fused.weight, op->qkv.q.weight, op->qkv.k.weight, op->qkv.v.weight);
+        return &op->qkv.norm;
+    case OP_FFN: *h = FORMS(p, *h, op->ffn.gate.weight, op->ffn.up.weight); return &op->ffn.norm;
+    case OP_MOE:
+        *h = FORMS(p, *h, op->moe.router, op->moe.gate, op->moe.up, op->moe.sh_router, op->moe.sh_gate,
+                   op->moe.sh_up);
+        return &op->moe.norm;
+    default: return NULL;
+    }
 }
 
-/* x += post_norm(y) */
-static void add_residual(const struct pass *p, const struct norm *post)
+/* The rows that an operation begins with, which the addition before it may have left. */
+static struct gpu_acts open_op(struct pass *p, const struct op *op)
+{
+    struct gpu_acts h;
+    struct gpu_norm a = norm_of(p, opening(p, op, &h), p->s->x);
+    a.out = h;
+    if (!p->opened) p->ops->norm(p->gpu, &a);
+    p->opened = false;
+    return h;
+}
+
+/* x += post_norm(y), and what the next operation begins with where that can be done at once */
+static void add_residual(struct pass *p, const struct norm *post)
 {
     struct gpu_norm a = norm_of(p, post, p->s->y);
+    struct gpu_acts h;
+    const struct norm *next = p->next ? opening(p, p->next, &h) : NULL;
     a.add = p->s->x;
+    if (next && next->weight && (!post->weight || next->kind == post->kind)) {
+        a.layer_norm = next->kind == NORM_LAYER;
+        a.out = h;
+        a.next_weight = floats_of(p, next->weight);
+        a.next_bias = floats_of(p, next->bias);
+        p->opened = true;
+    }
     p->ops->norm(p->gpu, &a);
 }
 
 /* x += post_norm(a w^T + bias) */
-static void product_to_residual(const struct pass *p, struct gpu_acts a, struct linear l,
-                                const struct norm *post)
+static void product_to_residual(struct pass *p, struct gpu_acts a, struct linear l, const struct norm *post)
 {
     product(p, post->weight ? p->s->y : p->s->x, p->c->n_embd, a, p->n.n_tok, l, !post->weight);
     if (post->weight) add_residual(p, post);
@@ -132,19 +196,14 @@ static void run_rope_tables(const struct pass *p)
     }
 }
 
-static void run_qkv(const struct pass *p, const struct op_qkv *op)
+static void run_qkv(struct pass *p, const struct op_qkv *op, struct gpu_acts h)
 {
     const struct model_config *c = p->c;
-    const uint32_t nq = c->n_head * c->head_dim, nkv = c->n_head_kv * c->head_dim, all = nq + 2 * nkv;
-    struct gpu_acts h = FORMS(p, p->s->h, op->fused.weight, op->q.weight, op->k.weight, op->v.weight);
-    normalise(p, &op->norm, h);
-    if (op->fused.weight) {
+    const uint32_t all = (c->n_head + 2 * c->n_head_kv) * c->head_dim;
+    if (op->fused.weight)
         product(p, p->s->qkv, all, h, p->n.n_tok, op->fused, false);
-    } else {
-        product(p, p->s->qkv, all, h, p->n.n_tok, op->q, false);
-        product(p, p->s->qkv + nq, all, h, p->n.n_tok, op->k, false);
-        product(p, p->s->qkv + nq + nkv, all, h, p->n.n_tok, op->v, false);
-    }
+    else
+        products(p, p->s->qkv, all, h, (const struct linear[]){op->q, op->k, op->v}, 3);
     const struct rope *r = op->rope != UINT32_MAX ? &p->bm->m->rope[op->rope] : NULL;
     p->ops->qkv(p->gpu, &(struct gpu_qkv){.qkv = p->s->qkv,
                                           .q = p->s->q,
@@ -164,7 +223,7 @@ static void run_qkv(const struct pass *p, const struct op_qkv *op)
                                           .kv = p->kv});
 }
 
-static void run_attn(const struct pass *p, const struct op_attn *op)
+static void run_attn(struct pass *p, const struct op_attn *op)
 {
     const struct model_config *c = p->c;
     struct gpu_acts o = FORMS(p, p->s->o, op->out.weight);
@@ -202,13 +261,13 @@ static struct gpu_acts activate(const struct pass *p, uint32_t n_row, uint32_t n
     return u;
 }
 
-static void run_ffn(const struct pass *p, const struct op_ffn *op)
+static void run_ffn(struct pass *p, const struct op_ffn *op, struct gpu_acts h)
 {
     const uint32_t n_ff = p->c->n_ff, ld = 2 * p->s->hidden;
-    struct gpu_acts h = FORMS(p, p->s->h, op->gate.weight, op->up.weight);
-    normalise(p, &op->norm, h);
-    if (op->gate.weight) product(p, p->s->gate_up, ld, h, p->n.n_tok, op->gate, false);
-    product(p, p->s->gate_up + (op->gate_up_fused ? 0 : n_ff), ld, h, p->n.n_tok, op->up, false);
+    if (op->gate.weight)
+        products(p, p->s->gate_up, ld, h, (const struct linear[]){op->gate, op->up}, 2);
+    else
+        product(p, p->s->gate_up + (op->gate_up_fused ? 0 : n_ff), ld, h, p->n.n_tok, op->up, false);
     struct gpu_acts u =
         activate(p, p->n.n_tok, n_ff, op->gate.weight || op->gate_up_fused, op->act, op->down.weight);
     product_to_residual(p, u, op->down, &op->post_norm);
@@ -242,8 +301,7 @@ static void expert_product(const struct pass *p, float *y, uint32_t ldy, struct 
 static void shared_expert(const struct pass *p, const struct op_moe *op, struct gpu_acts h)
 {
     const uint32_t n_tok = p->n.n_tok, n_ff = weight_of(p, op->sh_up)->m.n_out, ld = 2 * p->s->hidden;
-    product(p, p->s->gate_up, ld, h, n_tok, (struct linear){op->sh_gate, 0}, false);
-    product(p, p->s->gate_up + n_ff, ld, h, n_tok, (struct linear){op->sh_up, 0}, false);
+    products(p, p->s->gate_up, ld, h, (const struct linear[]){{op->sh_gate, 0}, {op->sh_up, 0}}, 2);
     if (op->sh_router) product(p, p->s->route_gate, 1, h, n_tok, (struct linear){op->sh_router, 0}, false);
     struct gpu_acts u = activate(p, n_tok, n_ff, true, op->act, op->sh_down);
     product(p, p->s->down, p->c->n_embd, u, n_tok, (struct linear){op->sh_down, 0}, false);
@@ -255,12 +313,9 @@ static void shared_expert(const struct pass *p, const struct op_moe *op, struct 
                                                   .shared = true});
 }
 
-static void run_moe(const struct pass *p, const struct op_moe *op)
+static void run_moe(struct pass *p, const struct op_moe *op, struct gpu_acts h)
 {
     const uint32_t n_ff = weight_of(p, op->up)->m.n_out, ld = 2 * p->s->hidden;
-    struct gpu_acts h =
-        FORMS(p, p->s->h, op->router, op->gate, op->up, op->sh_router, op->sh_gate, op->sh_up);
-    normalise(p, &op->norm, h);
     product(p, p->s->route_logits, p->c->n_expert, h, p->n.n_tok, (struct linear){op->router, 0}, false);
     p->ops->route(p->gpu, &(struct gpu_route){.logits = p->s->route_logits,
                                               .kv_slot = p->in.kv_slot,
@@ -311,18 +366,19 @@ static void run_logits(const struct pass *p, const struct op_logits *op)
                                                       op->softcap});
 }
 
-static void run_program(const struct pass *p)
+static void run_program(struct pass *p)
 {
     const struct model_desc *m = p->bm->m;
     run_rope_tables(p);
     for (uint32_t i = 0; i < m->n_op; i++) {
         const struct op *op = &m->op[i];
+        p->next = i + 1 < m->n_op ? op + 1 : NULL;
         switch (op->kind) {
         case OP_EMBED: run_embed(p, &op->embed); break;
-        case OP_QKV: run_qkv(p, &op->qkv); break;
+        case OP_QKV: run_qkv(p, &op->qkv, open_op(p, op)); break;
         case OP_ATTN: run_attn(p, &op->attn); break;
-        case OP_FFN: run_ffn(p, &op->ffn); break;
-        case OP_MOE: run_moe(p, &op->moe); break;
+        case OP_FFN: run_ffn(p, &op->ffn, open_op(p, op)); break;
+        case OP_MOE: run_moe(p, &op->moe, open_op(p, op)); break;
         case OP_LOGITS: run_logits(p, &op->logits); break;
         }
     }
@@ -468,7 +524,7 @@ static struct gpu_kept *kept_find(struct backend_model *bm, const struct backend
     return old;
 }
 
-static void run_kept(struct backend_model *bm, const struct backend_kv *kv, const struct pass *p)
+static void run_kept(struct backend_model *bm, const struct backend_kv *kv, struct pass *p)
 {
     struct gpu_kept *k = kept_find(bm, kv, &p->n);
     k->used = bm->ticket;

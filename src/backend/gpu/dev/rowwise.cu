@@ -10,35 +10,43 @@ DEV void store_act(const struct gpu_acts *out, size_t row, uint32_t i, uint32_t 
     if (out->b) out->b[at] = (uint16_t)dev_f32_to_bf16(y);
 }
 
-/* A block per row. */
+/* What a row is normalised by. */
+DEV void row_scale(const struct gpu_norm *a, const float *x, float *tmp, float *mean, float *inv)
+{
+    float sum = 0;
+    *mean = 0;
+    if (a->layer_norm) {
+        for (uint32_t i = threadIdx.x; i < a->n; i += blockDim.x) sum += x[i];
+        *mean = block_sum(sum, tmp) / (float)a->n;
+    }
+    sum = 0;
+    for (uint32_t i = threadIdx.x; i < a->n; i += blockDim.x) sum += (x[i] - *mean) * (x[i] - *mean);
+    *inv = rsqrtf(block_sum(sum, tmp) / (float)a->n + a->eps);
+}
+
+DEV float normalised(float x, float mean, float inv, const float *weight, const float *bias, uint32_t i)
+{
+    const float y = weight ? (x - mean) * inv * weight[i] : x;
+    return bias ? y + bias[i] : y;
+}
+
+/* A block per row. With an addition, a thread reads afterwards what it wrote itself. */
 __global__ void __launch_bounds__(256, 4) k_norm(struct gpu_norm a)
 {
     dev_after();
     __shared__ float tmp[32];
-    const float *x = a.x + (size_t)(a.index ? a.index[blockIdx.x] : blockIdx.x) * a.ldx;
+    const float *x = a.x + (size_t)(a.index ? a.index[blockIdx.x] : blockIdx.x) * a.ldx, *weight = a.weight, *bias = a.bias;
     float mean = 0, inv = 1;
-    if (a.weight) {
-        float sum = 0;
-        if (a.layer_norm) {
-            for (uint32_t i = threadIdx.x; i < a.n; i += blockDim.x) sum += x[i];
-            mean = block_sum(sum, tmp) / (float)a.n;
-        }
-        sum = 0;
-        for (uint32_t i = threadIdx.x; i < a.n; i += blockDim.x) sum += (x[i] - mean) * (x[i] - mean);
-        inv = rsqrtf(block_sum(sum, tmp) / (float)a.n + a.eps);
+    if (weight) row_scale(&a, x, tmp, &mean, &inv);
+    if (a.add) {
+        float *to = a.add + (size_t)blockIdx.x * a.ldx;
+        for (uint32_t i = threadIdx.x; i < a.n; i += blockDim.x) to[i] += normalised(x[i], mean, inv, weight, bias, i);
+        if (!a.out.f && !a.out.b) return;
+        x = to, weight = a.next_weight, bias = a.next_bias;
+        row_scale(&a, x, tmp, &mean, &inv);
     }
-    for (uint32_t i = threadIdx.x; i < (a.add ? a.n : a.out.ld); i += blockDim.x) {
-        float y = 0;
-        if (i < a.n) {
-            y = x[i];
-            if (a.weight) y = (y - mean) * inv * a.weight[i];
-            if (a.bias) y += a.bias[i];
-        }
-        if (a.add)
-            a.add[(size_t)blockIdx.x * a.ldx + i] += y;
-        else
-            store_act(&a.out, blockIdx.x, i, a.n, y);
-    }
+    for (uint32_t i = threadIdx.x; i < a.out.ld; i += blockDim.x)
+        store_act(&a.out, blockIdx.x, i, a.n, i < a.n ? normalised(x[i], mean, inv, weight, bias, i) : 0);
 }
 
 void launch_norm(cudaStream_t stream, const struct gpu_norm *a)
