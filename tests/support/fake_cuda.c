@@ -1,5 +1,5 @@
-/* The simulator by the name of CUDA: corral_cuda.so for tests of what is placed on NVIDIA's cards. As many cards as
- * CUDA_VISIBLE_DEVICES names, which is what a worker was given. */
+/* The simulator by the name of CUDA: corral_cuda.so for tests of what is placed on NVIDIA's cards. As many
+ * cards as CUDA_VISIBLE_DEVICES names, which is what a worker was given. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
