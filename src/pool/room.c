@@ -189,12 +189,6 @@ static uint32_t least_context(const struct worker *w)
     return (uint32_t)least;
 }
 
-static bool may_use_cpu(const struct worker *w)
-{
-    const struct store_settings *set = &w->spec->set;
-    return set->allow_cpu || (set->backend && !strcmp(set->backend, "cpu"));
-}
-
 static void decide(struct pool *p, struct worker *w, const struct residents *r, bool evict, bool drain,
                    struct place_decision *d)
 {
@@ -207,7 +201,7 @@ static void decide(struct pool *p, struct worker *w, const struct residents *r, 
     const struct place_strategy *own = strategy ? place_strategy_find(strategy) : NULL;
     const struct place_want want = {.model = w->spec->name,
                                     .gpu = w->plan[0] ? &w->plan[0]->plan : NULL,
-                                    .cpu = w->plan[1] && may_use_cpu(w) ? &w->plan[1]->plan : NULL,
+                                    .cpu = w->plan[1] && w->spec->set.allow_cpu ? &w->plan[1]->plan : NULL,
                                     .strategy = own ? own : p->strategy,
                                     .affinity = n ? uuid : NULL,
                                     .n_affinity = n,

@@ -243,6 +243,7 @@ static void scenarios(void **state)
         {"nor with the CPU", CARD("GPU-a", "200") CARD("GPU-b", "200"), "gpu,split,mb=900", "{\"max_devices\": 1, \"allow_cpu\": false}", NULL, "it may not run on the CPU"},
         {"partly on the CPU", CARD("GPU-a", "0"), "gpu,split,mb=1700", NULL, "GPU-a=2,host=2", "2 of 4 layers on GPUs"},
         {"not on the CPU", "", "mb=100", "{\"allow_cpu\": false}", NULL, "it may not run on the CPU"},
+        {"nor where the server says so", CARD("GPU-a", "0"), "gpu,mb=100", "{\"allow_cpu\": false, \"backend\": \"cpu\"}", NULL, "it may not run on the CPU"},
         {"fits nowhere", CARD("GPU-a", "0") CARD("GPU-b", "0"), "gpu,split,mb=4100", NULL, NULL, "cannot hold it together"},
         {"others have one", CARD("GPU-a", "500") CARD("GPU-b", "0"), "gpu,mb=900", NULL, "GPU-b", "GPU-b"},
         {"one is lost", CARD("GPU-a", "0") CARD("GPU-b", "0") "lost GPU-a\n", "gpu,mb=900", NULL, "GPU-b", ""},
