@@ -178,6 +178,13 @@ void engine_metrics(const struct engine *en, struct engine_metrics *out)
 {
     engine_metrics_init(out);
 }
+const struct backend_part *engine_parts(const struct engine *en, uint32_t *n)
+{
+    static const struct backend_api api = {.name = "script"};
+    static const struct backend_part part = {.on = {.api = &api}};
+    *n = 1;
+    return &part;
+}
 const char *finish_reason_name(enum finish_reason r)
 {
     static const char *const name[] = {"stop", "length", "length", "cancelled", "error", "timeout"};
