@@ -5,6 +5,10 @@
 #include <string.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
 #endif
 
 #include "base/log.h"
@@ -27,6 +31,27 @@ static bool has_avx_vnni(void) /* leaf 7.1, EAX bit 4 */
     return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
 }
 #endif
+#elif defined(__aarch64__)
+enum { ARM_DOTPROD = 1, ARM_I8MM = 2 };
+#if defined(__APPLE__) /* untested */
+static bool has(const char *feature)
+{
+    int yes = 0;
+    size_t n = sizeof yes;
+    return sysctlbyname(feature, &yes, &n, NULL, 0) == 0 && yes;
+}
+static unsigned arm_features(void)
+{
+    return (has("hw.optional.arm.FEAT_DotProd") ? ARM_DOTPROD : 0) |
+           (has("hw.optional.arm.FEAT_I8MM") ? ARM_I8MM : 0);
+}
+#else
+static unsigned arm_features(void) /* bits by their numbers: not all headers name them */
+{
+    return (getauxval(AT_HWCAP) >> 20 & 1 ? ARM_DOTPROD : 0) |
+           (getauxval(AT_HWCAP2) >> 13 & 1 ? ARM_I8MM : 0);
+}
+#endif
 #endif
 
 static void fill(void)
@@ -42,6 +67,16 @@ static void fill(void)
     if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
         cpu_kernels_avx512(&table[n_table++]);
+#endif
+#elif defined(__aarch64__)
+    cpu_kernels_neon(&table[n_table++]);
+    const unsigned features = arm_features();
+    (void)features;
+#ifdef CORRAL_ISA_DOTPROD
+    if (features & ARM_DOTPROD) cpu_kernels_dotprod(&table[n_table++]);
+#endif
+#ifdef CORRAL_ISA_I8MM
+    if (features & ARM_DOTPROD && features & ARM_I8MM) cpu_kernels_i8mm(&table[n_table++]);
 #endif
 #endif
 }

@@ -83,6 +83,7 @@ static inline size_t attn_scratch_floats(uint32_t group, size_t head_dim)
 
 struct cpu_kernels {
     const char *name;
+    bool emulated; /* has never run on a processor that has it, only in an emulator's tests */
     uint32_t panel_rows;                   /* output rows of a task of more columns */
     struct matmul_kernel matmul[DT_COUNT]; /* the fast way */
     struct matmul_kernel fine[DT_COUNT];   /* with activations of at least 16 bits */
@@ -109,5 +110,8 @@ void cpu_kernels_portable(struct cpu_kernels *k);
 void cpu_kernels_avx2(struct cpu_kernels *k);
 void cpu_kernels_avxvnni(struct cpu_kernels *k); /* where the compiler knows it, as the next */
 void cpu_kernels_avx512(struct cpu_kernels *k);  /* F, BW, DQ, VL, VNNI */
+void cpu_kernels_neon(struct cpu_kernels *k);    /* every AArch64 */
+void cpu_kernels_dotprod(struct cpu_kernels *k); /* that, with dot products */
+void cpu_kernels_i8mm(struct cpu_kernels *k);    /* and products of small matrices */
 
 #endif

@@ -11,6 +11,7 @@
 typedef __m256  vf;
 typedef __m256i vi;
 typedef uint8_t bytes32 __attribute__((vector_size(32)));
+enum { TURN = 8 };
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(CORRAL_SANITIZED)
 #define SIMD static inline /* with checks in every loop, inlining all would take gcc half an hour */
@@ -100,14 +101,14 @@ SIMD void transpose_lanes(__m256 r[8])
         r[4 + i] = _mm256_permute2f128_ps(u[i], u[4 + i], 0x31);
     }
 }
-SIMD void quads_8x32(void *out, size_t step, const bytes32 q[8])
+SIMD void turn_quads(void *out, size_t step, const bytes32 q[TURN])
 {
     __m256 r[8];
     for (size_t i = 0; i < 8; i++) r[i] = (__m256)q[i];
     transpose_lanes(r);
     for (size_t i = 0; i < 8; i++) _mm256_storeu_ps((float *)(void *)((char *)out + i * step), r[i]);
 }
-SIMD void transpose_8x8(float *out, size_t out_stride, const float *in, size_t in_stride)
+SIMD void turn_floats(float *out, size_t out_stride, const float *in, size_t in_stride)
 {
     __m256 r[8];
     for (size_t i = 0; i < 8; i++) r[i] = _mm256_loadu_ps(in + i * in_stride);

@@ -7,6 +7,7 @@ enum { W_LANES = 8, W_COLUMNS = 4, W_COLUMNS_FLOAT = 6, W_TILE_ROWS = 6, W_TILE_
 #define W_PRAGMA(text) _Pragma(#text)
 #define W_UNROLL(n) W_PRAGMA(GCC unroll n)
 #define W_DIRECT 4
+#define W_SIGNED 0
 
 typedef vf wf;
 typedef vi wi;

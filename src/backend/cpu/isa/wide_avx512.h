@@ -6,6 +6,7 @@ enum { W_LANES = 16, W_COLUMNS = 8, W_COLUMNS_FLOAT = 12, W_TILE_ROWS = 6, W_TIL
 #define W_PRAGMA(text) _Pragma(#text)
 #define W_UNROLL(n) W_PRAGMA(GCC unroll n)
 #define W_DIRECT 8
+#define W_SIGNED 0
 #define W_DEPTH(d, quads) (quads)
 
 typedef __m512  wf;

@@ -4,7 +4,8 @@
  * integers, wt partial sums of products of bytes. wb and ww are the compilers' vectors, so codecs may calculate with
  * them; the others' operations are below. W_DEPTH(d, quads): how many wt sums may follow each other, of d that fit in 16
  * bits or all quads. W_DIRECT: 8, 4 or 1, columns of products without a panel. W_COLUMNS, W_TILE_*: how much of a product
- * the registers hold (gemm.h, attention.h). */
+ * the registers hold (gemm.h, attention.h). W_SIGNED: bytes of weights may be signed ones too. W_MMLA: there are products
+ * of two rows with two columns, as wide_neon.h has them. */
 #ifndef CORRAL_WIDE_H
 #define CORRAL_WIDE_H
 
@@ -12,6 +13,7 @@ enum { W_LANES = 8, W_COLUMNS = 2, W_COLUMNS_FLOAT = 4, W_TILE_ROWS = 2, W_TILE_
 #define W_UNROLL(n) /* not here: it would only make compiling slow */
 #define W_DEPTH(d, quads) (quads)
 #define W_DIRECT 1
+#define W_SIGNED 0
 
 typedef vf wf;
 typedef vi wi;

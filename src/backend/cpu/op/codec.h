@@ -259,24 +259,24 @@ QUAD(tq2_0) { UNUSED_QUAD; return wb_right(raw[j], 2 * s) & 3; }
 
 /* --- formats that are looked up row by row (codebook.h) --- */
 
-/* Eight rows of 32 bytes each time, turned into quads. */
+/* TURN rows of 32 bytes each time, turned into quads. */
 #define ROW_CODEC(name, GROUP)                                                                               \
     OPEN(name)                                                                                               \
     {                                                                                                        \
         float s[W_LANES][16], turned[16][W_LANES];                                                           \
         for (int r = 0; r < W_LANES; r++) scales_##name(row_at(b, r), s[r]);                  \
-        for (int r = 0; r < W_LANES; r += 8)                                                                 \
-            for (int g = 0; g < 256 / GROUP; g += 8) transpose_8x8(turned[g] + r, W_LANES, s[r] + g, 16);    \
+        for (int r = 0; r < W_LANES; r += TURN)                                                              \
+            for (int g = 0; g < 256 / GROUP; g += TURN) turn_floats(turned[g] + r, W_LANES, s[r] + g, 16);   \
         for (int g = 0; g < 256 / GROUP; g++) l->s[g] = wf_load(turned[g]);                                  \
     }                                                                                                        \
     LOAD(name)                                                                                               \
     {                                                                                                        \
         uint8_t turned[8][4 * W_LANES];                                                                      \
         (void)p;                                                                                             \
-        for (int r = 0; r < W_LANES; r += 8) {                                                               \
-            bytes32 q[8];                                                                                    \
-            for (int i = 0; i < 8; i++) q[i] = quants_##name(row_at(b, r + i), c);            \
-            quads_8x32(turned[0] + 4 * r, sizeof turned[0], q);                                              \
+        for (int r = 0; r < W_LANES; r += TURN) {                                                            \
+            bytes32 q[TURN];                                                                                 \
+            for (int i = 0; i < TURN; i++) q[i] = quants_##name(row_at(b, r + i), c);                        \
+            turn_quads(turned[0] + 4 * r, sizeof turned[0], q);                                              \
         }                                                                                                    \
         for (int i = 0; i < 8; i++) raw[i] = wb_load(turned[i]);                                             \
     }                                                                                                        \

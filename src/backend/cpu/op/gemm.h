@@ -24,11 +24,68 @@
         }                                                                                                      \
     } while (0)
 
+/* i = products of the group from input `at` on with NC columns, less what those counted from zero have too much. */
+#ifndef W_MMLA
+SIMD void bytes_group(wi i[W_ROWS][W_COLUMNS], const int8_t *w, const struct act_row *x, size_t at, size_t sum_at,
+                      const int NC, const int GROUP, const int ZERO, const int DEPTH)
+{
+    const int quads = GROUP / 4, depth = W_DEPTH(DEPTH, quads);
+    for (int j = 0; j < quads; j += depth) {
+        wt t[W_ROWS][W_COLUMNS];
+        W_UNROLL(8)
+        for (int d = 0; d < depth; d++, w += PANEL_STEP) {
+            for (int r = 0; r < W_ROWS; r++) {
+                wb wr = wb_load(w + 4 * W_LANES * r);
+                for (int c = 0; c < NC; c++) {
+                    const int8_t *a = x[c].byte.q + at + (size_t)(4 * (j + d));
+                    t[r][c] = d ? wt_add_product(t[r][c], wr, a) : wt_product(wr, a);
+                    wt_pin(&t[r][c]);
+                }
+            }
+        }
+        for (int c = 0; c < NC; c++) {
+            /* The excess is taken off here and not before, where it would take up registers. */
+            const int32_t *minus = &x[c].byte.minus[sum_at];
+            const wi start = ZERO ? wi_set_shifted(minus, __builtin_ctz(ZERO | 256)) : wi_zero();
+            for (int r = 0; r < W_ROWS; r++) i[r][c] = wi_add_sums(j ? i[r][c] : start, t[r][c]);
+        }
+    }
+}
+#else /* two rows with two columns at a time; of one column twice the same */
+SIMD void bytes_group(wi i[W_ROWS][W_COLUMNS], const int8_t *w, const struct act_row *x, size_t at, size_t sum_at,
+                      const int NC, const int GROUP, const int ZERO, const int DEPTH)
+{
+    wm t[W_ROWS][2][W_COLUMNS];
+    for (int c = 0; c < NC; c += 2) {
+        const int32_t *minus[] = {&x[c].byte.minus[sum_at], &x[MIN(c + 1, NC - 1)].byte.minus[sum_at]};
+        const wm start = ZERO ? wm_set_shifted(minus, __builtin_ctz(ZERO | 256)) : wm_zero();
+        for (int r = 0; r < W_ROWS; r++) t[r][0][c] = t[r][1][c] = start;
+    }
+    W_UNROLL(4)
+    for (int j = 0; j < GROUP / 4; j += 2) {
+        const size_t k = at + (size_t)(4 * j);
+        wb a[W_COLUMNS];
+        for (int c = 0; c < NC; c += 2) a[c] = wb_two_columns(x[c].byte.q + k, x[MIN(c + 1, NC - 1)].byte.q + k);
+        for (int r = 0; r < W_ROWS; r++) {
+            for (int n = 0; n < 2; n++) {
+                const wb wr = wb_load(w + (j + n) * PANEL_STEP + 4 * W_LANES * r);
+                for (int c = 0; c < NC; c += 2) {
+                    t[r][n][c] = wm_add_products(t[r][n][c], wr, a[c]);
+                    wm_pin(&t[r][n][c]);
+                }
+            }
+        }
+    }
+    for (int r = 0; r < W_ROWS; r++)
+        for (int c = 0; c < NC; c++) i[r][c] = wm_column(t[r][0][c / 2 * 2], t[r][1][c / 2 * 2], c % 2);
+}
+#endif
+
 /* NC columns at once. */
 SIMD void bytes_tile(float *const *y, const struct act_row *x, const void *panel, size_t k, bool first,
                      const int NC, const int GROUP, const bool MINIMA, const int ZERO, const int DEPTH)
 {
-    const int per32 = 32 / GROUP, quads = GROUP / 4, depth = W_DEPTH(DEPTH, quads);
+    const int per32 = 32 / GROUP;
     const float *p = panel;
     wf f[W_ROWS][W_COLUMNS];
 
@@ -37,29 +94,10 @@ SIMD void bytes_tile(float *const *y, const struct act_row *x, const void *panel
     for (size_t g = 0; g < k / 32; g++) {
         const float *s = p, *m = p + per32 * PANEL_ROWS;
         const int8_t *w = (const int8_t *)(m + (MINIMA ? per32 * PANEL_ROWS : 0));
-        for (int h = 0; h < per32; h++) {
+        for (int h = 0; h < per32; h++, w += GROUP / 4 * PANEL_STEP) {
             const size_t sum_at = 3 * g + (size_t)(GROUP == 32 ? 2 : h);
             wi i[W_ROWS][W_COLUMNS];
-            for (int j = 0; j < quads; j += depth) {
-                wt t[W_ROWS][W_COLUMNS];
-                W_UNROLL(8)
-                for (int d = 0; d < depth; d++, w += PANEL_STEP) {
-                    for (int r = 0; r < W_ROWS; r++) {
-                        wb wr = wb_load(w + 4 * W_LANES * r);
-                        for (int c = 0; c < NC; c++) {
-                            const int8_t *a = x[c].byte.q + 32 * g + (size_t)(h * GROUP + 4 * (j + d));
-                            t[r][c] = d ? wt_add_product(t[r][c], wr, a) : wt_product(wr, a);
-                            wt_pin(&t[r][c]);
-                        }
-                    }
-                }
-                for (int c = 0; c < NC; c++) {
-                    /* What products counted from zero have too much; not before, it would take up registers. */
-                    const int32_t *minus = &x[c].byte.minus[sum_at];
-                    const wi start = ZERO ? wi_set_shifted(minus, __builtin_ctz(ZERO | 256)) : wi_zero();
-                    for (int r = 0; r < W_ROWS; r++) i[r][c] = wi_add_sums(j ? i[r][c] : start, t[r][c]);
-                }
-            }
+            bytes_group(i, w, x, 32 * g + (size_t)(h * GROUP), sum_at, NC, GROUP, ZERO, DEPTH);
             ADD_GROUP(x[c].byte);
         }
         p = (const float *)(const void *)w;

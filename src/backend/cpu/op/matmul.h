@@ -19,7 +19,11 @@ GEMM(bytes_16_0_64_1, W_COLUMNS, bytes_tile, 16, false, 64, 1)
 GEMM(bytes_16_0_16_4, W_COLUMNS, bytes_tile, 16, false, 16, 4)
 GEMM(bytes_32_0_1_8, W_COLUMNS, bytes_tile, 32, false, 1, 8)
 GEMM(float_gemm, W_COLUMNS_FLOAT, float_tile)
+#if W_SIGNED
+GEMM(bytes_32_0_0_0, W_COLUMNS, bytes_tile, 32, false, 0, 8)
+#else
 #define bytes_32_0_0_0 NULL /* signed bytes are multiplied in pairs */
+#endif
 
 #define PACK_TYPE(TYPE, name, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)                                        \
     PACK(name, pairs, PAIRS_BYTES, BLOCK, GROUP, MINIMA, ZERO, CHUNK)                                          \
@@ -48,7 +52,7 @@ static void matmul_fill(struct cpu_kernels *k)
                                            .direct = DIRECT_##CHUNK,                                           \
                                            .dot_rows = DOT_ROWS};                                              \
     k->matmul[TYPE] = k->fine[TYPE];                                                                           \
-    if (DEPTH)                                                                                                 \
+    if (DEPTH || W_SIGNED)                                                                                     \
         k->matmul[TYPE] = (struct matmul_kernel){.pack = pack_##name##_quads,                                  \
                                                  .gemm = bytes_##GROUP##_##MINIMA##_##ZERO##_##DEPTH,          \
                                                  .dot = dot_##name##_byte,                                     \

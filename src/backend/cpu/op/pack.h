@@ -1,7 +1,8 @@
 /* Packing: up to PANEL_ROWS weight rows of a file, lanes = rows, as the products in gemm.h read them.
  *
  * Panel of quantized weights, for each 32 inputs: 32 / GROUP x PANEL_ROWS scales, the same of minima if the type
- * has them, then either bytes [8 quads of inputs][PANEL_ROWS][4], counted from ZERO, or 16-bit integers
+ * has them, then either bytes [8 quads of inputs][PANEL_ROWS][4], counted from ZERO (where two rows are multiplied with
+ * two columns, two quads of W_LANES rows as wb_interleave leaves them), or 16-bit integers
  * [16 pairs of inputs][PANEL_ROWS][2], zero taken off; of a quad the first pair is inputs 0 and 2, the second 1 and 3.
  * Panel of floats: [input][PANEL_ROWS]. */
 #ifndef CORRAL_CPU_PACK_H
@@ -11,7 +12,7 @@
 #include "backend/cpu/op/codec.h"
 
 enum {
-    W_ROWS = 2, /* vectors of rows: an activation that is loaded is used for both */
+    W_ROWS = W_LANES < 8 ? 4 : 2, /* vectors of rows: an activation that is loaded is used for all */
     PANEL_ROWS = W_ROWS * W_LANES,
     PANEL_STEP = PANEL_ROWS * 4,  /* bytes from one quad or pair of inputs to the next */
     QUADS_BYTES = 8 * PANEL_STEP, /* of 32 inputs */
@@ -30,7 +31,16 @@ SIMD void prefetch_next(const uint8_t *next, size_t n_row, size_t at, size_t n)
 SIMD void quads_store(uint8_t *to, int quad, wb q, int zero)
 {
     (void)zero;
-    wb_store(to + quad * PANEL_STEP, q);
+    to += quad * PANEL_STEP;
+#ifdef W_MMLA
+    if (quad % 2) {
+        wb two[2] = {wb_load(to - PANEL_STEP), q};
+        wb_interleave(two);
+        wb_store(to - PANEL_STEP, two[0]);
+        q = two[1];
+    }
+#endif
+    wb_store(to, q);
 }
 SIMD void pairs_store(uint8_t *to, int quad, wb q, int zero)
 {

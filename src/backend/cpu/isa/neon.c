@@ -1,0 +1,11 @@
+#include "backend/cpu/kernels.h"
+
+#include "backend/cpu/isa/simd_neon.h"
+#include "backend/cpu/isa/wide_neon.h"
+#include "backend/cpu/op/fill.h"
+
+void cpu_kernels_neon(struct cpu_kernels *k)
+{
+    fill_kernels(k, "neon");
+    k->emulated = true;
+}
