@@ -59,11 +59,11 @@ status api_new(struct api **out, const struct api_options *o, struct error *e)
     if (!a->o.keepalive_ms) a->o.keepalive_ms = 15000;
     if (!a->o.max_buffered) a->o.max_buffered = 65536;
     facts_read(&a->facts, o->gguf);
-    a->sessions = sessions_new(NULL);
     a->health = http_fresh_new(HEALTH_FRESH_MS);
     a->created = (int64_t)time(NULL);
     json_object_seed((size_t)rng_seed_from_os()); /* hash tables that a client cannot predict */
-    a->responses = recall_new(NULL);
+    a->responses = recall_new(&(struct recall_options){.folder = o->remember});
+    a->sessions = sessions_new(&(struct sessions_options){.kept = o->remember ? a->responses : NULL});
     status s = workers_new(&a->workers, N_WORKER, e);
     if (s == OK) s = constraints_new(&a->constraints, o->tok, NULL, e);
     if (s != OK) {

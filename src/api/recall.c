@@ -4,7 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/recall_file.h"
 #include "base/clock.h"
+
+enum { TRIM_EVERY = 64 }; /* files that are written, between two looks at all of them */
 
 struct entry {
     struct entry *next; /* most recently used first */
@@ -20,6 +23,8 @@ struct recall {
     struct entry *first;
     size_t bytes;
     uint32_t n;
+    char *folder; /* NULL: in memory */
+    uint32_t n_written;
 };
 
 struct recall *recall_new(const struct recall_options *o)
@@ -30,6 +35,7 @@ struct recall *recall_new(const struct recall_options *o)
     if (!s->o.max_entries) s->o.max_entries = 4096;
     if (!s->o.ttl_ns) s->o.ttl_ns = 3600 * (int64_t)1000000000;
     if (!s->o.now_ns) s->o.now_ns = clock_ns;
+    if (s->o.folder) s->folder = mem_strdup(s->o.folder);
     pthread_mutex_init(&s->lock, NULL);
     return s;
 }
@@ -58,6 +64,7 @@ void recall_free(struct recall *s)
         entry_free(x);
     }
     pthread_mutex_destroy(&s->lock);
+    free(s->folder);
     free(s);
 }
 
@@ -97,8 +104,21 @@ static void push_front(struct recall *s, struct entry *x)
     s->n++;
 }
 
+static void put_file(struct recall *s, uint64_t tenant, const char *id, const json_t *v)
+{
+    recall_file_put(s->folder, tenant, id, v);
+    pthread_mutex_lock(&s->lock);
+    bool due = s->n_written++ % TRIM_EVERY == 0;
+    pthread_mutex_unlock(&s->lock);
+    if (due) recall_file_trim(s->folder, s->o.max_bytes, s->o.max_entries, s->o.ttl_ns);
+}
+
 void recall_put(struct recall *s, uint64_t tenant, const char *id, const json_t *v)
 {
+    if (s->folder) {
+        put_file(s, tenant, id, v);
+        return;
+    }
     char *text = json_dumps(v, JSON_COMPACT);
     if (!text) return;
     struct entry *x = mem_zalloc(1, sizeof *x);
@@ -113,6 +133,7 @@ void recall_put(struct recall *s, uint64_t tenant, const char *id, const json_t 
 json_t *recall_get(struct recall *s, uint64_t tenant, const char *id)
 {
     json_t *v = NULL;
+    if (s->folder) return recall_file_get(s->folder, tenant, id, s->o.ttl_ns);
     pthread_mutex_lock(&s->lock);
     trim(s);
     struct entry **at = find(s, tenant, id), *x = *at;
@@ -127,6 +148,7 @@ json_t *recall_get(struct recall *s, uint64_t tenant, const char *id)
 
 bool recall_drop(struct recall *s, uint64_t tenant, const char *id)
 {
+    if (s->folder) return recall_file_drop(s->folder, tenant, id);
     pthread_mutex_lock(&s->lock);
     struct entry **at = find(s, tenant, id), *x = *at;
     if (x) unlink_entry(s, at);

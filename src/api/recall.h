@@ -1,5 +1,6 @@
-/* Answers kept for clients that refer to them later (previous_response_id): in memory, bounded in number
- * and in bytes, those used least recently go first, and all go some time after their last use.
+/* Answers kept for clients that refer to them later (previous_response_id): in memory, or in files that outlive the
+ * process; bounded in number and in bytes, those used least recently go first, and all go some time after their
+ * last use.
  *
  * Any thread may call these. What one tenant keeps does not exist for another. */
 #ifndef CORRAL_API_RECALL_H
@@ -11,6 +12,7 @@
 
 struct recall;
 struct recall_options { /* zeros are fine */
+    const char *folder;       /* files, in there (made where it is missing); NULL: in memory */
     size_t max_bytes;         /* 64 MiB */
     uint32_t max_entries;     /* 4096 */
     int64_t ttl_ns;           /* 1 h */

@@ -1,9 +1,11 @@
 #include "api/session.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/recall.h"
 #include "base/clock.h"
 
 struct session {
@@ -109,8 +111,43 @@ static void drop_oldest(struct session *one, size_t max_bytes)
     }
 }
 
+/* ---- those that are kept elsewhere --------------------------------------------------------------------- */
+
+enum { KEPT_NAME = 160 };
+
+/* No response is called so. */
+static const char *kept_name(char out[KEPT_NAME], const char *name)
+{
+    snprintf(out, KEPT_NAME, "session %s", name);
+    return out;
+}
+
+static json_t *kept_get(struct sessions *s, uint64_t tenant, const char *name)
+{
+    char id[KEPT_NAME];
+    json_t *messages = recall_get(s->o.kept, tenant, kept_name(id, name));
+    if (json_is_array(messages)) return messages;
+    json_decref(messages);
+    return json_array();
+}
+
+static void kept_add(struct sessions *s, uint64_t tenant, const char *name, const json_t *messages)
+{
+    char id[KEPT_NAME];
+    struct session one = {.messages = kept_get(s, tenant, name)};
+    json_array_extend(one.messages, (json_t *)(uintptr_t)messages);
+    for (size_t i = 0; i < json_array_size(one.messages); i++)
+        one.bytes += json_bytes(json_array_get(one.messages, i));
+    drop_oldest(&one, s->o.max_session_bytes);
+    recall_put(s->o.kept, tenant, kept_name(id, name), one.messages);
+    json_decref(one.messages);
+}
+
+/* ------------------------------------------------------------------------------------------------------- */
+
 json_t *sessions_get(struct sessions *s, uint64_t tenant, const char *name)
 {
+    if (s->o.kept) return kept_get(s, tenant, name);
     pthread_mutex_lock(&s->lock);
     expire(s);
     struct session *one = find(s, tenant, name);
@@ -122,6 +159,10 @@ json_t *sessions_get(struct sessions *s, uint64_t tenant, const char *name)
 
 void sessions_add(struct sessions *s, uint64_t tenant, const char *name, const json_t *messages)
 {
+    if (s->o.kept) {
+        kept_add(s, tenant, name, messages);
+        return;
+    }
     pthread_mutex_lock(&s->lock);
     expire(s);
     struct session *one = find_or_make(s, tenant, name);
@@ -137,6 +178,8 @@ void sessions_add(struct sessions *s, uint64_t tenant, const char *name, const j
 
 bool sessions_drop(struct sessions *s, uint64_t tenant, const char *name)
 {
+    char id[KEPT_NAME];
+    if (s->o.kept) return recall_drop(s->o.kept, tenant, kept_name(id, name));
     pthread_mutex_lock(&s->lock);
     expire(s);
     struct session *one = find(s, tenant, name);

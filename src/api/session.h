@@ -11,8 +11,10 @@
 #include "base/base.h"
 
 struct sessions;
+struct recall;
 
 struct sessions_options { /* zeros are fine */
+    struct recall *kept;        /* borrowed: they are there, and the times and numbers are its own; NULL: in memory */
     uint32_t max_sessions;      /* 1024 */
     size_t   max_session_bytes; /* 256 KiB, of all messages of one as JSON */
     int64_t  ttl_ns;            /* 1 h */

@@ -26,7 +26,7 @@ static struct {
     struct chat_format_options chat;
     struct server_options server;
     struct served_models models;
-    const char *home, *placement, *balance;
+    const char *home, *placement, *balance, *remember;
     int64_t max_models, max_per_key;
     double keep_alive;
     bool local_files, private_hosts;
@@ -39,6 +39,7 @@ static struct {
 static const struct opt worker_rows[] = {SERVING_OPTS(o.serving),
                                          ANSWER_OPTS(o.serving),
                                          CHAT_FORMAT_OPTS(o.chat),
+                                         {.name = "remember", .type = OPT_STR, .at = &o.remember},
                                          {.name = "set", .type = OPT_LIST, .at = &o.model.set},
                                          {0}};
 
@@ -128,6 +129,11 @@ static const struct opt opts[] = {
      .def = "prefix",
      .choices = "adaptive|round-robin|least-loaded|prefix",
      .help = "which of several workers answers"},
+    {.name = "remember",
+     .type = OPT_STR,
+     .at = &o.remember,
+     .arg = "FOLDER",
+     .help = "where workers keep responses and sessions, so that they outlive them; default: in memory"},
     {.name = "max-per-key",
      .type = OPT_INT,
      .at = &o.max_per_key,

@@ -21,6 +21,7 @@ static struct {
     const char *name;
     struct opt_list alias;
     bool any_model, journal;
+    const char *remember;
 } o;
 
 const struct opt worker_opts[] = {
@@ -42,6 +43,11 @@ const struct opt worker_opts[] = {
      .at = &o.any_model,
      .help = "answer whatever name a request has, under that name"},
     CHAT_FORMAT_OPTS(o.chat),
+    {.name = "remember",
+     .type = OPT_STR,
+     .at = &o.remember,
+     .arg = "FOLDER",
+     .help = "keep responses and sessions there, so that they outlive the process; default: in memory"},
     {.name = "journal",
      .type = OPT_BOOL,
      .at = &o.journal,
@@ -105,6 +111,7 @@ static status serve(struct session *s, struct http_server *server, struct chat_f
                                    .request_templates = o.serving.request_templates,
                                    .any_model = o.any_model,
                                    .journal = o.journal || report_wanted(),
+                                   .remember = o.remember,
                                    .max_seqs = (uint32_t)o.serving.parallel,
                                    .keepalive_ms = server_ms(o.serving.comment)};
     TRY(api_new(api, &ao, e));

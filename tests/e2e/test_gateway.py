@@ -169,6 +169,30 @@ def test_what_workers_remember():
         assert code == 404 and "not known" in answer["error"]["message"], answer
 
 
+def test_what_outlives_workers(tmp_path):
+    """With a folder to keep it in, what was remembered is there for whatever worker comes next, also after a restart."""
+    folder = tmp_path / "remembered"
+
+    def talk(srv, text):
+        code, _, answer = srv.post("/chat", {"session_id": "s1", "message": text, "max_tokens": 2})
+        assert code == 200, answer
+        return answer["history"]
+
+    with Server("--remember", str(folder)) as srv:
+        _, _, first = srv.post("/v1/responses", {"input": "One", "max_output_tokens": 4})
+        assert talk(srv, "One?") == 1
+        os.kill(pids(srv)[0], signal.SIGKILL)
+        code, _, second = srv.post("/v1/responses", {"input": "Two", "max_output_tokens": 4, "previous_response_id": first["id"]})
+        assert code == 200 and second["previous_response_id"] == first["id"], second
+        assert talk(srv, "Two?") == 3
+    with Server("--remember", str(folder)) as srv:
+        assert srv.get("/v1/responses/" + second["id"])[2]["id"] == second["id"]
+        assert talk(srv, "Three?") == 5
+        drop = urllib.request.Request(srv.url + "/chat/s1", method="DELETE")
+        assert srv.open(drop, 20)[0] == 200 and srv.open(drop, 20)[0] == 404
+    assert oct(folder.stat().st_mode & 0o777) == "0o700" and all(f.stat().st_mode & 0o077 == 0 for f in folder.iterdir())
+
+
 def test_prompts_of_a_name_that_is_not_there():
     with Server() as srv:
         for path, shape in (("/v1/completions", "message"), ("/v1/messages", "message"), ("/api/generate", None)):
