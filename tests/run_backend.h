@@ -44,7 +44,7 @@ static void rig_close(struct rig *r)
 }
 
 /* One step of one sequence; its logits are appended at *to. */
-static void rig_step(struct rig *r, const struct batch_seq *seq, uint32_t n_seq, float **to)
+static inline void rig_step(struct rig *r, const struct batch_seq *seq, uint32_t n_seq, float **to)
 {
     struct error e = {0};
     struct batch b = {seq, n_seq};
@@ -73,7 +73,7 @@ static inline void rig_logits(struct rig *r, const int32_t *token, uint32_t n, u
     }
 }
 
-static double nmse(const float *a, const float *b, size_t n)
+static inline double nmse(const float *a, const float *b, size_t n)
 {
     double d = 0, s = 0;
     for (size_t i = 0; i < n; i++) {

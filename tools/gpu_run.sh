@@ -42,6 +42,7 @@ test)
     run "draws: tokens chosen on the device against the host's" 600 "$build/tests/test_backend_draws"
     run "models of every shape against the reference" 900 "$build/tests/test_backend_gpu"
     run "KV types, determinism, draws in a step" 600 "$build/tests/test_backend_gpu_options"
+    run "two steps under way" 600 "$build/tests/test_backend_ahead"
     run "one model on two devices, or on one that is named twice" 600 "$build/tests/test_backend_split"
     if [ -n "${CORRAL_SHARED:-}" ]; then
         run "reference logits" 900 "$build/tests/test_backend_golden"

@@ -126,7 +126,7 @@ status kv_block_write(uint8_t *mem, uint32_t n_block, const struct kv_layout *l,
 }
 
 status batch_check(const struct batch *b, const struct model_desc *m, const struct backend_limits *l,
-                   uint32_t n_kv_block, struct error *e)
+                   uint32_t n_kv_block, uint32_t n_drawn, struct error *e)
 {
     uint64_t n_token = 0, n_logits = 0;
     if (b->n_seq == 0 || b->n_seq > l->max_seqs)
@@ -153,7 +153,11 @@ status batch_check(const struct batch *b, const struct model_desc *m, const stru
         for (uint32_t j = 0; j < s->n_block; j++)
             if (s->block[j] >= n_kv_block)
                 return fail(e, ERR_ARG, "sequence %u: no KV block %u", i, s->block[j]);
-        for (uint32_t j = 0; j < s->n_token; j++)
+        if (!s->token && (s->n_token != 1 || s->from >= n_drawn))
+            return fail(e, ERR_ARG,
+                        "sequence %u: %u tokens, from answer %u of the %u that the step before draws", i,
+                        s->n_token, s->from, n_drawn);
+        for (uint32_t j = 0; s->token && j < s->n_token; j++)
             if (s->token[j] < 0 || (uint32_t)s->token[j] >= m->cfg.n_vocab)
                 return fail(e, ERR_ARG, "token id %d is outside the vocabulary of %u", s->token[j],
                             m->cfg.n_vocab);

@@ -2,9 +2,9 @@
  *
  * A step is one ragged batch: for each sequence a range of tokens at consecutive positions, its block table,
  * and how many of the last tokens want logits. `step` queues and returns at once; `wait` collects. Steps of one
- * model run in the order queued. One thread (the engine's) calls a model's functions; several models may have
- * several threads. A backend is one exported table; "ref" and "cpu" are built in, GPU backends are
- * shared objects with the same table opened at run time.
+ * model run in the order queued, one at a time or, see `ahead`, two. One thread (the
+ * engine's) calls a model's functions; several models may have several threads. A backend is one exported table; "ref"
+ * and "cpu" are built in, GPU backends are shared objects with the same table opened at run time.
  *
  * Determinism (cpu, ref): the logits of a token depend only on the tokens at and before its position in its
  * sequence, bit for bit: not on the batch, on how the prompt was cut into steps, or on the thread count. GPUs: with the
@@ -16,7 +16,7 @@
 #include "model/model.h"
 #include "sample/program.h"
 
-enum { BACKEND_ABI = 5, KV_BLOCK_TOKENS = 16 };
+enum { BACKEND_ABI = 6, KV_BLOCK_TOKENS = 16 };
 
 struct backend_api;
 struct backend;       /* an open device (or set of devices) */
@@ -75,8 +75,11 @@ struct backend_part {
 typedef bool (*backend_progress)(void *user, size_t done, size_t total);
 
 struct batch_seq {
-    const int32_t  *token;  /* n_token ids, each < n_vocab */
+    const int32_t  *token;  /* n_token ids, each < n_vocab; NULL: one that is not known yet, see from */
     uint32_t        n_token;
+    /* With token NULL, for backends that can (see ahead): answer number `from` of the step queued before this one. So a step can be
+     * queued while that one still runs. One may, if all that the running step was asked for are draws without masks. */
+    uint32_t        from;
     uint32_t        pos;      /* position of token[0]; positions before it are in the cache */
     const uint32_t *block;    /* block table: KV block of positions 16 i .. 16 i + 15 */
     uint32_t        n_block;  /* covers at least pos + n_token */
@@ -136,13 +139,15 @@ struct backend_api {
     /* Block contents to and from host memory, kv_block_bytes each. */
     status (*kv_read)(struct backend_kv *kv, uint32_t block, void *to, struct error *e);
     status (*kv_write)(struct backend_kv *kv, uint32_t block, const void *from, struct error *e);
-    /* The batch and what it points to stay valid until wait returns for this ticket. */
+    /* The batch and what it points to stay valid until wait returns for this ticket. Of a step with draws only, what the
+     * masks point to does, and the rest until step returns. ERR_BUSY: a step is queued that must be waited for first. */
     status (*step)(struct backend_model *m, struct backend_kv *kv, const struct batch *b, uint64_t *ticket,
                    struct error *e);
     status (*wait)(struct backend_model *m, uint64_t ticket, struct step_result *out, struct error *e);
     /* The stages since the last call, up to max of them; returns how many. NULL: does not measure. */
     size_t (*profile)(struct backend_model *m, struct backend_stage *out, size_t max);
     bool   draws; /* batch_seq.draw is honoured */
+    bool   ahead; /* a step may be queued behind one that was not waited for: batch_seq.from is honoured */
 };
 
 extern const struct backend_api backend_ref, backend_cpu, backend_cuda, backend_sim;
@@ -169,8 +174,9 @@ status backend_weigh(struct backend_weights *out, const struct backend_api *api,
                      const struct model_desc *m, const struct backend_limits *l, struct error *e);
 void   backend_weights_deinit(struct backend_weights *w);
 
-/* Shared by all backends: check a batch against the limits, the vocabulary and the pool. */
+/* Shared by all backends: check a batch against the limits, the vocabulary, the pool, and how many tokens the step before
+ * it draws. */
 status batch_check(const struct batch *b, const struct model_desc *m, const struct backend_limits *l,
-                   uint32_t n_kv_block, struct error *e);
+                   uint32_t n_kv_block, uint32_t n_drawn, struct error *e);
 
 #endif

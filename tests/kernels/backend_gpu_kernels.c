@@ -384,7 +384,10 @@ static void library(void **state)
 static void rows_are_decoded(void **state)
 {
     enum { N_OUT = 37, N_ROW = 5 };
-    static const uint32_t index[N_ROW] = {36, 0, 17, 15, 16};
+    static const uint32_t want_row[N_ROW] = {36, 0, 17, 15, 16};
+    static const struct program_answer drawn[] = {{.token = -1}, {.token = 15}};
+    static const uint32_t index[N_ROW] = {36, GPU_INDEX_DRAWN | 0, 17, GPU_INDEX_DRAWN | 1, 16};
+    void *answers = upload(drawn, sizeof drawn);
     for (size_t k = 0; k < N_RANDOM_KINDS; k++) {
         const uint32_t block = dtype_info((uint32_t)random_kinds[k].type)->block_elems;
         const uint32_t n = block == 1    ? 45
@@ -397,9 +400,10 @@ static void rows_are_decoded(void **state)
         float *to = upload(got, N_ROW * ld * sizeof *got);
         void *at = upload(index, sizeof index);
         for (uint32_t r = 0; r < N_ROW; r++)
-            for (uint32_t i = 0; i < n; i++) want[r * ld + i] = 1.5f * w.want[index[r] * n + i];
+            for (uint32_t i = 0; i < n; i++) want[r * ld + i] = 1.5f * w.want[want_row[r] * n + i];
         ops->rows(gpu, &(struct gpu_rows){.table = w.m,
                                           .index = at,
+                                          .drawn = answers,
                                           .n_row = N_ROW,
                                           .n = n,
                                           .scale = 1.5f,
@@ -412,6 +416,7 @@ static void rows_are_decoded(void **state)
         free(got);
         free(want);
     }
+    ops->release(gpu, answers);
 }
 
 /* ---- experts: route, group, multiply by the work list ---- */

@@ -182,7 +182,7 @@ static status cpu_step(struct backend_model *bm, struct backend_kv *kv, const st
                        uint64_t *ticket, struct error *e)
 {
     if (bm->queued) return fail(e, ERR_BUSY, "a step is queued already: wait for it first");
-    TRY(batch_check(b, bm->m, &bm->lim, kv->n_block, e));
+    TRY(batch_check(b, bm->m, &bm->lim, kv->n_block, 0, e));
     bm->queued = b;
     bm->queued_kv = kv;
     *ticket = ++bm->ticket;

@@ -1,5 +1,6 @@
 /* Tokens drawn on the device: what a batch's draws need travels behind its other inputs in the same copy;
- * masks, which are computed while the step runs, follow when the result is asked for. */
+ * masks, which are computed while the step runs, follow when the result is asked for, and the draws with
+ * them. */
 #include <string.h>
 
 #include "backend/gpu/gpu_int.h"
@@ -37,7 +38,7 @@ void gpu_draws_host_layout(struct gpu_draws_host *d, void *mem, const struct mod
                            const struct backend_limits *l)
 {
     struct gpu_bump b = {mem, 0};
-    d->answer = gpu_take(&b, l->max_seqs, sizeof *d->answer);
+    for (int i = 0; i < 2; i++) d->answer[i] = gpu_take(&b, l->max_seqs, sizeof *d->answer[i]);
     d->mask = gpu_take(&b, (size_t)l->max_seqs * mask_words(&m->cfg), sizeof *d->mask);
     d->from = gpu_take(&b, l->max_seqs, sizeof *d->from);
     d->row = gpu_take(&b, l->max_seqs, sizeof *d->row);
@@ -74,10 +75,11 @@ static uint32_t n_edit(const struct sample_program *p)
 size_t gpu_draws_fill(struct backend_model *bm, const struct batch *b, size_t used)
 {
     const uint32_t words = mask_words(&bm->m->cfg);
-    struct gpu_bump host = {bm->input_host, round_up(used, GPU_ALIGN)}, device = {bm->input_mem, host.used};
+    struct gpu_queued *q = gpu_step_last(bm);
+    struct gpu_bump host = {bm->input_host[bm->ticket % 2], round_up(used, GPU_ALIGN)},
+                    device = {bm->input_mem, host.used};
     uint32_t row = 0, n = 0, n_all = 0;
     size_t at = 0;
-    bm->n_draw = bm->n_mask = 0;
     for (uint32_t i = 0; i < b->n_seq; i++) n_all += b->seq[i].draw != NULL;
     if (!n_all) return used;
     struct draw_inputs to = inputs_at(&host, n_all), there = inputs_at(&device, n_all);
@@ -89,13 +91,13 @@ size_t gpu_draws_fill(struct backend_model *bm, const struct batch *b, size_t us
         to.program[n].edit = there.edit + at;
         at += n_edit(p);
         if (p->mask) {
-            to.program[n].mask = bm->s.draws.mask + (size_t)bm->n_mask * words;
-            bm->draws.from[bm->n_mask++] = p->mask;
+            to.program[n].mask = bm->s.draws.mask + (size_t)q->n_mask * words;
+            bm->draws.from[q->n_mask++] = p->mask;
         }
         bm->draws.row[n] = to.row[n] = row;
         n++;
     }
-    bm->n_draw = n;
+    q->n_draw = n;
     bm->draw_program = there.program;
     bm->draw_row = there.row;
     return host.used + at * sizeof *to.edit;
@@ -106,30 +108,33 @@ void gpu_draws_queue(struct backend_model *bm)
     const struct gpu_ops *ops = bm->b->ops;
     struct gpu *gpu = bm->b->gpu;
     const struct gpu_draws *d = &bm->s.draws;
+    const struct gpu_queued *q = gpu_step_last(bm);
     const struct model_config *c = &bm->m->cfg;
     const size_t mask_bytes = mask_words(c) * sizeof(uint32_t);
-    for (uint32_t i = 0; i < bm->n_mask; i++)
+    for (uint32_t i = 0; i < q->n_mask; i++)
         memcpy((uint8_t *)bm->draws.mask + i * mask_bytes, bm->draws.from[i], mask_bytes);
-    if (bm->n_mask) ops->copy_in(gpu, d->mask, bm->draws.mask, bm->n_mask * mask_bytes);
-    for (uint32_t at = 0; at < bm->n_draw; at += GPU_DRAW_ROWS)
+    if (q->n_mask) ops->copy_in(gpu, d->mask, bm->draws.mask, q->n_mask * mask_bytes);
+    for (uint32_t at = 0; at < q->n_draw; at += GPU_DRAW_ROWS)
         ops->draw(gpu, &(struct gpu_draw){.program = bm->draw_program + at,
                                           .row = bm->draw_row + at,
                                           .logits = bm->s.logits,
-                                          .n_draw = MIN(bm->n_draw - at, (uint32_t)GPU_DRAW_ROWS),
+                                          .n_draw = MIN(q->n_draw - at, (uint32_t)GPU_DRAW_ROWS),
                                           .n_vocab = c->n_vocab,
                                           .logit = d->logit,
                                           .id = d->id,
                                           .block_sum = d->block_sum,
                                           .answer = d->answer + at});
-    if (bm->n_draw) ops->copy_out(gpu, bm->draws.answer, d->answer, bm->n_draw * sizeof *d->answer);
+    if (q->n_draw)
+        ops->copy_out(gpu, bm->draws.answer[bm->ticket % 2], d->answer, q->n_draw * sizeof *d->answer);
 }
 
 /* The rows that no token was drawn from, as few copies as there are gaps. */
 void gpu_logits_queue(struct backend_model *bm)
 {
     const size_t n_vocab = bm->m->cfg.n_vocab;
-    for (uint32_t from = 0, k = 0; from < bm->n_row; k++) {
-        const uint32_t to = k < bm->n_draw ? bm->draws.row[k] : bm->n_row;
+    const struct gpu_queued *q = gpu_step_last(bm);
+    for (uint32_t from = 0, k = 0; from < q->n_row; k++) {
+        const uint32_t to = k < q->n_draw ? bm->draws.row[k] : q->n_row;
         if (to > from)
             bm->b->ops->copy_out(bm->b->gpu, bm->logits_host + from * n_vocab, bm->s.logits + from * n_vocab,
                                  (to - from) * n_vocab * sizeof(float));

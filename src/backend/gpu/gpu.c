@@ -101,7 +101,8 @@ static void gpu_unload(struct backend_model *bm)
     (void)ops->sync(gpu, why, sizeof why); /* nothing runs on in what is released now */
     for (uint32_t i = 0; i < bm->n_kept; i++) ops->graph_free(gpu, bm->kept[i].graph);
     void *const device[] = {bm->weight_mem, bm->scratch_mem, bm->input_mem};
-    void *const host[] = {bm->input_host, bm->logits_host, bm->hidden_host, bm->draws_mem};
+    void *const host[] = {bm->input_host[0], bm->input_host[1], bm->logits_host, bm->hidden_host,
+                          bm->draws_mem};
     for (size_t i = 0; i < COUNT_OF(device); i++)
         if (device[i]) ops->release(gpu, device[i]);
     for (size_t i = 0; i < COUNT_OF(host); i++)
@@ -124,13 +125,13 @@ static status allocate(struct backend_model *bm, const struct gpu_sizes *s, stru
                  (double)s->weight_bytes / 0x1p20, (double)(s->scratch_bytes + s->input_bytes) / 0x1p20);
         return out_of_memory(bm->b, s->weight_bytes + s->scratch_bytes + s->input_bytes, what, e);
     }
-    bm->input_host = ops->host_alloc(gpu, s->input_bytes);
+    for (int i = 0; i < 2; i++) bm->input_host[i] = ops->host_alloc(gpu, s->input_bytes);
     bm->logits_host =
         ops->host_alloc(gpu, MAX((size_t)bm->lim.max_logits * c->n_vocab, (size_t)1) * sizeof(float));
     bm->hidden_host = ops->host_alloc(gpu, (size_t)bm->lim.max_tokens * c->n_embd * sizeof(float));
     gpu_draws_host_layout(&bm->draws, NULL, bm->m, &bm->lim);
     bm->draws_mem = ops->host_alloc(gpu, bm->draws.total_bytes);
-    if (!bm->input_host || !bm->logits_host || !bm->hidden_host || !bm->draws_mem)
+    if (!bm->input_host[0] || !bm->input_host[1] || !bm->logits_host || !bm->hidden_host || !bm->draws_mem)
         return fail(e, ERR_MEMORY, "%s: no pinned host memory for the results of a step", ops->target);
     gpu_draws_host_layout(&bm->draws, bm->draws_mem, bm->m, &bm->lim);
     return OK;
@@ -188,11 +189,15 @@ static status gpu_kv_open(struct backend_kv **out, struct backend_model *m, uint
     return OK;
 }
 
+static status device_lost(const struct backend *b, const char *why, struct error *e)
+{
+    return fail(e, ERR_DEVICE, "%s: %s; the device must be opened again", b->ops->target, why);
+}
+
 static status synced(const struct backend *b, struct error *e)
 {
     char why[WHY] = "";
-    if (b->ops->sync(b->gpu, why, sizeof why)) return OK;
-    return fail(e, ERR_DEVICE, "%s: %s; the device must be opened again", b->ops->target, why);
+    return b->ops->sync(b->gpu, why, sizeof why) ? OK : device_lost(b, why, e);
 }
 
 static void gpu_kv_close(struct backend_kv *kv)
@@ -257,33 +262,47 @@ static status check_draws(const struct backend_model *bm, const struct batch *b,
     return OK;
 }
 
+/* One step may follow another that is not waited for, as long as nothing that one brings is in its way. */
+static status may_queue(struct backend_model *bm, struct error *e)
+{
+    const struct gpu_queued *last = gpu_step_last(bm);
+    if (bm->n_queued > 1) return fail(e, ERR_BUSY, "two steps are queued already: wait for the first");
+    if (bm->n_queued && (!last->complete || last->n_row != last->n_draw || last->n_hidden))
+        return fail(e, ERR_BUSY, "the step that is queued wants more than draws without masks: wait for it");
+    return OK;
+}
+
 static status gpu_step(struct backend_model *bm, struct backend_kv *kv, const struct batch *b,
                        uint64_t *ticket, struct error *e)
 {
-    if (bm->queued) return fail(e, ERR_BUSY, "a step is queued already: wait for it first");
-    TRY(batch_check(b, bm->m, &bm->lim, kv->n_block, e));
+    TRY(may_queue(bm, e));
+    TRY(batch_check(b, bm->m, &bm->lim, kv->n_block, gpu_step_last(bm)->n_draw, e));
     TRY(check_draws(bm, b, e));
-    bm->started_ns = clock_ns();
     *ticket = ++bm->ticket;
     gpu_step_queue(bm, kv, b);
-    bm->queued = true;
+    bm->n_queued++;
     return OK;
 }
 
 static status gpu_wait(struct backend_model *bm, uint64_t ticket, struct step_result *out, struct error *e)
 {
-    if (!bm->queued || ticket != bm->ticket)
-        return fail(e, ERR_ARG, "no step %llu is waiting", (unsigned long long)ticket);
-    bm->queued = false;
-    gpu_step_collect(bm);
-    TRY(synced(bm->b, e));
+    const struct gpu_queued *q = &bm->step[ticket % 2];
+    char why[WHY] = "";
+    if (!bm->n_queued || ticket != bm->ticket - bm->n_queued + 1)
+        return fail(e, ERR_ARG, "step %llu is not the first that is queued", (unsigned long long)ticket);
+    bm->n_queued--;
+    if (!q->complete) gpu_step_complete(bm); /* then it is the last one */
+    const bool well = bm->b->ops->wait_mark(bm->b->gpu, (int)(ticket % 2), why, sizeof why);
+    const int64_t began_ns = MAX(q->started_ns, bm->ended_ns);
+    bm->ended_ns = clock_ns();
+    if (!well) return device_lost(bm->b, why, e);
     *out = (struct step_result){.logits = bm->logits_host,
-                                .n_row = bm->n_row,
-                                .drawn = bm->draws.answer,
-                                .n_drawn = bm->n_draw,
+                                .n_row = q->n_row,
+                                .drawn = bm->draws.answer[ticket % 2],
+                                .n_drawn = q->n_draw,
                                 .hidden = bm->hidden_host,
-                                .n_hidden = bm->n_hidden,
-                                .elapsed_ns = clock_ns() - bm->started_ns};
+                                .n_hidden = q->n_hidden,
+                                .elapsed_ns = bm->ended_ns - began_ns};
     return OK;
 }
 
@@ -318,7 +337,8 @@ static status gpu_wait(struct backend_model *bm, uint64_t ticket, struct step_re
                                                  .kv_write = gpu_kv_write,                                   \
                                                  .step = gpu_step,                                           \
                                                  .wait = gpu_wait,                                           \
-                                                 .draws = true}
+                                                 .draws = true,                                              \
+                                                 .ahead = true}
 
 GPU_BACKEND(cuda);
 GPU_BACKEND(sim);

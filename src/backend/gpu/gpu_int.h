@@ -75,9 +75,10 @@ struct gpu_scratch {
     size_t   total_bytes;
 };
 
-/* The same in host memory: what came back, masks on their way, where they are taken from, the rows drawn from. */
+/* The same in host memory: what came back of the last two steps; of the last one masks on their way, where they are taken
+ * from, the rows drawn from. */
 struct gpu_draws_host {
-    struct program_answer *answer;
+    struct program_answer *answer[2];
     uint32_t *mask, *row;
     const uint32_t **from;
     size_t total_bytes;
@@ -97,6 +98,14 @@ struct gpu_inputs {
 };
 void gpu_inputs_layout(struct gpu_inputs *in, void *mem, const struct gpu_shape *s);
 
+/* A step under way. Everything runs on one stream, so that two steps share all memory of the device; of the host's, each
+ * has its own inputs and answers. */
+struct gpu_queued {
+    uint32_t n_row, n_hidden, n_draw, n_mask; /* wanted of it */
+    bool     complete; /* its draws and the copies to the host are queued, too: masks need not be waited for */
+    int64_t  started_ns;
+};
+
 struct gpu_kept { struct gpu_shape shape; const struct backend_kv *kv; struct gpu_graph *graph; uint64_t used; };
 
 struct backend_model {
@@ -107,18 +116,16 @@ struct backend_model {
     struct gpu_weights       w;
     struct gpu_scratch       s;
     void    *weight_mem, *scratch_mem, *input_mem; /* on the device */
-    void    *input_host;
+    void    *input_host[2];
     float   *logits_host, *hidden_host;
     void    *draws_mem; /* host */
     struct gpu_draws_host draws;
-    const struct sample_program *draw_program; /* of the queued step, on the device */
+    const struct sample_program *draw_program; /* of the last step, on the device */
     const uint32_t *draw_row;
-    uint32_t n_draw, n_mask;
-    uint64_t ticket;
-    bool     queued;
-    struct gpu_shape shape;   /* of the queued step */
-    uint32_t n_row, n_hidden; /* wanted of it */
-    int64_t  started_ns;
+    uint64_t ticket;          /* of the last step */
+    uint32_t n_queued;        /* 0 to 2: the last ones */
+    struct gpu_queued step[2]; /* ticket % 2 */
+    int64_t  ended_ns;        /* when one was last waited for */
     struct gpu_kept kept[GPU_MAX_GRAPHS];
     uint32_t n_kept;
 };
@@ -154,14 +161,16 @@ bool   gpu_draws_possible(const struct model_desc *m);
 void   gpu_draws_layout(struct gpu_draws *d, struct gpu_bump *b, const struct model_desc *m, const struct backend_limits *l);
 void   gpu_draws_host_layout(struct gpu_draws_host *d, void *mem, const struct model_desc *m, const struct backend_limits *l);
 size_t gpu_draws_input_bytes(const struct backend_limits *l); /* at most */
-/* The draws of a batch behind the first `used` bytes of its inputs; returns the bytes with them. */
+/* The draws of a batch behind the first `used` bytes of its inputs; returns the bytes with them. All three are for the last
+ * step. */
 size_t gpu_draws_fill(struct backend_model *bm, const struct batch *b, size_t used);
 void   gpu_draws_queue(struct backend_model *bm);
 void   gpu_logits_queue(struct backend_model *bm);
 
 /* step.c */
+struct gpu_queued *gpu_step_last(struct backend_model *bm);
 void gpu_step_queue(struct backend_model *bm, struct backend_kv *kv, const struct batch *b);
-void gpu_step_collect(struct backend_model *bm); /* draw, and copy what was asked for to the host */
+void gpu_step_complete(struct backend_model *bm); /* of the last step: draw, and copy what was asked for to the host */
 
 /* target.c: a target's table, loaded at the first call; NULL: why says what is in the way. */
 const struct gpu_ops *gpu_target(const char *name, struct error *why);

@@ -14,7 +14,7 @@
 
 #include "sample/program.h"
 
-enum { GPU_OPS_ABI = 2 };
+enum { GPU_OPS_ABI = 3 };
 enum {
     GPU_STRIP = 16,          /* rows of a packed matrix that lie together */
     GPU_PAD = 32,            /* rows of activations are padded with zeros to a multiple of this */
@@ -73,9 +73,12 @@ struct gpu_pack { /* type of the file -> packed: rows [row0, row0 + n_row) of a 
     uint32_t    scale_rows, scale_cols, scale_ld;
 };
 
+/* An index with this bit is of the answer that was drawn there: its token (0, if nothing could be chosen). */
+enum { GPU_INDEX_DRAWN = 1 << 30 };
 struct gpu_rows { /* out row i = table row index[i] times scale; add: on top of what is there */
     struct gpu_matrix table;
     const uint32_t   *index;
+    const struct program_answer *drawn; /* NULL: no index is of them */
     uint32_t          n_row, n;
     float             scale;
     bool              add;
@@ -239,7 +242,8 @@ struct gpu_ops {
     void  (*zero)(struct gpu *g, void *to, size_t bytes);
 
     void  (*mark)(struct gpu *g, int which);      /* two of them: this place in the queue */
-    void  (*wait_mark)(struct gpu *g, int which); /* until the device has passed it */
+    /* Until the device has passed it; then as sync. why NULL: nobody asks yet. */
+    bool  (*wait_mark)(struct gpu *g, int which, char *why, size_t n);
 
     /* What is queued between begin and end is not run but kept; NULL when that failed. */
     bool  (*graph_begin)(struct gpu *g);

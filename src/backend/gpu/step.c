@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "backend/gpu/gpu_int.h"
+#include "base/clock.h"
 
 /* ---- the program on the device ---- */
 
@@ -164,6 +165,7 @@ static void run_embed(const struct pass *p, const struct op_embed *op)
 {
     struct gpu_rows a = {.table = weight_of(p, op->table)->m,
                          .index = p->in.token,
+                         .drawn = p->s->draws.answer,
                          .n_row = p->n.n_tok,
                          .n = p->c->n_embd,
                          .scale = op->scale,
@@ -172,6 +174,7 @@ static void run_embed(const struct pass *p, const struct op_embed *op)
     if (!op->position) return;
     a.table = weight_of(p, op->position)->m;
     a.index = p->in.pos;
+    a.drawn = NULL;
     a.scale = 1;
     a.add = true;
     p->ops->rows(p->gpu, &a);
@@ -489,7 +492,7 @@ static size_t fill_inputs(const struct backend_model *bm, const struct gpu_input
         table += blocks;
         for (uint32_t j = 0; j < q->n_token; j++) {
             const uint32_t t = n.n_tok++, pos = q->pos + j;
-            in->token[t] = (uint32_t)q->token[j];
+            in->token[t] = q->token ? (uint32_t)q->token[j] : GPU_INDEX_DRAWN | q->from;
             in->pos[t] = pos;
             in->kv_slot[t] = q->block[pos / KV_BLOCK_TOKENS] * KV_BLOCK_TOKENS + pos % KV_BLOCK_TOKENS;
             if (j >= q->n_token - q->n_logits) in->row[n.n_row++] = t;
@@ -538,6 +541,11 @@ static void run_kept(struct backend_model *bm, const struct backend_kv *kv, stru
         run_program(p);
 }
 
+struct gpu_queued *gpu_step_last(struct backend_model *bm)
+{
+    return &bm->step[bm->ticket % 2];
+}
+
 /* The rows that a slice without OP_EMBED begins with; those of sequences that lie together in one copy. */
 static void copy_input(const struct pass *p, const struct batch *b)
 {
@@ -575,6 +583,8 @@ static void copy_output(const struct pass *p, const struct batch *b)
 void gpu_step_queue(struct backend_model *bm, struct backend_kv *kv, const struct batch *b)
 {
     struct gpu_inputs host;
+    struct gpu_queued *q = gpu_step_last(bm);
+    void *input = bm->input_host[bm->ticket % 2];
     struct pass p = {.bm = bm,
                      .ops = bm->b->ops,
                      .gpu = bm->b->gpu,
@@ -583,28 +593,31 @@ void gpu_step_queue(struct backend_model *bm, struct backend_kv *kv, const struc
                      .kv = {kv->mem, (uint32_t)bm->kv.type, bm->kv.row_bytes, bm->kv.head_bytes,
                             bm->kv.part_bytes, bm->kv.block_bytes},
                      .n = shape_of(bm, b)};
-    bm->n_row = p.n.n_row;
-    bm->n_hidden = p.n.n_hidden;
+    *q = (struct gpu_queued){.n_row = p.n.n_row, .n_hidden = p.n.n_hidden, .started_ns = clock_ns()};
     if (!model_ends(bm->m)) p.n.n_hidden = 0; /* they are where the program leaves them */
     bool keep = round_shape(bm, &p.n);
-    gpu_inputs_layout(&host, bm->input_host, &p.n);
+    gpu_inputs_layout(&host, input, &p.n);
     gpu_inputs_layout(&p.in, bm->input_mem, &p.n);
     size_t n_table = fill_inputs(bm, &host, &p.n, b);
     size_t n_input = gpu_draws_fill(bm, b, host.bytes + n_table * sizeof *host.table);
-    p.ops->copy_in(p.gpu, bm->input_mem, bm->input_host, n_input);
+    p.ops->copy_in(p.gpu, bm->input_mem, input, n_input);
     if (!model_embeds(bm->m)) copy_input(&p, b);
     if (keep)
         run_kept(bm, kv, &p);
     else
         run_program(&p);
     if (!model_ends(bm->m)) copy_output(&p, b);
+    if (!q->n_mask) gpu_step_complete(bm);
 }
 
-void gpu_step_collect(struct backend_model *bm)
+void gpu_step_complete(struct backend_model *bm)
 {
+    struct gpu_queued *q = gpu_step_last(bm);
     gpu_draws_queue(bm);
     gpu_logits_queue(bm);
-    if (bm->n_hidden && model_ends(bm->m))
+    if (q->n_hidden && model_ends(bm->m))
         bm->b->ops->copy_out(bm->b->gpu, bm->hidden_host, bm->s.y,
-                             (size_t)bm->n_hidden * bm->m->cfg.n_embd * sizeof(float));
+                             (size_t)q->n_hidden * bm->m->cfg.n_embd * sizeof(float));
+    bm->b->ops->mark(bm->b->gpu, (int)(bm->ticket % 2));
+    q->complete = true;
 }

@@ -61,7 +61,7 @@ struct stage {
 static void *stage_host(struct stage *s, const void *from, size_t n)
 {
     const unsigned i = s->turn % N_STAGE;
-    if (s->turn >= N_STAGE) s->ops->wait_mark(s->gpu, (int)i);
+    if (s->turn >= N_STAGE) (void)s->ops->wait_mark(s->gpu, (int)i, NULL, 0);
     return memcpy(s->host[i], from, n);
 }
 

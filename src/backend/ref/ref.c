@@ -403,7 +403,7 @@ static status ref_step(struct backend_model *bm, struct backend_kv *kv, const st
                        uint64_t *ticket, struct error *e)
 {
     int64_t start = clock_ns();
-    TRY(batch_check(b, bm->m, &bm->lim, kv->n_block, e));
+    TRY(batch_check(b, bm->m, &bm->lim, kv->n_block, 0, e));
     bm->n_row = bm->n_hidden = 0;
     for (uint32_t i = 0; i < b->n_seq; i++) {
         struct pass p = {.bm = bm, .m = bm->m, .kv = kv, .seq = &b->seq[i], .n_tok = b->seq[i].n_token};

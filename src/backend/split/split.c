@@ -307,7 +307,7 @@ static status split_step(struct backend_model *bm, struct backend_kv *kv, const 
 {
     struct step_result r = {0};
     if (bm->queued) return fail(e, ERR_BUSY, "a step is queued already: wait for it first");
-    TRY(batch_check(b, bm->m, &bm->lim, kv->n_block, e));
+    TRY(batch_check(b, bm->m, &bm->lim, kv->n_block, 0, e));
     bm->started_ns = clock_ns();
     for (uint32_t i = 0; i < bm->n; i++) {
         const struct place *p = &bm->place[i];

@@ -142,8 +142,12 @@ template <int T> DEV void decode_eight(const struct gpu_matrix *m, uint32_t row,
 template <int T> __global__ void __launch_bounds__(128, 4) k_rows(struct gpu_rows a)
 {
     dev_after();
-    const uint32_t row = a.index[blockIdx.x];
+    uint32_t row = a.index[blockIdx.x];
     const size_t to = (size_t)blockIdx.x * a.out.ld;
+    if (a.drawn && row & GPU_INDEX_DRAWN) {
+        const int32_t token = a.drawn[row & ~(uint32_t)GPU_INDEX_DRAWN].token;
+        row = token < 0 ? 0 : (uint32_t)token;
+    }
     for (uint32_t at = threadIdx.x * 8; at < a.out.ld; at += blockDim.x * 8) {
         float v[8];
         if (at < a.table.n_in) decode_eight<T>(&a.table, row, at, v);

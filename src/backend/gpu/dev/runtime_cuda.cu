@@ -175,10 +175,12 @@ static void cuda_mark(struct gpu *g, int which)
     enter(g);
     note(g, "marking", cudaEventRecord(g->event[which], g->stream));
 }
-static void cuda_wait_mark(struct gpu *g, int which)
+static bool cuda_wait_mark(struct gpu *g, int which, char *why, size_t n)
 {
     enter(g);
-    note(g, "waiting", cudaEventSynchronize(g->event[which]));
+    note(g, "starting a kernel", cudaGetLastError());
+    note(g, "running", cudaEventSynchronize(g->event[which]));
+    return g->error == cudaSuccess || (why && say(why, n, g->doing, g->error));
 }
 
 static bool cuda_graph_begin(struct gpu *g)
