@@ -3,7 +3,8 @@
 #
 # usage: tools/bootstrap.sh build|test
 #   build  what compiling needs
-#   test   that, and what the tests need besides (clang for fuzzing and checks, Python for clients)
+#   test   that, and what the tests need besides (clang for fuzzing and checks, Python for clients), and a compiler and an
+#          emulator for AArch64, without which the test of its kernels says that it skips
 #
 # Does nothing, and needs no privileges, when all is there. Runs apt-get as root, or through sudo.
 set -eu
@@ -12,10 +13,14 @@ build_packages="gcc libc6-dev make cmake ninja-build pkg-config libjansson-dev l
 libssl-dev libnghttp2-dev libwslay-dev zlib1g-dev libzstd-dev libcurl4-openssl-dev libsqlite3-dev libedit-dev libcmocka-dev"
 test_packages="$build_packages g++ ccache clang libclang-rt-14-dev clang-format clang-tidy openssl python3 python3-venv nginx-light"
 
+optional_packages=
 case "${1:-}" in
 build) packages=$build_packages ;;
-test) packages=$test_packages ;;
-*) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+test)
+    packages=$test_packages
+    [ "$(uname -m)" = x86_64 ] && optional_packages="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
+    ;;
+*) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 say() { echo "bootstrap: $*"; }
 
@@ -38,33 +43,38 @@ int main(void) { return 0; }' | cc -x c - -lcmocka -lwslay -o /dev/null 2>/dev/n
     python3 -c 'import venv, ensurepip' 2>/dev/null
 }
 
-missing=
-if command -v dpkg-query >/dev/null; then
-    for p in $packages; do
-        [ "$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null)" = installed ] || missing="$missing $p"
+lacking() {
+    for p in "$@"; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null)" = installed ] || printf ' %s' "$p"
     done
-    [ -z "$missing" ] && exit 0
+}
+missing=$packages
+optional=
+if command -v dpkg-query >/dev/null; then
+    missing=$(lacking $packages)
+    optional=$(lacking $optional_packages)
 fi
-usable "$1" && exit 0
+[ -z "$missing" ] || ! usable "$1" || missing=
+[ -z "$missing$optional" ] && exit 0
 
-if ! command -v apt-get >/dev/null; then
-    say "this is no Debian (there is no apt-get). Please install what corresponds to:" $packages >&2
+cannot() { # REASON...: the end, unless what is missing can be done without
+    [ -n "$optional" ] && say "the test of ARM's kernels will skip, for it needs:$optional" >&2
+    [ -z "$missing" ] && exit 0
+    for line in "$@"; do say "$line" >&2; done
     exit 1
-fi
+}
+command -v apt-get >/dev/null ||
+    cannot "this is no Debian (there is no apt-get). Please install what corresponds to:" "$missing"
 as_root=
 if [ "$(id -u)" != 0 ]; then
-    if ! command -v sudo >/dev/null; then
-        say "these packages are missing, and there is no sudo to install them:$missing" >&2
-        say "as root: apt-get install -y$missing" >&2
-        exit 1
-    fi
+    command -v sudo >/dev/null || cannot "these packages are missing, and there is no sudo to install them:$missing" \
+        "as root: apt-get install -y$missing"
     as_root="sudo"
 fi
 apt() { $as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 "$@"; }
-say "installing Debian packages:$missing"
+say "installing Debian packages:$missing$optional"
 apt update -qq || say "apt-get update failed; trying with the package lists at hand" >&2
-if ! apt install -y -qq --no-install-recommends $missing; then
-    say "apt-get could not install:$missing" >&2
-    say "check the network and /etc/apt/sources.list, then run make again" >&2
-    exit 1
-fi
+[ -z "$missing" ] || apt install -y -qq --no-install-recommends $missing ||
+    cannot "apt-get could not install:$missing" "check the network and /etc/apt/sources.list, then run make again"
+missing=
+[ -z "$optional" ] || apt install -y -qq --no-install-recommends $optional || cannot
