@@ -35,7 +35,8 @@ static status cpu_info(int device, struct backend_device *out, struct error *e)
 {
     *out = (struct backend_device){.n_core = crew_usable_cores()};
     cpu_model_name(out->name, sizeof out->name);
-    snprintf(out->detail, sizeof out->detail, "%s kernels", cpu_kernels()->name);
+    snprintf(out->detail, sizeof out->detail, "%s kernels%s", cpu_kernels()->name,
+             cpu_kernels()->emulated ? ", so far tested under emulation only" : "");
     out->memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     out->memory_free_bytes = (uint64_t)sysconf(_SC_AVPHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     return OK;
