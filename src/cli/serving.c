@@ -53,6 +53,7 @@ status serving_apply(struct engine_options *out, const struct serving_options *o
     out->max_draft = (uint32_t)o->draft_max;
     out->no_prefix_cache = !o->prefix_cache;
     out->deterministic = o->deterministic;
+    out->no_step_ahead = !o->step_ahead;
     out->target_ns = ns_or_never(o->target_itl);
     out->age_ns = ns_or_never(o->age);
     out->queue_timeout_ns = ns(o->queue_timeout);

@@ -8,7 +8,7 @@ struct serving_options {
     int64_t parallel, queue, kv_bytes, step_tokens, draft_max;
     double target_itl, age, queue_timeout, first_timeout, total_timeout, keep_alive;
     double comment;
-    bool prefix_cache, deterministic, strict, request_templates;
+    bool prefix_cache, deterministic, step_ahead, strict, request_templates;
     const char *draft;
 };
 
@@ -25,6 +25,8 @@ struct serving_options {
      .help = "keep the KV of prompts for those that begin alike"},                                                    \
     {.name = "deterministic", .type = OPT_BOOL, .at = &(o).deterministic,                                      \
      .help = "GPUs: answers do not depend on what runs beside them, as they never do on the CPU; slower"},     \
+    {.name = "step-ahead", .type = OPT_BOOL, .at = &(o).step_ahead, .def = "true",                                   \
+     .help = "GPUs: plan and queue the next step while one runs; answers stay the same"},                      \
     {.name = "draft-max", .type = OPT_INT, .at = &(o).draft_max, .min = 0, .max = 64, .def = "8", .unit = "tokens", \
      .help = "guessed ahead where the text repeats itself, answers stay the same; 0: none"},                   \
     {.name = "draft", .type = OPT_STR, .at = &(o).draft, .arg = "MODEL",                                       \

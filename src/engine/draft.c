@@ -110,8 +110,10 @@ static uint32_t worth(struct draft_record *r, double price, uint32_t most)
     uint32_t k = 0;
     for (; k < most && useful >= price; k++) useful *= chance;
     if (k || price >= 1) return k;
-    if (++r->n_idle < RETRY_AFTER) return 0;
-    r->n_idle = 0;
+    if (r->n_idle + 1 < RETRY_AFTER) {
+        r->n_idle++;
+        return 0;
+    }
     return MIN(most, 1u);
 }
 
@@ -143,6 +145,7 @@ void draft_learn(struct draft *d, uint32_t n_tried, uint32_t n_right)
     const double keep = 0.8;
     struct draft_record *r = &d->record[d->last];
     if (!n_tried) return;
+    r->n_idle = 0;
     r->n_right = r->n_right * keep + n_right;
     r->n_judged = r->n_judged * keep + n_right + (n_right < n_tried);
     if (d->last != DRAFT_CURSOR) return;

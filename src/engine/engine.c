@@ -82,6 +82,7 @@ status engine_new(struct engine **out, const struct model_desc *m, const struct 
     en->lost_user = o->lost_user;
     en->draft_price = o->draft_price;
     en->no_prefix_cache = o->no_prefix_cache;
+    en->no_step_ahead = o->no_step_ahead;
     en->queue_timeout_ns = o->queue_timeout_ns;
     en->first_timeout_ns = o->first_timeout_ns;
     en->total_timeout_ns = o->total_timeout_ns;
@@ -99,11 +100,11 @@ status engine_new(struct engine **out, const struct model_desc *m, const struct 
 
     status s = open_backend(en, o, e);
     if (s == OK) {
-        en->share = mem_zalloc(en->lim.max_seqs, sizeof *en->share);
+        for (int i = 0; i < 2; i++) flight_init(&en->flight[i], en->lim.max_seqs);
+        en->now = &en->flight[0];
+        en->next = &en->flight[1];
         en->masks = masks_new(m->cfg.n_vocab);
         en->mask_source = mem_zalloc(en->lim.max_seqs, sizeof *en->mask_source);
-        en->part = mem_zalloc(en->lim.max_seqs, sizeof *en->part);
-        en->program = mem_zalloc(en->lim.max_seqs, sizeof *en->program);
         en->want = mem_zalloc(en->lim.max_seqs, sizeof *en->want);
         en->started = pthread_create(&en->thread, NULL, engine_main, en) == 0;
         if (!en->started) s = fail(e, ERR_IO, "cannot start the engine thread");
@@ -152,9 +153,7 @@ void engine_free(struct engine *en)
     pthread_cond_destroy(&en->wake);
     free(en->cancel);
     free(en->scratch_cancel);
-    free(en->share);
-    free(en->part);
-    free(en->program);
+    for (int i = 0; i < 2; i++) flight_deinit(&en->flight[i]);
     free(en->want);
     masks_free(en->masks);
     free(en->mask_source);

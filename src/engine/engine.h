@@ -31,6 +31,7 @@ struct engine_options {
     backend_progress progress;
     void      *progress_user;
     bool       no_prefix_cache; /* no request uses or feeds the prefixes of others */
+    bool       no_step_ahead;   /* the next step is not planned before this one has come back, where it can be */
     uint32_t   max_draft;   /* speculation: guesses per step and sequence at most; 0: off */
     const struct model_desc *draft; /* a small model of the same vocabulary that guesses too, with max_draft; outlives the
                                engine. NULL: none */

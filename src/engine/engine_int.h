@@ -7,6 +7,7 @@
 #include "engine/budget.h"
 #include "engine/draft_model.h"
 #include "engine/engine.h"
+#include "engine/flight.h"
 #include "engine/masks.h"
 #include "engine/metrics.h"
 #include "engine/sched.h"
@@ -24,7 +25,7 @@ struct engine {
     struct backend_part place[BACKEND_MAX_SHARES]; /* n_place: where the layers are */
     uint32_t n_place;
     uint32_t max_queue, max_draft;
-    bool no_prefix_cache;
+    bool no_prefix_cache, no_step_ahead;
     void (*on_lost)(void *user, const struct error *why);
     void *lost_user;
     double draft_price; /* 0: measured */
@@ -63,9 +64,9 @@ struct engine {
         uint8_t *data;
     } saved;         /* of the cache, while asleep */
     uint32_t n_kids; /* choices that wait for their prompt to be computed */
-    struct sched_share *share;
-    struct batch_seq *part; /* the same as the backend wants it */
-    struct sample_program *program; /* max_seqs: draws on the device, of the parts that have one */
+    struct flight *now, *next; /* of the two: the step under way, and the one behind it */
+    struct flight flight[2];
+    int64_t step_end_ns;       /* of the last step that came back */
     struct masks *masks;
     struct mask_source *mask_source; /* max_seqs */
     uint64_t *scratch_cancel;

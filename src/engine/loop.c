@@ -25,11 +25,14 @@ static void count_end(struct engine *en, const struct seq *s, enum finish_reason
     histogram_add(&m->decode_s, (double)(now - s->first_ns) * 1e-9);
 }
 
-/* s, which the scheduler knows no more, is over. Its kids are not. */
+/* s, which the scheduler knows no more, is over. Its kids are not. What the device still computes for it is
+ * thrown away. */
 static void end(struct engine *en, struct seq *s, enum finish_reason why, const struct error *error)
 {
     int64_t now = clock_ns();
     count_end(en, s, why, now);
+    flight_forget(en->now, &s->q);
+    flight_forget(en->next, &s->q);
     if (en->draft_model) draft_model_leave(en->draft_model, s);
     seq_send_end(s, why, error, now);
     seq_free(s);
@@ -148,7 +151,7 @@ static bool take_in(struct engine *en)
 {
     pthread_mutex_lock(&en->lock);
     publish(en);
-    bool idle = !en->sched.n_queue && !en->sched.n_running;
+    bool idle = !en->sched.n_queue && !en->sched.n_running && !en->now->n;
     en->last_step_at_ns = idle && !en->n_waiting ? 0 : clock_ns();
     int64_t idle_since = clock_ns();
     while (idle && !en->stop && !en->inbox.n && !en->n_cancel) wait_idle(en, idle_since);
@@ -216,11 +219,6 @@ static void count_token(struct engine *en, struct seq *s, int64_t now)
     en->metrics.n_decode_tokens++;
 }
 
-static struct mask_source mask_source(const struct seq *s)
-{
-    return (struct mask_source){.mask = s->constraint.mask, .state = s->allowed};
-}
-
 /* What a step has computed for the next token: logits, and what the constraint allows (mask NULL: not known
  * yet, if there is one); or the token, which the device has drawn. */
 struct outcome {
@@ -232,7 +230,7 @@ struct outcome {
 static status choose(struct engine *en, struct seq *s, const struct outcome *o, struct sample_result *r,
                      struct error *e)
 {
-    const struct mask_source src = mask_source(s);
+    const struct mask_source src = {.mask = s->constraint.mask, .state = s->allowed};
     const uint32_t *mask = o->mask;
     if (o->drawn) return sampler_take(s->sampler, o->drawn, r, e);
     if (src.mask && !mask) mask = masks_now(en->masks, &src);
@@ -392,7 +390,25 @@ static void fail_share(struct engine *en, struct sched_seq *q, const struct erro
 
 /* ---- the step ---------------------------------------------------------------------------------------- */
 
-/* The copies the pool asked for. Without them nothing that runs can go on. */
+static void fail_flight(struct engine *en, struct flight *f, status s, const struct error *e)
+{
+    LOG(ERROR, "engine", "step", "%s", e->msg);
+    en->failed_steps++;
+    for (uint32_t i = 0; i < f->n; i++)
+        if (f->share[i].seq) fail_share(en, f->share[i].seq, e);
+    f->n = 0;
+    if (s == ERR_DEVICE && !en->lost && en->on_lost) en->on_lost(en->lost_user, e);
+    en->lost |= s == ERR_DEVICE;
+}
+
+static uint32_t n_tokens_of(const struct flight *f)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < f->n; i++) n += f->part[i].n_token;
+    return n;
+}
+
+/* The copies the pool asked for. */
 static status make_copies(struct engine *en, struct error *e)
 {
     uint32_t n;
@@ -403,123 +419,83 @@ static status make_copies(struct engine *en, struct error *e)
         r = en->api->kv_copy(en->kv_mem, &c, 1, e);
     }
     kv_copies_done(en->kv);
-    if (r == OK) return OK;
-    LOG(ERROR, "engine", "copy", "%s", e->msg);
-    while (en->sched.n_running) fail_share(en, en->sched.running[0], e);
-    kv_clear(en->kv);
     return r;
 }
 
-/* Prompts that are computed for the first time in this step, before and beside the rest. */
-static void count_shares(struct engine *en, uint32_t n)
+/* The step of f, which is filled in, if it has any shares, onto the device. Copies are queued like steps: in
+ * front of this one, behind the one under way. */
+static void launch(struct engine *en, struct flight *f)
 {
-    struct engine_metrics *m = &en->metrics;
-    m->n_steps++;
-    m->n_step_seqs += n;
-    for (uint32_t i = 0; i < n; i++) {
-        const struct sched_seq *q = en->share[i].seq;
-        uint32_t end_at = q->n_computed + en->share[i].n_token;
-        m->n_prompt_tokens += q->n_computed < q->n_prompt ? MIN(end_at, q->n_prompt) - q->n_computed : 0;
-        if (q->n_preempted || q->n_known > q->n_prompt || q->n_computed != q->n_cached) continue;
-        m->n_cached_tokens += q->n_cached;
-        histogram_add(&m->queue_s, (double)(q->admit_ns - q->arrival_ns) * 1e-9);
+    struct error e = {0};
+    f->start_ns = clock_ns();
+    status s = make_copies(en, &e);
+    const bool copied = s == OK;
+    if (copied && f->n) s = en->api->step(en->model, en->kv_mem, &f->batch, &f->ticket, &e);
+    if (en->api->draws || s != OK) masks_end(en->masks);
+    if (s != OK) fail_flight(en, f, s, &e);
+    if (copied) return;
+    while (en->sched.n_running) fail_share(en, en->sched.running[0], &e); /* they cannot go on without */
+    kv_clear(en->kv);
+}
+
+static void plan(struct engine *en)
+{
+    if (en->draft_model) ask_draft_model(en);
+    flight_fill(en, en->now, sched_plan(&en->sched, clock_ns(), en->now->share));
+    launch(en, en->now);
+}
+
+static void plan_ahead(struct engine *en)
+{
+    if (!flight_leads(en, en->now)) return;
+    flight_assume(en->now, true);
+    const uint32_t n = sched_plan_ahead(&en->sched, clock_ns(), en->next->share);
+    if (n) flight_fill(en, en->next, n);
+    flight_assume(en->now, false);
+    en->metrics.n_ahead += n > 0;
+    launch(en, en->next);
+}
+
+static void take_results(struct engine *en, struct flight *f, const struct step_result *r, int64_t now)
+{
+    const float *row = r->logits, *hidden = r->hidden;
+    for (uint32_t i = 0, n_drawn = 0; i < f->n; i++) {
+        const struct batch_seq *part = &f->part[i];
+        const struct seq *s = (const struct seq *)f->share[i].seq;
+        const struct outcome o = {
+            .logits = row, .mask = f->mask[i], .drawn = part->draw ? &r->drawn[n_drawn++] : NULL};
+        if (!s)
+            en->metrics.n_thrown_rows++;
+        else if (s->task == ENGINE_GENERATE)
+            take_result(en, &f->share[i], o, now);
+        else
+            take_embedding(en, &f->share[i], hidden);
+        row += (size_t)part->n_logits * en->m->cfg.n_vocab;
+        hidden += (size_t)part->n_hidden * en->m->cfg.n_embd;
     }
 }
 
-static uint32_t n_tokens_of(const struct batch *b)
+/* Wait for the step under way, and take what it brought. */
+static void collect(struct engine *en)
 {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < b->n_seq; i++) n += b->seq[i].n_token;
-    return n;
-}
-
-/* The masks of those that will have a token drawn are computed meanwhile, in the order of their shares. */
-static bool wants_mask(const struct sched_share *sh)
-{
-    const struct seq *s = (const struct seq *)sh->seq;
-    return sh->closes && s->task == ENGINE_GENERATE && s->constraint.mask;
-}
-
-static void begin_masks(struct engine *en, uint32_t n)
-{
-    uint32_t n_mask = 0;
-    for (uint32_t i = 0; i < n; i++)
-        if (wants_mask(&en->share[i]))
-            en->mask_source[n_mask++] = mask_source((const struct seq *)en->share[i].seq);
-    masks_begin(en->masks, en->mask_source, n_mask);
-}
-
-/* The token after this share as a draw on the device: where there is one row of logits and nothing else wants
- * it. */
-static const struct sample_program *program_of(struct engine *en, uint32_t i, const uint32_t *mask)
-{
-    const struct sched_share *sh = &en->share[i];
-    const struct seq *s = (const struct seq *)sh->seq;
-    if (!en->api->draws || !sh->closes || sh->n_draft || s->q.score || s->kids || s->task != ENGINE_GENERATE)
-        return NULL;
-    if (!sampler_program(s->sampler, s->q.n_known, &en->program[i])) return NULL;
-    en->program[i].mask = mask;
-    return &en->program[i];
-}
-
-static void fill_batch(struct engine *en, struct batch *b, uint32_t n)
-{
-    for (uint32_t i = 0, n_mask = 0; i < n; i++) {
-        const struct sched_share *sh = &en->share[i];
-        const struct seq *s = (const struct seq *)sh->seq;
-        const uint32_t *mask = wants_mask(sh) ? masks_at(en->masks, n_mask++) : NULL;
-        en->part[i] = (struct batch_seq){.token = s->token + s->q.n_computed,
-                                         .n_token = sh->n_token,
-                                         .pos = s->q.n_computed,
-                                         .block = s->q.table.block,
-                                         .n_block = s->q.table.n_block,
-                                         .n_logits = s->task == ENGINE_GENERATE ? sched_rows(sh) : 0,
-                                         .draw = program_of(en, i, mask),
-                                         .n_hidden = embed_rows_wanted(s, sh)};
-    }
-    *b = (struct batch){.seq = en->part, .n_seq = n};
-}
-
-static void run_step(struct engine *en, uint32_t n)
-{
+    struct flight *f = en->now;
     struct step_result r;
     struct error e = {0};
-    struct batch b;
-    uint64_t ticket;
-    const float *row, *hidden;
-    int64_t start = clock_ns();
-    if (make_copies(en, &e) != OK) return;
-    begin_masks(en, n);
-    fill_batch(en, &b, n);
-    count_shares(en, n);
-    status s = en->api->step(en->model, en->kv_mem, &b, &ticket, &e);
-    if (en->api->draws) masks_end(en->masks);
-    if (s == OK) s = en->api->wait(en->model, ticket, &r, &e);
+    status s = en->api->wait(en->model, f->ticket, &r, &e);
     masks_end(en->masks);
-    int64_t now = clock_ns();
-    histogram_add(&en->metrics.step_s, (double)(now - start) * 1e-9);
-    budget_learn(&en->budget, n_tokens_of(&b), now - start);
-    en->failed_steps = s == OK ? 0 : en->failed_steps + 1;
-    if (s != OK) {
-        LOG(ERROR, "engine", "step", "%s", e.msg);
-        for (uint32_t i = 0; i < n; i++) fail_share(en, en->share[i].seq, &e);
-        if (s == ERR_DEVICE && !en->lost && en->on_lost) en->on_lost(en->lost_user, &e);
-        en->lost |= s == ERR_DEVICE;
-        return;
+    const int64_t now = clock_ns(), began = MAX(f->start_ns, en->step_end_ns);
+    en->step_end_ns = now;
+    histogram_add(&en->metrics.step_s, (double)(now - began) * 1e-9);
+    budget_learn(&en->budget, n_tokens_of(f), now - began);
+    if (s == OK) {
+        en->failed_steps = 0;
+        take_results(en, f, &r, now);
+    } else {
+        fail_flight(en, f, s, &e);
     }
-    row = r.logits;
-    hidden = r.hidden;
-    for (uint32_t i = 0, n_mask = 0, n_drawn = 0; i < n; i++) {
-        const struct outcome o = {.logits = row,
-                                  .mask = wants_mask(&en->share[i]) ? masks_at(en->masks, n_mask++) : NULL,
-                                  .drawn = b.seq[i].draw ? &r.drawn[n_drawn++] : NULL};
-        if (((const struct seq *)en->share[i].seq)->task == ENGINE_GENERATE)
-            take_result(en, &en->share[i], o, now);
-        else
-            take_embedding(en, &en->share[i], hidden);
-        row += (size_t)b.seq[i].n_logits * en->m->cfg.n_vocab;
-        hidden += (size_t)b.seq[i].n_hidden * en->m->cfg.n_embd;
-    }
+    f->n = 0;
+    en->now = en->next;
+    en->next = f;
 }
 
 void *engine_main(void *arg)
@@ -528,12 +504,14 @@ void *engine_main(void *arg)
     while (take_in(en)) {
         end_late_ones(en);
         if (en->asleep && en->sched.n_queue) wake_up(en);
-        if (!(en->sched.n_queue + en->sched.n_running)) continue;
+        if (!(en->sched.n_queue + en->sched.n_running + en->now->n)) continue;
         if (en->target_ns)
             en->sched.budget =
                 budget_tokens(&en->budget, en->target_ns, en->sched.o.grid, en->lim.max_tokens);
-        if (en->draft_model) ask_draft_model(en);
-        run_step(en, sched_plan(&en->sched, clock_ns(), en->share));
+        if (!en->now->n) plan(en);
+        if (!en->now->n) continue;
+        plan_ahead(en);
+        collect(en);
         DEBUG_ASSERT(sched_valid(&en->sched));
     }
     while (en->sched.n_queue + en->sched.n_running) {
@@ -541,5 +519,6 @@ void *engine_main(void *arg)
         end_all_kids(en, s, FINISH_CANCELLED, NULL);
         finish(en, s, FINISH_CANCELLED, NULL);
     }
+    if (en->now->n) collect(en);
     return NULL;
 }

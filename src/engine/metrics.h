@@ -30,6 +30,7 @@ struct engine_metrics {
     uint64_t n_drafts, n_draft_tokens, n_draft_right; /* steps with guesses, guesses, right ones */
     uint64_t n_embedded; /* texts made into vectors or scores */
     uint64_t n_steps, n_step_seqs, n_preempted; /* n_step_seqs: sequences, added up over all steps */
+    uint64_t n_ahead, n_thrown_rows; /* steps queued while the one before ran; rows of them whose sequence had ended by then */
     uint32_t max_known;          /* tokens of the longest sequence so far */
     uint32_t n_running, n_queued;
     struct kv_stats kv;

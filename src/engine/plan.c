@@ -118,8 +118,8 @@ static bool start(struct sched *s, struct sched_seq *q, int64_t now)
 
 /* The queue's head enters when it fits beside what runs and will grow. It may send away what is less urgent.
  * Nobody overtakes a head that does not fit, or it might never do; but one that waits for a prefix that is
- * just being computed is passed over. */
-static void admit(struct sched *s, int64_t now)
+ * just being computed is passed over. False: one would have to be sent away, ahead of time. */
+static bool admit(struct sched *s, int64_t now, bool ahead)
 {
     for (struct sched_seq *q; (q = choose_next(s, now));) {
         q->run_level = q->table.rank = aged_level(s, q, now);
@@ -130,14 +130,16 @@ static void admit(struct sched *s, int64_t now)
         }
         bool place = s->n_running < s->o.max_seqs;
         if (place && has_room(s, q)) {
-            if (!start(s, q, now)) return;
+            if (!start(s, q, now)) return true;
             continue;
         }
         struct sched_seq *last = s->n_running ? s->running[s->n_running - 1] : NULL;
-        if (!last || last->run_level <= q->level) return;
+        if (!last || last->run_level <= q->level) return true;
+        if (ahead) return false;
         preempt(s, last);
         q->hit.wait_block = UINT32_MAX; /* what went may have been part of the hit */
     }
+    return true;
 }
 
 /* ---- shares ------------------------------------------------------------------------------------------ */
@@ -249,9 +251,20 @@ uint32_t sched_plan(struct sched *s, int64_t now_ns, struct sched_share *share)
 {
     struct step st = {.share = share, .budget = s->o.max_tokens, .rows = s->o.max_logits};
     s->step++;
-    admit(s, now_ns);
+    (void)admit(s, now_ns, false);
     share_decodes(s, &st);
     share_prefills(s, &st);
     ASSERT(st.n || !(s->n_queue + s->n_running));
+    return st.n;
+}
+
+uint32_t sched_plan_ahead(struct sched *s, int64_t now_ns, struct sched_share *share)
+{
+    struct step st = {.share = share, .budget = s->o.max_tokens, .rows = s->o.max_logits};
+    s->step++;
+    /* A decode takes a block at most. */
+    if (!admit(s, now_ns, true) || kv_n_free(s->kv) < s->n_running) return 0;
+    share_decodes(s, &st);
+    share_prefills(s, &st);
     return st.n;
 }

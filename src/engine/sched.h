@@ -85,6 +85,9 @@ void     sched_remove(struct sched *s, struct sched_seq *q);
 void     sched_finish(struct sched *s, struct sched_seq *q);
 /* The next step into share (room for max_seqs). Make the pool's copies before it runs. */
 uint32_t sched_plan(struct sched *s, int64_t now_ns, struct sched_share *share);
+/* The same while a step is under way whose outcome the sequences are taken to have: nobody is sent away for it. 0: there
+ * is nothing to do, or somebody would have to go. */
+uint32_t sched_plan_ahead(struct sched *s, int64_t now_ns, struct sched_share *share);
 /* The first n tokens of its share are right and stay: all of them, but for refused drafts. */
 void     sched_computed(struct sched *s, struct sched_seq *q, uint32_t n);
 /* child begins where parent is, with its blocks; queued if no place is free. Same prompt, gap of one. */

@@ -104,6 +104,13 @@ bool sampler_program(struct sampler *s, uint64_t position, struct sample_program
     return fill_edits(s, out);
 }
 
+bool sampler_steady(const struct sampler *s)
+{
+    const struct sample_params *p = &s->p;
+    const bool counts = p->n_eog && !p->ignore_eos && s->n_out < p->min_tokens;
+    return s->portable && !counts && !is_on(STRATEGY_PENALTIES, p);
+}
+
 status sampler_take(struct sampler *s, const struct program_answer *a, struct sample_result *out,
                     struct error *e)
 {

@@ -83,6 +83,8 @@ status sampler_draw(struct sampler *s, const float *logits, const uint32_t *mask
 /* The same on a device, in two halves: the draw for that position as a list of operations (but for the mask, which is the
  * caller's), and what the device made of it. false: only sampler_draw can do it. edit is valid until the next call. */
 bool   sampler_program(struct sampler *s, uint64_t position, struct sample_program *out);
+/* Will it say the same for the next draw, but for the position, whatever token this one brings? */
+bool   sampler_steady(const struct sampler *s);
 status sampler_take(struct sampler *s, const struct program_answer *a, struct sample_result *out, struct error *e);
 
 #endif

@@ -106,13 +106,18 @@ static void as_many_as_are_worth_it(void **state)
         if (got < row[i].least || got > row[i].most) fail_msg("row %zu: %u guesses", i, got);
         draft_deinit(&d);
     }
-    /* A source that was given up is tried again. */
+    /* A source that was given up is tried again; a guess that there was no room to try is made again. */
     struct draft d;
     int32_t prediction[64] = {0}, text[1] = {0}, out[MOST];
     uint32_t n = 0;
     draft_init(&d, 32, 0, prediction, 64);
     for (int k = 0; k < 10; k++) draft_learn(&d, 4, 0);
-    for (int k = 0; k < 100; k++) n += draft_propose(&d, text, 0, MOST, 0.5, out);
+    for (int k = 0; k < 100; k++) {
+        const uint32_t got = draft_propose(&d, text, 0, MOST, 0.5, out);
+        if (got) assert_int_equal(draft_propose(&d, text, 0, MOST, 0.5, out), got);
+        draft_learn(&d, got, 0);
+        n += got;
+    }
     assert_in_range(n, 2, 5);
     draft_deinit(&d);
 }

@@ -38,8 +38,18 @@ static struct world {
     uint32_t n_share;
     int64_t now_ns;
     uint64_t n_ids, n_computed_tokens, n_draft_tokens, n_accepted;
-    uint64_t draw;
+    uint64_t draw, n_ahead, n_thrown;
+    bool computed; /* the shares are in memory already */
 } w;
+
+/* A step queued behind the one that runs: what it is to compute is read then, not when its turn comes. */
+static struct queued {
+    struct sched_seq *seq; /* NULL: it has ended meanwhile */
+    uint32_t pos, n_token, block[MAX_LEN / BLOCK + 1];
+} ahead[MAX_SEQS];
+static struct sched_share ahead_share[MAX_SEQS];
+static struct kv_copy_op ahead_copy[MAX_BLOCKS];
+static uint32_t n_ahead, n_ahead_copy;
 
 static uint32_t pick(uint32_t n)
 {
@@ -91,11 +101,10 @@ static int32_t truth(const struct job *j, uint32_t n_known)
     return next_token(h);
 }
 
-static uint64_t compute(const struct sched_seq *q, uint32_t pos)
+static uint64_t compute(const uint32_t *block, uint32_t pos, int32_t token)
 {
-    const uint32_t *block = q->table.block;
     uint64_t before = pos ? w.memory[block[(pos - 1) / BLOCK]][(pos - 1) % BLOCK] : 0;
-    return w.memory[block[pos / BLOCK]][pos % BLOCK] = after(before, q->token[pos]);
+    return w.memory[block[pos / BLOCK]][pos % BLOCK] = after(before, token);
 }
 
 /* ---- jobs -------------------------------------------------------------------------------------------- */
@@ -136,6 +145,8 @@ static void end_job(struct job *j, enum sched_late late)
     j->late = late;
     j->n_end++;
     j->used = false;
+    for (uint32_t i = 0; i < n_ahead; i++)
+        if (ahead[i].seq == &j->q) ahead[i].seq = NULL;
 }
 
 static void propose(struct job *j)
@@ -181,7 +192,9 @@ static uint32_t run_shares(bool with_drafts)
         n_tokens += sh->n_token;
         n_rows += sh->closes ? 1 + sh->n_draft : 0;
         for (uint32_t t = 0; t < sh->n_token; t++) {
-            last[i] = compute(sh->seq, sh->seq->n_computed + t);
+            const uint32_t pos = sh->seq->n_computed + t, *block = sh->seq->table.block;
+            last[i] = w.computed ? w.memory[block[pos / BLOCK]][pos % BLOCK]
+                                 : compute(block, pos, sh->seq->token[pos]);
             if (t + 1 + sh->n_draft >= sh->n_token) row[i][t + 1 + sh->n_draft - sh->n_token] = last[i];
         }
     }
@@ -233,6 +246,80 @@ static void check_nobody_is_held_up(void)
     }
 }
 
+/* As the engine does: see flight.h. False: no step follows ahead. */
+static bool plan_ahead(void)
+{
+    bool more[MAX_SEQS];
+    for (uint32_t i = 0; i < w.n_share; i++) {
+        const struct sched_share *sh = &w.share[i];
+        if (sh->n_token != 1 || !sh->closes || sh->seq->n_draft) return false;
+    }
+    for (uint32_t i = 0; i < w.n_share; i++) {
+        struct sched_seq *q = w.share[i].seq;
+        more[i] = q->n_known + 1 < q->max_known;
+        q->n_computed++;
+        q->n_known += more[i];
+    }
+    const uint64_t n_preempted = w.s.n_preempted;
+    n_ahead = sched_plan_ahead(&w.s, w.now_ns, ahead_share);
+    assert_int_equal(w.s.n_preempted, n_preempted);
+    for (uint32_t i = 0; i < n_ahead; i++) {
+        struct sched_seq *q = ahead_share[i].seq;
+        ahead[i] = (struct queued){.seq = q, .pos = q->n_computed, .n_token = ahead_share[i].n_token};
+        ASSERT(q->table.n_block <= COUNT_OF(ahead[i].block));
+        memcpy(ahead[i].block, q->table.block, q->table.n_block * sizeof *q->table.block);
+    }
+    for (uint32_t i = 0; i < w.n_share; i++) {
+        w.share[i].seq->n_computed--;
+        w.share[i].seq->n_known -= more[i];
+    }
+    const struct kv_copy_op *c = kv_copies(w.kv, &n_ahead_copy);
+    if (n_ahead_copy) memcpy(ahead_copy, c, n_ahead_copy * sizeof *c);
+    kv_copies_done(w.kv);
+    w.n_ahead += n_ahead > 0;
+    return n_ahead > 0;
+}
+
+/* The step that was queued ahead has its turn: for those that have ended, something is computed, too. */
+static void run_ahead(void)
+{
+    w.n_share = 0;
+    for (uint32_t i = 0; i < n_ahead; i++) {
+        const struct queued *a = &ahead[i];
+        for (uint32_t t = 0; t < a->n_token; t++)
+            compute(a->block, a->pos + t, a->seq ? a->seq->token[a->pos + t] : -1);
+        if (a->seq)
+            w.share[w.n_share++] = ahead_share[i];
+        else
+            w.n_thrown++;
+    }
+    w.computed = true;
+    n_ahead = 0;
+}
+
+static struct job *random_live_job(void);
+
+static uint32_t run_and_follow(bool with_drafts)
+{
+    uint32_t n_ended = 0;
+    for (bool follows = true; follows;) {
+        follows = with_drafts && pick(4) && plan_ahead();
+        n_ended += run_shares(with_drafts);
+        w.computed = false;
+        for (uint32_t i = 0; i < n_ahead_copy; i++)
+            memcpy(w.memory[ahead_copy[i].to], w.memory[ahead_copy[i].from], sizeof w.memory[0]);
+        n_ahead_copy = 0;
+        struct job *j = follows && pick(8) == 0 ? random_live_job() : NULL;
+        if (j) {
+            sched_remove(&w.s, &j->q);
+            end_job(j, SCHED_IN_TIME);
+            n_ended++;
+        }
+        if (follows) run_ahead();
+    }
+    return n_ended;
+}
+
 static uint32_t run_step(bool with_drafts)
 {
     uint32_t n_ended = 0, n_copy;
@@ -250,7 +337,7 @@ static uint32_t run_step(bool with_drafts)
     for (uint32_t i = 0; i < n_copy; i++) memcpy(w.memory[c[i].to], w.memory[c[i].from], sizeof w.memory[0]);
     kv_copies_done(w.kv);
     w.now_ns += 1000000;
-    return n_ended + run_shares(with_drafts);
+    return n_ended + run_and_follow(with_drafts);
 }
 
 static void run_until_idle(void)
@@ -346,12 +433,13 @@ static void operate(uint32_t n_op, uint32_t n_block, const struct sched_options 
     struct kv_stats st;
     kv_stats(w.kv, &st);
     printf("  %u ops, %u blocks: %llu requests, %llu preemptions, %llu of %llu prompt tokens cached, %llu of "
-           "%llu drafts right\n",
+           "%llu drafts right, %llu steps ahead, %llu rows thrown away\n",
            n_op, n_block, (unsigned long long)n_submitted, (unsigned long long)w.s.n_preempted,
            (unsigned long long)st.hit_tokens, (unsigned long long)st.lookup_tokens,
-           (unsigned long long)w.n_accepted, (unsigned long long)w.n_draft_tokens);
+           (unsigned long long)w.n_accepted, (unsigned long long)w.n_draft_tokens,
+           (unsigned long long)w.n_ahead, (unsigned long long)w.n_thrown);
     assert_int_equal(n_submitted, n_ended); /* each ended once */
-    assert_true(st.hit_tokens > 0 && st.copies > 0 && w.n_accepted > 0);
+    assert_true(st.hit_tokens > 0 && st.copies > 0 && w.n_accepted > 0 && w.n_ahead > 0 && w.n_thrown > 0);
     if (n_block < 100) assert_true(w.s.n_preempted > 100);
     world_close();
 }
