@@ -20,7 +20,7 @@ static struct {
     struct session_options model;
     int64_t n_prompt, n_gen, depth, rounds, step_tokens;
     const char *batch;
-    bool json, profile;
+    bool json, profile, step_ahead;
 } o;
 
 static const struct opt opts[] = {
@@ -77,6 +77,11 @@ static const struct opt opts[] = {
      .type = OPT_BOOL,
      .at = &o.profile,
      .help = "time per kind of operation too, of prefill and of each batch size"},
+    {.name = "step-ahead",
+     .type = OPT_BOOL,
+     .at = &o.step_ahead,
+     .def = "true",
+     .help = "GPUs: decode as in serving, a step queued while one runs"},
     {.name = "json", .type = OPT_BOOL, .at = &o.json, .help = "one JSON object instead of a table"},
     {0}};
 
@@ -104,6 +109,7 @@ struct bench {
     uint32_t *block;  /* (max_batch, n_block) */
     int32_t *token;   /* n_prompt, then max_batch of one step */
     struct batch_seq *seq;
+    struct batch batch; /* of seq */
     struct samples memory_rate, prefill_rate, decode_rate[MAX_SIZES];
     struct profile prefill_profile, decode_profile[MAX_SIZES];
 };
@@ -273,15 +279,18 @@ static void fill_random(struct bench *b, int32_t *token, size_t n, uint64_t seed
 }
 
 /* A device that can draw sends a token of each row back, as in serving, and not the logits. */
-static status run_step(struct bench *b, uint32_t n_seq, struct error *e)
+static status queue_step(struct bench *b, uint32_t n_seq, uint64_t *ticket, struct error *e)
 {
     static const struct sample_program best = {.greedy = true};
     for (uint32_t i = 0; i < n_seq && b->s.api->draws; i++)
         b->seq[i].draw = b->seq[i].n_logits ? &best : NULL;
-    struct batch batch = {.seq = b->seq, .n_seq = n_seq};
+    b->batch = (struct batch){.seq = b->seq, .n_seq = n_seq};
+    return b->s.api->step(b->model, b->kv, &b->batch, ticket, e);
+}
+
+static status wait_step(struct bench *b, uint64_t ticket, struct error *e)
+{
     struct step_result result;
-    uint64_t ticket;
-    TRY(b->s.api->step(b->model, b->kv, &batch, &ticket, e));
     return b->s.api->wait(b->model, ticket, &result, e);
 }
 
@@ -289,6 +298,7 @@ static status run_step(struct bench *b, uint32_t n_seq, struct error *e)
 static status prefill(struct bench *b, double *seconds, struct error *e)
 {
     double start = clock_s();
+    uint64_t ticket;
     for (uint32_t at = 0; at < o.n_prompt;) {
         uint32_t n = MIN((uint32_t)o.step_tokens, (uint32_t)o.n_prompt - at);
         b->seq[0] = (struct batch_seq){.token = b->token + at,
@@ -297,7 +307,8 @@ static status prefill(struct bench *b, double *seconds, struct error *e)
                                        .block = b->block,
                                        .n_block = b->n_block,
                                        .n_logits = at + n == o.n_prompt};
-        TRY(run_step(b, 1, e));
+        TRY(queue_step(b, 1, &ticket, e));
+        TRY(wait_step(b, ticket, e));
         at += n;
     }
     *seconds = clock_s() - start;
@@ -320,7 +331,9 @@ static status copy_prompt(struct bench *b, uint32_t batch, struct error *e)
 static status decode(struct bench *b, uint32_t batch, double *seconds, struct error *e)
 {
     TRY(copy_prompt(b, batch, e));
+    const bool ahead = b->s.api->ahead && o.step_ahead;
     int32_t *token = b->token + o.n_prompt;
+    uint64_t ticket, last = 0;
     double start = clock_s();
     for (uint32_t i = 0; i < o.n_gen; i++) {
         fill_random(b, token, batch, 2 + i);
@@ -331,8 +344,12 @@ static status decode(struct bench *b, uint32_t batch, double *seconds, struct er
                                            .block = b->block + (size_t)s * b->n_block,
                                            .n_block = b->n_block,
                                            .n_logits = 1};
-        TRY(run_step(b, batch, e));
+        TRY(queue_step(b, batch, &ticket, e));
+        if (ahead && i) TRY(wait_step(b, last, e));
+        if (!ahead) TRY(wait_step(b, ticket, e));
+        last = ticket;
     }
+    if (ahead) TRY(wait_step(b, last, e));
     *seconds = clock_s() - start;
     return OK;
 }
