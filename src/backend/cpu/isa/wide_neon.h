@@ -86,7 +86,11 @@ SIMD wt wt_add_product(wt acc, wb w, const int8_t *x)
     return (wt){{vmlal_s8(acc.v[0], vget_low_s8(s), vget_low_s8(four)), vmlal_high_s8(acc.v[1], s, four)}};
 }
 SIMD wi wi_add_sums(wi acc, wt t) { return vpadalq_s16(acc, vpaddq_s16(t.v[0], t.v[1])); }
-SIMD void wt_pin(wt *a) { __asm__ volatile("" : "+w"(a->v[0]), "+w"(a->v[1])); }
+SIMD void wt_pin(wt *a)
+{
+    __asm__ volatile("" : "+w"(a->v[0]));
+    __asm__ volatile("" : "+w"(a->v[1]));
+}
 #endif
 
 #ifdef __ARM_FEATURE_MATMUL_INT8
