@@ -109,27 +109,31 @@ static void layer_name(char out[96], const char *pattern, uint32_t layer)
     snprintf(out, 96, "%.*s%u%s", (int)(at - pattern), pattern, layer, at + 2);
 }
 
+/* All rows of a layer, or those of the model as a whole. */
+static status bind_rows(struct arch_build *b, bool global, uint32_t layer, struct error *e)
+{
+    char name[96];
+    for (const struct weight_row *row = b->arch->weights; row->name; row++) {
+        if (!row_applies(b, row) || (row->slot < W_N_GLOBAL) != global) continue;
+        const size_t in_layer =
+            W_N_GLOBAL + (size_t)layer * (W_N_SLOT - W_N_GLOBAL) + (row->slot - W_N_GLOBAL);
+        layer_name(name, row->name, layer);
+        TRY(bind_one(b, row, name, &b->slot[global ? row->slot : in_layer], e));
+    }
+    return OK;
+}
+
+/* Layer by layer, as a step goes through them: on a device they lie in this order, and matrices that are next
+ * to each other in an architecture's table can be multiplied as one. */
 status weights_bind(struct arch_build *b, struct error *e)
 {
     const uint32_t n_layer = b->d->cfg.n_layer;
     const size_t n_slot = W_N_GLOBAL + (size_t)n_layer * (W_N_SLOT - W_N_GLOBAL);
-    char name[96];
 
     b->slot = mem_zalloc(n_slot, sizeof *b->slot);
     b->d->weight = mem_zalloc(n_slot + 1, sizeof *b->d->weight);
     b->d->n_weight = 1; /* index 0 means absent */
-    for (const struct weight_row *row = b->arch->weights; row->name; row++) {
-        if (!row_applies(b, row)) continue;
-        if (row->slot < W_N_GLOBAL) {
-            layer_name(name, row->name, 0);
-            TRY(bind_one(b, row, name, &b->slot[row->slot], e));
-            continue;
-        }
-        for (uint32_t il = 0; il < n_layer; il++) {
-            layer_name(name, row->name, il);
-            size_t at = W_N_GLOBAL + (size_t)il * (W_N_SLOT - W_N_GLOBAL) + (row->slot - W_N_GLOBAL);
-            TRY(bind_one(b, row, name, &b->slot[at], e));
-        }
-    }
+    TRY(bind_rows(b, true, 0, e));
+    for (uint32_t il = 0; il < n_layer; il++) TRY(bind_rows(b, false, il, e));
     return OK;
 }

@@ -110,14 +110,21 @@ struct op_range model_part(const struct model_desc *m, uint32_t layer, uint32_t 
     return r;
 }
 
-/* The slice's number of a weight of the model; new_of remembers those that it has already. */
-static wref take(struct model_desc *out, const struct model_desc *m, wref *new_of, wref w)
+/* Weights that the operations of the slice name, in the order of the model; new_of: their numbers in the
+ * slice. */
+static void take_weights(struct model_desc *out, const struct model_desc *m, wref *new_of)
 {
-    if (!new_of[w]) {
+    for (uint32_t i = 0; i < out->n_op; i++) {
+        const struct refs refs = refs_of(&out->op[i]);
+        for (size_t k = 0; k < refs.n; k++) new_of[*refs.at[k]] = 1;
+    }
+    new_of[out->rank.weight] = new_of[out->rank.bias] = 1;
+    for (wref w = 1; w < m->n_weight; w++) {
+        if (!new_of[w]) continue;
         new_of[w] = out->n_weight;
         out->weight[out->n_weight++] = m->weight[w];
     }
-    return new_of[w];
+    new_of[0] = 0;
 }
 
 void model_slice_init(struct model_desc *out, const struct model_desc *m, struct op_range r)
@@ -130,17 +137,18 @@ void model_slice_init(struct model_desc *out, const struct model_desc *m, struct
     for (uint32_t i = r.from; i < r.to; i++) {
         struct op *op = &out->op[out->n_op++];
         *op = m->op[i];
-        struct refs refs = refs_of(op);
-        for (size_t k = 0; k < refs.n; k++) *refs.at[k] = take(out, m, new_of, *refs.at[k]);
         uint32_t *layer = layer_of(op);
         if (layer && first == UINT32_MAX) first = *layer;
         if (layer) last = *layer -= first;
         if (op->kind == OP_QKV) out->rope = m->rope, out->n_rope = m->n_rope;
-        if (op->kind == OP_LOGITS && m->rank.weight) {
-            out->rank.weight = take(out, m, new_of, m->rank.weight);
-            out->rank.bias = m->rank.bias ? take(out, m, new_of, m->rank.bias) : 0;
-        }
+        if (op->kind == OP_LOGITS) out->rank = m->rank;
     }
+    take_weights(out, m, new_of);
+    for (uint32_t i = 0; i < out->n_op; i++) {
+        const struct refs refs = refs_of(&out->op[i]);
+        for (size_t k = 0; k < refs.n; k++) *refs.at[k] = new_of[*refs.at[k]];
+    }
+    out->rank = (struct linear){new_of[out->rank.weight], new_of[out->rank.bias]};
     out->cfg.n_layer = first == UINT32_MAX ? 0 : last + 1;
     free(new_of);
 }

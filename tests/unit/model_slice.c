@@ -193,6 +193,43 @@ static void every_cut(void **state)
     }
 }
 
+/* Weights lie in the order of layers, in a slice as in the model, and q, k, v and gate, up next to each
+ * other. */
+static void check_order(const struct model_desc *m)
+{
+    uint32_t layer = 0;
+    for (uint32_t i = 1; i < m->n_weight; i++) {
+        if (strncmp(m->weight[i].name, "blk.", 4) != 0) continue;
+        const uint32_t of = (uint32_t)atoi(m->weight[i].name + 4);
+        if (of < layer) fail_msg("%s comes after layer %u", m->weight[i].name, layer);
+        layer = of;
+    }
+    for (uint32_t i = 0; i < m->n_op; i++) {
+        const struct op *op = &m->op[i];
+        if (op->kind == OP_QKV && op->qkv.q.weight) {
+            assert_int_equal(op->qkv.k.weight, op->qkv.q.weight + 1);
+            assert_int_equal(op->qkv.v.weight, op->qkv.q.weight + 2);
+        }
+        if (op->kind == OP_FFN && op->ffn.gate.weight)
+            assert_int_equal(op->ffn.up.weight, op->ffn.gate.weight + 1);
+        if (op->kind == OP_MOE && op->moe.sh_gate) assert_int_equal(op->moe.sh_up, op->moe.sh_gate + 1);
+    }
+}
+
+static void weights_in_order(void **state)
+{
+    for (size_t i = 0; i < COUNT_OF(shapes); i++) {
+        struct tiny_model t;
+        struct model_desc s;
+        tiny_open(&t, &shapes[i], i);
+        check_order(model_desc(t.model));
+        model_slice_init(&s, model_desc(t.model), model_part(model_desc(t.model), 1, 3));
+        check_order(&s);
+        model_slice_deinit(&s);
+        tiny_close(&t);
+    }
+}
+
 /* Ranges for planners: the embedding alone, layers without it. */
 static void ends_alone(void **state)
 {
@@ -215,6 +252,7 @@ static void ends_alone(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_cut), cmocka_unit_test(ends_alone)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_cut), cmocka_unit_test(weights_in_order),
+                                       cmocka_unit_test(ends_alone)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

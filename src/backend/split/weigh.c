@@ -10,15 +10,14 @@ struct scale {
     const struct backend_limits *l;
 };
 
-/* Bytes of the weights of some operations; with_rope: and of the RoPE tables. */
-static status weigh_ops(const struct scale *s, struct op_range r, bool with_rope, uint64_t *out,
-                        struct error *e)
+/* Bytes of the weights of some operations, without RoPE tables. */
+static status weigh_ops(const struct scale *s, struct op_range r, uint64_t *out, struct error *e)
 {
     struct model_desc slice;
     struct backend_plan plan;
     struct backend_limits l = *s->l;
     model_slice_init(&slice, s->m, r);
-    if (!with_rope) slice.n_rope = 0;
+    slice.n_rope = 0;
     if (!model_ends(&slice)) l.max_logits = 0;
     status st = s->api->plan(s->b, &slice, &l, &plan, e);
     model_slice_deinit(&slice);
@@ -30,20 +29,21 @@ static status weigh_all(struct backend_weights *w, const struct scale *s, struct
 {
     const uint32_t n = s->m->cfg.n_layer;
     const struct op_range all = {0, s->m->n_op}, layers = model_layers(s->m, 0, n);
-    uint64_t whole, with_rope, sum;
-    TRY(weigh_ops(s, (struct op_range){0, layers.from}, false, &w->first_bytes, e));
-    TRY(weigh_ops(s, (struct op_range){layers.to, s->m->n_op}, false, &w->last_bytes, e));
-    TRY(weigh_ops(s, all, false, &whole, e));
-    TRY(weigh_ops(s, all, true, &with_rope, e));
+    struct backend_plan plan;
+    uint64_t whole, sum;
+    TRY(weigh_ops(s, (struct op_range){0, layers.from}, &w->first_bytes, e));
+    TRY(weigh_ops(s, (struct op_range){layers.to, s->m->n_op}, &w->last_bytes, e));
+    TRY(weigh_ops(s, all, &whole, e));
+    TRY(s->api->plan(s->b, s->m, s->l, &plan, e));
     sum = w->first_bytes + w->last_bytes;
     for (uint32_t i = 0; i < n; i++) {
-        TRY(weigh_ops(s, model_layers(s->m, i, 1), false, &w->layer_bytes[i], e));
+        TRY(weigh_ops(s, model_layers(s->m, i, 1), &w->layer_bytes[i], e));
         sum += w->layer_bytes[i];
     }
     /* What is in both ends is there once when one device has both. */
     w->tied_bytes = sum > whole ? sum - whole : 0;
     w->last_bytes -= MIN(w->tied_bytes, w->last_bytes);
-    w->each_bytes = with_rope - whole;
+    w->each_bytes = (uint64_t)plan.weight_bytes + plan.mapped_bytes - whole; /* RoPE */
     return OK;
 }
 
