@@ -40,9 +40,11 @@ struct backend_share {
 enum { BACKEND_MAX_SHARES = 16 };
 struct backend_options {
     int32_t  device;
-    const struct backend_share *share; /* backend_split: at least two; device then is 0, or BACKEND_NO_DEVICE for all */
+    /* backend_split: who shares the model; device then is 0, or BACKEND_NO_DEVICE for all of them. kv_bytes: what the KV
+     * cache will have, to divide layers by; 0: not known yet. */
+    const struct backend_share *share;
     uint32_t n_share;
-    uint64_t kv_bytes; /* backend_split: that the KV cache will have, for shares without a number of layers; 0: not known yet */
+    uint64_t kv_bytes;
     uint32_t n_thread; /* 0: as many as there are cores to run on */
     bool     deterministic; /* GPUs: logits of a token depend on what is before it alone, as they do on the others; slower */
 };
@@ -91,7 +93,8 @@ struct batch_seq {
     uint32_t        n_hidden; /* the last n_hidden tokens want what the output matrix is multiplied with: the final norm's
                                  output; of a slice without OP_LOGITS, which has no logits, the residual rows after its
                                  last operation. Limited by max_tokens only */
-    const float    *input; /* (n_token, n_embd) of a slice without OP_EMBED, else NULL: the residual rows that it begins with */
+    /* Of a slice without OP_EMBED, else NULL: the residual rows (n_token, n_embd) that it begins with, read until wait. */
+    const float    *input;
 };
 struct batch { const struct batch_seq *seq; uint32_t n_seq; };
 
@@ -157,18 +160,19 @@ status backend_find(const struct backend_api **out, const char *name, struct err
 size_t backend_count(void);
 const struct backend_api *backend_at(size_t i);
 
-/* Several devices that share models by layers (split/): the table for these shares, which is not among backend_at. */
+/* Several devices that share models by layers (split/): the table for these shares; it is not among backend_at. */
 const struct backend_api *backend_split(const struct backend_share *share, uint32_t n);
 void backend_share_name(char out[24], const struct backend_share *s); /* "cuda:1", "cpu" */
 struct buf;
-void backend_parts_text(struct buf *b, const struct backend_part *part, uint32_t n); /* "cuda:1=20,cpu=12"; "cpu" */
-/* Where a model's layers go and what they take there: one part on this device of a backend that does not divide. */
-status backend_parts(const struct backend_api *api, struct backend *b, int32_t device, const struct model_desc *m,
-                     const struct backend_limits *l, struct backend_part out[BACKEND_MAX_SHARES], uint32_t *n,
-                     struct error *e);
+/* "cuda:1=20,cpu=12"; a single part: "cpu" */
+void backend_parts_text(struct buf *b, const struct backend_part *part, uint32_t n);
+/* Where a model's layers go and what they take there: one part, on this device, if the backend does not divide. */
+status backend_parts(const struct backend_api *api, struct backend *b, int32_t device,
+                     const struct model_desc *m, const struct backend_limits *l,
+                     struct backend_part out[BACKEND_MAX_SHARES], uint32_t *n, struct error *e);
 
-/* Bytes of weights, by the planner: layers [a, b) on a device of their own take the sum of theirs, each_bytes, first_bytes
- * if a is 0, and if b is the last one last_bytes, with tied_bytes if a is not 0. */
+/* Bytes of weights, by the planner: layers [a, b) on a device of their own take the sum of theirs, each_bytes,
+ * first_bytes if a is 0, and if b is the last one last_bytes, with tied_bytes if a is not 0. */
 struct backend_weights { uint64_t first_bytes, last_bytes, tied_bytes, each_bytes, *layer_bytes; };
 status backend_weigh(struct backend_weights *out, const struct backend_api *api, struct backend *b,
                      const struct model_desc *m, const struct backend_limits *l, struct error *e);

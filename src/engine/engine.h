@@ -17,7 +17,7 @@ struct engine;
 struct engine_options {
     const struct backend_api *api;
     int32_t    device;      /* of api, or */
-    const struct backend_share *share; /* the devices that backend_split puts the model on; read by engine_new */
+    const struct backend_share *share; /* n_share devices, for backend_split; read by engine_new */
     uint32_t   n_share;
     uint32_t   n_thread;    /* 0: all cores */
     uint32_t   max_context; /* tokens of one sequence; 0: what the model was trained with */
@@ -147,7 +147,8 @@ struct engine_stats {
 };
 void engine_stats(const struct engine *en, struct engine_stats *out); /* any thread */
 const struct backend_plan *engine_plan(const struct engine *en);
-const struct backend_part *engine_parts(const struct engine *en, uint32_t *n); /* the devices, and what is where */
+/* The devices, and which layers are where. */
+const struct backend_part *engine_parts(const struct engine *en, uint32_t *n);
 
 /* From now on sleep after ns without work; 0: as soon as there is none, < 0: never. Blocks of KV_WORKSPACE requests stay
  * in host memory meanwhile. Any thread. */

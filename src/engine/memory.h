@@ -6,7 +6,7 @@
 
 /* How many blocks the KV cache gets, by en->plan, and a context (en->lim) that they can hold. */
 status memory_size_kv(struct engine *en, const struct engine_options *o, uint32_t *n_block, struct error *e);
-/* Where a device has too little memory for the plan, steps of fewer tokens need less of it: en->lim, en->plan. */
+/* Where a device has too little memory for the plan, steps of fewer tokens need less: en->lim, en->plan. */
 status memory_load(struct engine *en, const struct engine_options *o, struct error *e);
 /* The pool as planned; or, if less was free than was said, what fits into that, if a sequence does. */
 status memory_open_kv(struct engine *en, uint32_t *n_block, struct error *e);

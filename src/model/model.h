@@ -126,13 +126,20 @@ struct model_desc {
 };
 
 /* A whole model begins with OP_EMBED and ends with OP_LOGITS; a slice of one may do neither. */
-static inline bool model_embeds(const struct model_desc *m) { return m->n_op && m->op[0].kind == OP_EMBED; }
-static inline bool model_ends(const struct model_desc *m) { return m->n_op && m->op[m->n_op - 1].kind == OP_LOGITS; }
+static inline bool model_embeds(const struct model_desc *m)
+{
+    return m->n_op && m->op[0].kind == OP_EMBED;
+}
+static inline bool model_ends(const struct model_desc *m)
+{
+    return m->n_op && m->op[m->n_op - 1].kind == OP_LOGITS;
+}
 
-/* Slices (slice.c). Operations [from, to) of m as a model of their own, with the weights that these use and no others, and
- * layers counted from their first. It borrows names, data and RoPE tables from m, which outlives it. */
+/* Slices (slice.c). Operations [from, to) of m as a model of their own, with the weights that these use and no
+ * others, and layers counted from their first. It borrows names, data and RoPE tables from m, which outlives it. */
 struct op_range { uint32_t from, to; };
-struct op_range model_layers(const struct model_desc *m, uint32_t layer, uint32_t n_layer); /* of these layers alone */
+/* Of these layers alone. */
+struct op_range model_layers(const struct model_desc *m, uint32_t layer, uint32_t n_layer);
 /* The same with the embedding for the first layer, with the output for the last. */
 struct op_range model_part(const struct model_desc *m, uint32_t layer, uint32_t n_layer);
 void model_slice_init(struct model_desc *out, const struct model_desc *m, struct op_range r);

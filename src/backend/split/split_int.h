@@ -22,8 +22,9 @@ struct backend {
     uint32_t    n_layer[BACKEND_MAX_SHARES]; /* of each part; 0: it is not needed */
 };
 
-/* divide.c: b->n_layer for this model. ERR_ARG: the numbers given do not add up to its layers; ERR_MEMORY: a device has no
- * room for a single one. */
-status split_divide(struct backend *b, const struct model_desc *m, const struct backend_limits *l, struct error *e);
+/* divide.c: b->n_layer for this model. ERR_ARG: the numbers given do not add up to its layers; ERR_MEMORY: a
+ * device has no room for a single one. */
+status split_divide(struct backend *b, const struct model_desc *m, const struct backend_limits *l,
+                    struct error *e);
 
 #endif
