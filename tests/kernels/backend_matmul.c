@@ -87,13 +87,19 @@ static void columns_deinit(struct columns *x)
     }
 }
 
-/* y (n_col, MAX_PANEL_ROWS) for columns [c0, c0 + n_col), panel by panel as the driver does it. */
+/* y (n_col, MAX_PANEL_ROWS) for columns [c0, c0 + n_col), panel by panel or all at once, as the driver does.
+ */
 static void multiply(const struct matmul_kernel *mk, float *y, const struct columns *x, size_t c0,
                      uint32_t n_col, const uint8_t *w, size_t row_bytes, void *panel)
 {
     float *to[MAX_COL];
     struct act_row in[MAX_COL];
-    for (size_t k0 = 0; k0 < x->n_in; k0 += mk->panel_k) {
+    for (uint32_t c = 0; c < n_col && !mk->pack; c++) {
+        to[c] = y + c * MAX_PANEL_ROWS;
+        in[c] = column(x, c0 + c, 0);
+    }
+    if (!mk->pack) mk->dot(to, in, n_col, w, row_bytes, x->n_in);
+    for (size_t k0 = 0; mk->pack && k0 < x->n_in; k0 += mk->panel_k) {
         size_t n = MIN((size_t)mk->panel_k, x->n_in - k0);
         mk->pack(panel, w, row_bytes, k0, n);
         for (uint32_t c = 0; c < n_col; c++) {
@@ -113,17 +119,18 @@ static void check_product(const struct cpu_kernels *k, const struct matmul_kerne
     float y[MAX_COL][MAX_PANEL_ROWS], again[MAX_COL][MAX_PANEL_ROWS];
     double diff = 0, all = 0;
 
-    assert_non_null(mk->pack);
+    assert_non_null(mk->dot);
+    const uint32_t n_row = mk->pack ? k->panel_rows : mk->dot_rows;
     assert_true(dtype_bytes(random_kinds[i].type, (int64_t)n_in, &row_bytes));
-    uint8_t *w = guarded_new(row_bytes * k->panel_rows);
+    uint8_t *w = guarded_new(row_bytes * n_row);
     float *row = mem_alloc(n_in * sizeof *row);
     void *panel = mem_aligned(64, (size_t)PANEL_K * MAX_PANEL_ROWS * 4 + 65536);
-    random_blocks(w, row_bytes * k->panel_rows, i, seed);
+    random_blocks(w, row_bytes * n_row, i, seed);
     columns_init(&x, k, n_in, seed);
     memset(y, 0xAB, sizeof y);
     memcpy(again, y, sizeof y);
     multiply(mk, y[0], &x, 0, MAX_COL, w, row_bytes, panel);
-    for (uint32_t r = 0; r < k->panel_rows; r++) {
+    for (uint32_t r = 0; r < n_row; r++) {
         t->decode(w + r * row_bytes, row, n_in);
         for (size_t c = 0; c < MAX_COL; c++) {
             double want = 0;
@@ -141,9 +148,9 @@ static void check_product(const struct cpu_kernels *k, const struct matmul_kerne
             fail_msg("%s %s, %zu inputs: %u columns alone differ from the same beside others", k->name,
                      t->name, n_in, n);
     }
-    const size_t row0 = k->panel_rows - mk->dot_rows; /* the last ones */
-    assert_in_range(mk->direct, 1, MAX_COL);
-    for (uint32_t n = 1; n <= mk->direct; n++) {
+    const size_t row0 = n_row - mk->dot_rows; /* the last ones */
+    assert_true(mk->direct >= 1);
+    for (uint32_t n = 1; mk->pack && n <= mk->direct; n++) {
         struct act_row in[MAX_COL];
         float *to[MAX_COL];
         for (uint32_t c = 0; c < n; c++) {
@@ -157,7 +164,7 @@ static void check_product(const struct cpu_kernels *k, const struct matmul_kerne
                          k->name, t->name, n_in, n);
     }
     columns_deinit(&x);
-    guarded_free(w, row_bytes * k->panel_rows);
+    guarded_free(w, row_bytes * n_row);
     free(row);
     free(panel);
 }
@@ -170,7 +177,7 @@ static void products(void **state)
         for (size_t i = 0; i < N_RANDOM_KINDS; i++) {
             size_t block = dtype_info(random_kinds[i].type)->block_elems;
             size_t sizes[] = {block == 1 ? 5 : block, block == 1 ? 173 : 3 * block,
-                              block == 1 ? (size_t)PANEL_K_FLOAT + 37 : (size_t)PANEL_K_BYTES + block};
+                              block == 1 ? 2 * (size_t)FLOAT_K + 37 : (size_t)PANEL_K_BYTES + block};
             const struct matmul_kernel *way[] = {&set[s]->matmul[random_kinds[i].type],
                                                  &set[s]->fine[random_kinds[i].type]};
             for (size_t j = 0; j < 2 * COUNT_OF(sizes); j++) {

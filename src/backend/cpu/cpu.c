@@ -63,7 +63,7 @@ static status check_weights(const struct backend *b, const struct model_desc *m,
 {
     for (uint32_t i = 1; i < m->n_weight; i++) {
         const struct weight *w = &m->weight[i];
-        if (!b->k->matmul[w->dtype].pack)
+        if (!b->k->matmul[w->dtype].dot)
             return fail(e, ERR_UNSUPPORTED, "tensor %s: the cpu backend has no matmul for %s", w->name,
                         dtype_info(w->dtype)->name);
         if (w->rank == 1 && (uintptr_t)w->data % sizeof(float) != 0)

@@ -41,7 +41,7 @@ struct scratch {
     uint32_t    *slot_token, *slot_row; /* slots grouped by expert: their tokens, their rows */
     uint32_t    *expert_at;    /* n_expert + 1: where an expert's slots begin */
     struct mm   *mm;           /* 2 n_expert + 4 matmuls of one stage */
-    float       *cos_sin;      /* (n_rope, max_tokens, n_pair of the widest, 2) */
+    float       *cos_sin;      /* (n_rope, max_tokens, 2, n_pair of the widest) */
     float       *logits;       /* (max_logits, n_vocab) */
     int32_t     *token;        /* of the batch, sequences one after the other */
     uint32_t    *pos, *seq;    /* position and sequence of each token */
@@ -112,7 +112,6 @@ size_t matmul_row_bytes(const struct weight *w);
 unsigned matmul_form(const struct backend_model *bm, wref w); /* enum act_form of what w is multiplied with; 0 for no weight */
 size_t panel_bytes(void);
 
-struct act_row act_row(const struct acts *a, size_t row);
 const struct weight *weight_of(const struct backend_model *bm, wref w); /* NULL for 0 */
 const float *floats_of(const struct backend_model *bm, wref w);         /* a vector of f32; NULL for 0 */
 

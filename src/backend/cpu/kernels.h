@@ -13,7 +13,7 @@ enum {
     MAX_PANEL_ROWS = 32,
     PANEL_K = 4096,     /* most inputs of a panel of pairs; where panels end does not change sums */
     PANEL_K_BYTES = 8192,
-    PANEL_K_FLOAT = 2048,
+    FLOAT_K = 1024,     /* inputs whose products floats add up before they go on with the next ones */
     ACT_GROUP = 32      /* inputs that share an activation scale */
 };
 
@@ -32,14 +32,14 @@ typedef void (*pack_fn)(void *panel, const uint8_t *rows, size_t row_bytes, size
 /* y[c][0 .. panel_rows) = (first ? 0 : y[c]) + panel . x[c] for n_col columns; x[c] is offset by k0 already. */
 typedef void (*gemm_fn)(float *const *y, const struct act_row *x, uint32_t n_col, const void *panel, size_t k, bool first);
 
-/* Few columns straight from the rows, all k inputs: y[c][0 .. dot_rows) as pack and gemm make them, bit for bit. */
+/* Columns straight from the rows, all k inputs: y[c][0 .. dot_rows) as pack and gemm make them, bit for bit. */
 typedef void (*dot_fn)(float *const *y, const struct act_row *x, uint32_t n_col, const uint8_t *rows, size_t row_bytes,
                        size_t k);
 
 struct matmul_kernel {
-    pack_fn  pack; /* NULL: no such weights */
+    dot_fn   dot;  /* NULL: no such weights */
+    pack_fn  pack; /* NULL: dot is the way for any number of columns */
     gemm_fn  gemm;
-    dot_fn   dot;
     enum act_form form;
     uint32_t panel_k;
     uint32_t direct;   /* up to so many columns dot is the faster way */
@@ -78,7 +78,8 @@ static inline size_t attn_part_floats(size_t rows, size_t head_dim)
 static inline size_t attn_scratch_floats(uint32_t group, size_t head_dim)
 {
     const size_t ld = round_up(head_dim, ATTN_PAD);
-    return ATTN_KEYS * (head_dim + ld) + 2 * attn_part_floats((size_t)attn_tokens(group) * group, head_dim);
+    const size_t rows = (size_t)attn_tokens(group) * group;
+    return ATTN_KEYS * (ld + rows) + 2 * attn_part_floats(rows, head_dim);
 }
 
 struct cpu_kernels {
@@ -95,7 +96,7 @@ struct cpu_kernels {
     void (*scale_add)(float *x, const float *y, float s, size_t n);                       /* x += s y */
     void (*act_mul)(float *u, const float *gate, size_t n, enum activation act);          /* u *= act(gate) */
     void (*act)(float *u, size_t n, enum activation act);
-    void (*rope)(float *x, const float *cos_sin, uint32_t n_pair, bool interleaved);      /* cos_sin: n_pair (cos, sin) */
+    void (*rope)(float *x, const float *cos_sin, uint32_t n_pair, bool interleaved);      /* n_pair cosines, then sines */
     void (*softcap)(float *x, size_t n, float scale, float cap);                          /* cap tanh(scale x / cap) */
     void (*to_halves)(uint16_t *to, const float *x, size_t n);                            /* rounded to nearest even */
     void (*attention)(const struct attn_args *a);

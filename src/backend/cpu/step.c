@@ -89,8 +89,8 @@ static void angles_task(void *ctx, uint32_t t, uint32_t thread)
         float *to = bm->s.cos_sin + ((size_t)i * bm->lim.max_tokens + t) * bm->s.rope_stride;
         for (uint32_t j = 0; j < r->n_pair; j++) {
             double angle = (double)bm->s.pos[t] * (double)r->inv_freq[j];
-            to[2 * j] = (float)(cos(angle) * (double)r->scale);
-            to[2 * j + 1] = (float)(sin(angle) * (double)r->scale);
+            to[j] = (float)(cos(angle) * (double)r->scale);
+            to[r->n_pair + j] = (float)(sin(angle) * (double)r->scale);
         }
     }
 }

@@ -3,7 +3,7 @@
 #ifndef CORRAL_WIDE_H
 #define CORRAL_WIDE_H
 
-enum { W_LANES = 8, W_COLUMNS = 4, W_COLUMNS_FLOAT = 6, W_TILE_ROWS = 6, W_TILE_VECTORS = 2 };
+enum { W_LANES = 8, W_COLUMNS = 4, W_FLOAT_ROWS = 3, W_FLOAT_COLUMNS = 4, W_TILE_ROWS = 6, W_TILE_VECTORS = 2 };
 #define W_PRAGMA(text) _Pragma(#text)
 #define W_UNROLL(n) W_PRAGMA(GCC unroll n)
 #define W_DIRECT 4
@@ -81,6 +81,10 @@ SIMD void wb_lines(wb out[16], struct rows b)
 {
     W_UNROLL(4)
     for (size_t q = 0; q < 4; q++) wb_rows(out + 4 * q, b, 16 * q);
+}
+SIMD wf wf_load_bf16(const uint16_t *p)
+{
+    return (wf)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)), 16);
 }
 SIMD wf wf_load_halves(const uint16_t *p)
 {

@@ -2,7 +2,7 @@
 #ifndef CORRAL_WIDE_H
 #define CORRAL_WIDE_H
 
-enum { W_LANES = 16, W_COLUMNS = 8, W_COLUMNS_FLOAT = 12, W_TILE_ROWS = 6, W_TILE_VECTORS = 4 };
+enum { W_LANES = 16, W_COLUMNS = 8, W_FLOAT_ROWS = 4, W_FLOAT_COLUMNS = 6, W_TILE_ROWS = 6, W_TILE_VECTORS = 4 };
 #define W_PRAGMA(text) _Pragma(#text)
 #define W_UNROLL(n) W_PRAGMA(GCC unroll n)
 #define W_DIRECT 8
@@ -102,6 +102,14 @@ SIMD void wb_lines(wb out[16], struct rows b)
     }
     W_UNROLL(4)
     for (size_t q = 0; q < 4; q++) turn_quarters(out + 4 * q, v[q]);
+}
+SIMD wf wf_load_bf16(const uint16_t *p)
+{
+    return (wf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p)), 16);
+}
+SIMD wf wf_load_bytes(const int8_t *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
 }
 SIMD wf wf_load_halves(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p)); }
 SIMD wf wf_halves(ww a, int second)

@@ -3,13 +3,13 @@
  * A lane is a row: wf has a float of each, wi a 32-bit integer, wb four bytes, ww the same as a word, wp two 16-bit
  * integers, wt partial sums of products of bytes. wb and ww are the compilers' vectors, so codecs may calculate with
  * them; the others' operations are below. W_DEPTH(d, quads): how many wt sums may follow each other, of d that fit in 16
- * bits or all quads. W_DIRECT: 8, 4 or 1, columns of products without a panel. W_COLUMNS, W_TILE_*: how much of a product
- * the registers hold (gemm.h, attention.h). W_SIGNED: bytes of weights may be signed ones too. W_MMLA: there are products
- * of two rows with two columns, as wide_neon.h has them. */
+ * bits or all quads. W_DIRECT: 8, 4 or 1, columns of products without a panel. W_COLUMNS, W_FLOAT_*, W_TILE_*: how much of
+ * a product the registers hold (gemm.h, float.h, attention.h). W_SIGNED: bytes of weights may be signed ones too. W_MMLA:
+ * there are products of two rows with two columns, as wide_neon.h has them. */
 #ifndef CORRAL_WIDE_H
 #define CORRAL_WIDE_H
 
-enum { W_LANES = 8, W_COLUMNS = 2, W_COLUMNS_FLOAT = 4, W_TILE_ROWS = 2, W_TILE_VECTORS = 2 };
+enum { W_LANES = 8, W_COLUMNS = 2, W_FLOAT_ROWS = 2, W_FLOAT_COLUMNS = 2, W_TILE_ROWS = 2, W_TILE_VECTORS = 2 };
 #define W_UNROLL(n) /* not here: it would only make compiling slow */
 #define W_DEPTH(d, quads) (quads)
 #define W_DIRECT 1
@@ -68,7 +68,8 @@ SIMD void wb_lines(wb out[16], struct rows b)
     W_UNROLL(4)
     for (size_t q = 0; q < 4; q++) wb_rows(out + 4 * q, b, 16 * q);
 }
-/* W_LANES half-precision numbers at p; those in the words of a, the first or the second of each; byte i, signed. */
+/* W_LANES numbers of bfloat16 at p; of half precision; those in the words of a, the first or the second of each; byte i, signed. */
+SIMD wf wf_load_bf16(const uint16_t *p) { wf r; LANES_DO(r.v[i] = bf16_to_f32(p[i])); return r; }
 SIMD wf wf_load_halves(const uint16_t *p) { wf r; LANES_DO(r.v[i] = f16_to_f32(p[i])); return r; }
 SIMD wf wf_halves(ww a, int second) { wf r; LANES_DO(r.v[i] = f16_to_f32((uint16_t)(a[i] >> 16 * second))); return r; }
 SIMD wf wf_bytes(wb a, int byte) { wf r; LANES_DO(r.v[i] = (float)(int8_t)a[4 * i + byte]); return r; }

@@ -3,6 +3,7 @@
 SIMD wf wf_set(float a) { return vf_set(a); }
 SIMD wf wf_load(const float *p) { return vf_load(p); }
 SIMD void wf_store(float *p, wf a) { vf_store(p, a); }
+SIMD wf wf_load_bytes(const int8_t *p) { return vf_from_i8(p); }
 SIMD wf wf_mul(wf a, wf b) { return vf_mul(a, b); }
 SIMD wf wf_fma(wf a, wf b, wf c) { return vf_fma(a, b, c); }
 SIMD wf wf_from_i(wi a) { return vf_from_i(a); }

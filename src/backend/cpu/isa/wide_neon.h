@@ -3,7 +3,7 @@
 #ifndef CORRAL_WIDE_H
 #define CORRAL_WIDE_H
 
-enum { W_LANES = 4, W_COLUMNS_FLOAT = 6, W_TILE_ROWS = 6, W_TILE_VECTORS = 4 };
+enum { W_LANES = 4, W_FLOAT_ROWS = 4, W_FLOAT_COLUMNS = 6, W_TILE_ROWS = 6, W_TILE_VECTORS = 4 };
 #define W_PRAGMA(text) _Pragma(#text)
 #define W_UNROLL(n) W_PRAGMA(GCC unroll n)
 #define W_DIRECT 4
@@ -131,6 +131,12 @@ SIMD void wb_lines(wb out[16], struct rows b)
 {
     W_UNROLL(4)
     for (size_t q = 0; q < 4; q++) wb_rows(out + 4 * q, b, 16 * q);
+}
+SIMD wf wf_load_bf16(const uint16_t *p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
+SIMD wf wf_load_bytes(const int8_t *p)
+{
+    const int8x8_t v = vreinterpret_s8_s32(vld1_dup_s32(four_bytes(p)));
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(v))));
 }
 SIMD wf wf_load_halves(const uint16_t *p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 SIMD wf wf_halves(ww a, int second)

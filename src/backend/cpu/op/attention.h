@@ -2,12 +2,15 @@
  * head.
  *
  * Keys come ATTN_KEYS at a time, at fixed positions from the start of the sequence. Those that a tile sees are widened
- * to floats once, the keys turned so that a vector holds one number of W_LANES of them, and used for all rows: scores
- * and weighted sums are then products of a panel with rows, in registers as in gemm.h. Softmax is online with one update
- * for each ATTN_KEYS. Each span of ATTN_SPAN keys has sums of its own, which are joined in order, so that threads may
+ * to floats once, turned so that a vector holds one number of W_LANES of them, and used for all rows; then their values,
+ * in the same place, which stays in the first-level cache. Scores and weighted sums are products of such a panel with
+ * rows, in registers as in gemm.h. Softmax is online with one update for each ATTN_KEYS. Each span of ATTN_SPAN keys has sums of its own, which are joined in order, so that threads may
  * share the spans. Every sum runs in one order: a row's result depends on its position and on the cached rows alone.
  * Source: Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018. */
 #include "backend/cpu/op/gemm.h"
+
+TURN_FLOAT(f32)
+TURN_FLOAT(f16)
 
 enum { BLOCK = KV_BLOCK_TOKENS };
 _Static_assert(BLOCK % W_LANES == 0 && ATTN_PAD % W_LANES == 0, "keys and numbers fill vectors");
@@ -20,8 +23,8 @@ struct attn {
     const struct attn_args *a;
     uint32_t n_row;
     size_t hd, ld; /* numbers of a head; rounded up to whole vectors */
-    float *k;      /* keys, turned: (hd, ATTN_KEYS) */
-    float *v;      /* values: (ATTN_KEYS, ld) */
+    float *panel;  /* keys, turned: (hd, ATTN_KEYS); then values: (ATTN_KEYS, ld) */
+    float *score;  /* then weights: (n_row, ATTN_KEYS) */
     struct attn_sums s;
 };
 
@@ -62,6 +65,7 @@ static void attn_product(float *const *y, const float *const *x, uint32_t n, con
     uint32_t r = 0;
     for (; r + W_TILE_ROWS <= n; r += W_TILE_ROWS)
         attn_tiles(y + r, x + r, m, ld, k, width, first, W_TILE_ROWS, W_TILE_VECTORS);
+    for (; W_TILE_VECTORS == 4 && r + 4 <= n; r += 4) attn_tiles(y + r, x + r, m, ld, k, width, first, 4, 4);
     for (; r + 2 <= n; r += 2) attn_tiles(y + r, x + r, m, ld, k, width, first, 2, 4);
     if (r < n) attn_tiles(y + r, x + r, m, ld, k, width, first, 1, 4);
 }
@@ -117,9 +121,10 @@ static void attn_widen(float *to, size_t ld, const struct attn_part *p, uint32_t
             for (; i < hd; i++) to[i] = f16_to_f32(h[i]);
         } else {
             const struct block_q8_0 *b = (const void *)from;
-            for (size_t i = 0; i < hd; i += 8)
-                vf_store(to + i, vf_mul(vf_set(half_to_float(b[i / QK].d)), vf_from_i8(b[i / QK].qs + i % QK)));
+            for (size_t i = 0; i < hd; i += W_LANES)
+                wf_store(to + i, wf_mul(wf_set(half_to_float(b[i / QK].d)), wf_load_bytes(b[i / QK].qs + i % QK)));
         }
+        for (size_t i = hd; i < ld; i++) to[i] = 0;
     }
 }
 
@@ -159,58 +164,78 @@ SIMD void attn_range(const struct attn_args *a, uint32_t r, uint32_t at, uint32_
     *to = MIN((uint32_t)ATTN_KEYS, pos + 1 - at);
 }
 
-/* Rows [r0, r0 + n) and keys [first, n_key) of those from position `at` on, which are in t->k and t->v. */
-static void attn_rows(const struct attn *t, uint32_t at, uint32_t first, uint32_t n_key, uint32_t r0, uint32_t n)
+/* Scores of up to W_TILE_ROWS rows from r0 on, for keys [first, n_key) of those from position `at` on; as weights. */
+static void attn_score(const struct attn *t, uint32_t at, uint32_t first, uint32_t n_key, uint32_t r0, uint32_t n)
 {
     const struct attn_args *a = t->a;
-    _Alignas(64) float score[W_TILE_ROWS][ATTN_KEYS];
     const float *x[W_TILE_ROWS];
     float *y[W_TILE_ROWS];
 
     for (uint32_t i = 0; i < n; i++) {
         x[i] = a->q + (r0 + i) / a->group * a->q_stride + (r0 + i) % a->group * t->hd;
-        y[i] = score[i] + first;
+        y[i] = t->score + (r0 + i) * ATTN_KEYS + first;
     }
-    attn_product(y, x, n, t->k + first, ATTN_KEYS, t->hd, round_up(n_key, BLOCK) - first, true);
+    attn_product(y, x, n, t->panel + first, ATTN_KEYS, t->hd, round_up(n_key, BLOCK) - first, true);
     for (uint32_t i = 0; i < n; i++) {
         const uint32_t r = r0 + i;
+        float *acc = t->s.acc + r * t->ld;
         uint32_t from, to;
         attn_range(a, r, at, &from, &to);
-        const float shrink = attn_weigh(score[i], from, to, &t->s.max[r], &t->s.sum[r], a->softcap);
-        x[i] = score[i] + first;
-        y[i] = t->s.acc + r * t->ld;
+        const float shrink =
+            attn_weigh(t->score + r * ATTN_KEYS, from, to, &t->s.max[r], &t->s.sum[r], a->softcap);
         for (size_t j = 0; shrink != 1 && j < t->ld; j += W_LANES)
-            wf_store(y[i] + j, wf_mul(wf_load(y[i] + j), wf_set(shrink)));
+            wf_store(acc + j, wf_mul(wf_load(acc + j), wf_set(shrink)));
     }
-    attn_product(y, x, n, t->v + first * t->ld, t->ld, n_key - first, t->ld, false);
+}
+
+/* The rows' sums += values [first, n_key) by their weights. */
+static void attn_add(const struct attn *t, uint32_t first, uint32_t n_key, uint32_t r0, uint32_t n)
+{
+    const float *x[W_TILE_ROWS];
+    float *y[W_TILE_ROWS];
+    for (uint32_t i = 0; i < n; i++) {
+        x[i] = t->score + (r0 + i) * ATTN_KEYS + first;
+        y[i] = t->s.acc + (r0 + i) * t->ld;
+    }
+    attn_product(y, x, n, t->panel + first * t->ld, t->ld, n_key - first, t->ld, false);
+}
+
+/* Keys or values of the block that position `at` is in, and of the one ATTN_KEYS later, if it is one of the tile's. */
+static struct attn_part attn_part(const struct attn *t, uint32_t at, bool values)
+{
+    const struct attn_args *a = t->a;
+    const uint32_t b = at / BLOCK, last = (a->pos + a->n_tok - 1) / BLOCK;
+    const size_t row_at = kv_row_at(a->kv, a->layer, values, a->kv_head, 0);
+    return (struct attn_part){a->mem + a->block[b] * a->kv->block_bytes + row_at,
+                              a->mem + a->block[MIN(b + ATTN_KEYS / BLOCK, last)] * a->kv->block_bytes + row_at,
+                              a->kv->type, a->kv->row_bytes};
 }
 
 /* The keys from position `at` on, as far as the tile sees them; those of blocks before `block0` nobody sees. */
 static void attn_keys(const struct attn *t, uint32_t at, uint32_t block0)
 {
     const struct attn_args *a = t->a;
-    const uint32_t end = a->pos + a->n_tok, n_key = MIN((uint32_t)ATTN_KEYS, end - at);
-    const uint32_t first = block0 * BLOCK > at ? block0 * BLOCK - at : 0, last = (end - 1) / BLOCK;
-    const size_t k_at = kv_row_at(a->kv, a->layer, false, a->kv_head, 0);
-    const size_t v_at = kv_row_at(a->kv, a->layer, true, a->kv_head, 0);
-
-    for (uint32_t j = first; j < n_key; j += BLOCK) {
-        const uint32_t b = (at + j) / BLOCK;
-        const uint8_t *mem = a->mem + a->block[b] * a->kv->block_bytes;
-        const uint8_t *next = a->mem + a->block[MIN(b + ATTN_KEYS / BLOCK, last)] * a->kv->block_bytes;
-        const struct attn_part k = {mem + k_at, next + k_at, a->kv->type, a->kv->row_bytes};
-        const struct attn_part v = {mem + v_at, next + v_at, a->kv->type, a->kv->row_bytes};
-        attn_turn(t->k + j, &k, t->hd);
-        attn_widen(t->v + j * t->ld, t->ld, &v, MIN((uint32_t)BLOCK, n_key - j), t->hd);
-    }
+    const uint32_t n_key = MIN((uint32_t)ATTN_KEYS, a->pos + a->n_tok - at);
+    const uint32_t first = block0 * BLOCK > at ? block0 * BLOCK - at : 0;
 
     /* Tokens before the first key see none of these; with a window, neither do late ones. */
     const uint32_t token0 = at > a->pos ? at - a->pos : 0;
     const uint64_t beyond = (uint64_t)at + ATTN_KEYS - 1 + a->window - a->pos;
     const uint32_t token1 = a->window ? (uint32_t)MIN(beyond, (uint64_t)a->n_tok) : a->n_tok;
     const uint32_t row0 = token0 * a->group, row1 = token1 * a->group;
+
+    for (uint32_t j = first; j < n_key; j += BLOCK) {
+        const struct attn_part p = attn_part(t, at + j, false);
+        attn_turn(t->panel + j, &p, t->hd);
+    }
     for (uint32_t r = row0; r < row1; r += W_TILE_ROWS)
-        attn_rows(t, at, first, n_key, r, MIN((uint32_t)W_TILE_ROWS, row1 - r));
+        attn_score(t, at, first, n_key, r, MIN((uint32_t)W_TILE_ROWS, row1 - r));
+    for (uint32_t j = first; j < n_key; j += BLOCK) {
+        const struct attn_part p = attn_part(t, at + j, true);
+        attn_widen(t->panel + j * t->ld, t->ld, &p, MIN((uint32_t)BLOCK, n_key - j), t->hd);
+    }
+    for (uint32_t r = row0; r < row1; r += W_TILE_ROWS)
+        attn_add(t, first, n_key, r, MIN((uint32_t)W_TILE_ROWS, row1 - r));
 }
 
 /* --- spans --- */
@@ -269,15 +294,14 @@ static struct attn attn_begin(const struct attn_args *a)
 static void op_attention(const struct attn_args *a)
 {
     struct attn t = attn_begin(a);
-    t.k = a->scratch;
-    t.v = t.k + ATTN_KEYS * t.hd;
-    if (t.ld != t.hd) memset(t.v, 0, ATTN_KEYS * t.ld * sizeof *t.v);
+    t.panel = a->scratch;
+    t.score = t.panel + ATTN_KEYS * t.ld;
     if (a->part) {
         t.s = attn_sums_at(&t, a->part);
         attn_span(&t, a->span);
         return;
     }
-    float *part = t.v + ATTN_KEYS * t.ld;
+    float *part = t.score + ATTN_KEYS * t.n_row;
     const struct attn_sums all = attn_sums_at(&t, part + attn_part_floats(t.n_row, t.hd));
     const uint32_t last = (a->pos + a->n_tok - 1) / ATTN_SPAN;
     for (uint32_t span = attn_first_key(a->pos, a->window) / ATTN_SPAN; span <= last; span++) {

@@ -45,12 +45,11 @@ SIMD wi pair_start(const struct act_row *x, size_t sum_at, int zero)
     return wi_zero();
 }
 
-/* NC columns. */
+/* NC columns. Sixteen inputs at a time, in order: a group's sums are finished before the next one begins. */
 #define DOT_TILE(id, NC, name, form, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)                                 \
-    static void dot_##id##_##NC(float *const *y, const struct act_row *x, const uint8_t *rows,      \
-                                           size_t row_bytes, size_t k)                                         \
+    static void dot_##id##_##NC(float *const *y, const struct act_row *x, const uint8_t *rows,                 \
+                                size_t row_bytes, size_t k)                                                    \
     {                                                                                                          \
-        enum { N_GROUP = CHUNK / GROUP };                                                                      \
         const size_t size = sizeof(struct block_##name);                                                       \
         for (size_t r = 0; r < DOT_ROWS; r += W_LANES, rows += W_LANES * row_bytes) {                          \
             struct rows b = {rows, row_bytes};                                                                 \
@@ -61,39 +60,32 @@ SIMD wi pair_start(const struct act_row *x, size_t sum_at, int zero)
                 prefetch_next(rows + W_LANES * row_bytes, W_LANES, (size_t)(b.at - rows), size);               \
                 open_##name(&l, b);                                                                            \
                 for (int c = 0; c < BLOCK / CHUNK; c++) {                                                      \
-                    const size_t first = k0 + (size_t)(CHUNK * c); /* input of the chunk */                    \
-                    wi acc[N_GROUP][NC];                                                                       \
-                    W_UNROLL(8)                                                                                \
-                    for (int g = 0; g < N_GROUP; g++) {                                                        \
-                        W_UNROLL(8)                                                                            \
-                        for (int i = 0; i < NC; i++)                                                           \
-                            acc[g][i] = form##_start(x + i, SUM_AT(first, GROUP, g), ZERO);                    \
-                    }                                                                                          \
+                    wb raw[PARTS(CHUNK)][RAW];                                                                 \
+                    wi acc[NC];                                                                                \
                     W_UNROLL(2)                                                                                \
-                    for (int p = 0; p < PARTS(CHUNK); p++) {                                                   \
-                        wb raw[RAW];                                                                           \
-                        load_##name(raw, b, c, p);                                                             \
-                        W_UNROLL(4)                                                                            \
-                        for (int s = 0; s < SUBS(CHUNK); s++) {                                                \
-                            const int e = STRIDE(CHUNK) * s + 16 * p;                                          \
-                            wb q[4];                                                                           \
-                            W_UNROLL(4)                                                                        \
-                            for (int j = 0; j < 4; j++) q[j] = quad_##name(raw, &l, c, p, s, j);               \
-                            W_UNROLL(8)                                                                        \
-                            for (int i = 0; i < NC; i++)                                                       \
-                                form##_products(&acc[e / GROUP][i], q, x + i, first + (size_t)e, ZERO, DEPTH); \
-                        }                                                                                      \
-                    }                                                                                          \
+                    for (int p = 0; p < PARTS(CHUNK); p++) load_##name(raw[p], b, c, p);                       \
                     W_UNROLL(8)                                                                                \
-                    for (int g = 0; g < N_GROUP; g++) {                                                        \
-                        const wf sr = l.s[c * N_GROUP + g];                                                    \
+                    for (int i = 0; i < NC; i++) acc[i] = wi_zero();                                           \
+                    W_UNROLL(8)                                                                                \
+                    for (int e = 0; e < CHUNK; e += 16) {                                                      \
+                        const int s = e / STRIDE(CHUNK), p = e % STRIDE(CHUNK) / 16;                           \
+                        const size_t at = k0 + (size_t)(CHUNK * c + e); /* input */                            \
+                        const size_t sum_at = SUM_AT(at, GROUP);                                               \
+                        wb q[4];                                                                               \
+                        W_UNROLL(4)                                                                            \
+                        for (int j = 0; j < 4; j++) q[j] = quad_##name(raw[p], &l, c, p, s, j);                \
                         W_UNROLL(8)                                                                            \
                         for (int i = 0; i < NC; i++) {                                                         \
-                            const float scale = x[i].form.scale[(first + (size_t)(g * GROUP)) / 32];           \
-                            f[i] = wf_fma(wf_from_i(acc[g][i]), wf_mul(sr, wf_set(scale)), f[i]);              \
-                            if (MINIMA)                                                                        \
-                                f[i] = wf_fma(l.m[c * N_GROUP + g],                                            \
-                                              wf_set(x[i].form.sum[SUM_AT(first, GROUP, g)]), f[i]);           \
+                            if (e % GROUP == 0) acc[i] = form##_start(x + i, sum_at, ZERO);                    \
+                            form##_products(&acc[i], q, x + i, at, ZERO, DEPTH);                               \
+                        }                                                                                      \
+                        if ((e + 16) % GROUP) continue;                                                        \
+                        const int g = c * (CHUNK / GROUP) + e / GROUP;                                         \
+                        W_UNROLL(8)                                                                            \
+                        for (int i = 0; i < NC; i++) {                                                         \
+                            const wf scale = wf_mul(l.s[g], wf_set(x[i].form.scale[at / 32]));                 \
+                            f[i] = wf_fma(wf_from_i(acc[i]), scale, f[i]);                                     \
+                            if (MINIMA) f[i] = wf_fma(l.m[g], wf_set(x[i].form.sum[sum_at]), f[i]);            \
                         }                                                                                      \
                     }                                                                                          \
                 }                                                                                              \
@@ -101,39 +93,8 @@ SIMD wi pair_start(const struct act_row *x, size_t sum_at, int zero)
             for (int i = 0; i < NC; i++) wf_store(y[i] + r, f[i]);                                             \
         }                                                                                                      \
     }
-/* Of the three sums of every 32 inputs, the one of group g behind input `first`. */
-#define SUM_AT(first, GROUP, g)                                                                                \
-    (3 * (((first) + (size_t)((g) * (GROUP))) / 32) + (size_t)((GROUP) == 32 ? 2 : (g) % 2))
-
-/* Floats: y = fma(w, x, y), one input after the other. */
-#define DOT_TILE_FLOAT(name, NC)                                                                               \
-    static void dot_##name##_##NC(float *const *y, const struct act_row *x, const uint8_t *rows,               \
-                                  size_t row_bytes, size_t k)                                                  \
-    {                                                                                                          \
-        enum { ELEMS = name##_ELEMS, SIZE = 64 / ELEMS };                                                      \
-        wf f[W_ROWS][NC];                                                                                      \
-        for (int r = 0; r < W_ROWS; r++)                                                                       \
-            for (int c = 0; c < NC; c++) f[r][c] = wf_set(0);                                                  \
-        for (size_t i = 0; i < k; i += ELEMS) {                                                                \
-            prefetch_next(rows + PANEL_ROWS * row_bytes, PANEL_ROWS, i * SIZE, 64);                            \
-            for (int r = 0; r < W_ROWS; r++) {                                                                 \
-                const struct rows b = {rows + (size_t)(W_LANES * r) * row_bytes + i * SIZE, row_bytes};        \
-                wb raw[16];                                                                                    \
-                float_rows(raw, b, (k - i) * SIZE);                                                            \
-                const int n = (int)MIN((size_t)ELEMS, k - i);                                                  \
-                W_UNROLL(32)                                                                                   \
-                for (int j = 0; j < ELEMS; j++) {                                                              \
-                    if (j >= n) break;                                                                         \
-                    wf w = name##_number(raw, j);                                                              \
-                    W_UNROLL(8)                                                                                \
-                    for (int c = 0; c < NC; c++)                                                               \
-                        f[r][c] = wf_fma(w, wf_set(x[c].f[i + (size_t)j]), f[r][c]);                           \
-                }                                                                                              \
-            }                                                                                                  \
-        }                                                                                                      \
-        for (int c = 0; c < NC; c++)                                                                           \
-            for (int r = 0; r < W_ROWS; r++) wf_store(y[c] + W_LANES * r, f[r][c]);                            \
-    }
+/* Of the three sums of every 32 inputs, the one of the group that an input is in. */
+#define SUM_AT(at, GROUP) (3 * ((at) / 32) + (size_t)((GROUP) == 32 ? 2 : (at) / 16 % 2))
 
 /* A dot_fn by the name dot_NAME, of TILEs of one, two, four and eight columns: as many as W_DIRECT lets be compiled. */
 #define DOT_FN(name, CALLS)                                                                                    \
@@ -145,39 +106,24 @@ SIMD wi pair_start(const struct act_row *x, size_t sum_at, int zero)
     }
 #define DOT_CALL(name, NC)                                                                                     \
     for (; c + NC <= n_col; c += NC) dot_##name##_##NC(y + c, x + c, rows, row_bytes, k);
-#define DOT_CALLS_2(name) DOT_CALL(name, 2) DOT_CALL(name, 1)
-#define DOT_CALLS_4(name) DOT_CALL(name, 4) DOT_CALLS_2(name)
 
-#define DOT_1(name, TILE, ...)                                                                                 \
-    TILE(name, 1, ##__VA_ARGS__)                                                                               \
-    DOT_FN(name, DOT_CALL(name, 1))
-#define DOT_4(name, TILE, ...)                                                                                 \
-    TILE(name, 1, ##__VA_ARGS__)                                                                               \
-    TILE(name, 2, ##__VA_ARGS__)                                                                               \
-    TILE(name, 4, ##__VA_ARGS__)                                                                               \
-    DOT_FN(name, DOT_CALLS_4(name))
-#define DOT_8(name, TILE, ...)                                                                                 \
-    TILE(name, 1, ##__VA_ARGS__)                                                                               \
-    TILE(name, 2, ##__VA_ARGS__)                                                                               \
-    TILE(name, 4, ##__VA_ARGS__)                                                                               \
-    TILE(name, 8, ##__VA_ARGS__)                                                                               \
-    DOT_FN(name, DOT_CALL(name, 8) DOT_CALLS_4(name))
-
-/* By the size of chunks: the sums of eight columns and eight groups are more than there are registers. Floats are as
- * those of 128. */
-enum { DIRECT_32 = W_DIRECT, DIRECT_64 = W_DIRECT, DIRECT_128 = W_DIRECT < 4 ? W_DIRECT : 4 };
 #if W_DIRECT == 8
-#define DOT_CHUNK_32 DOT_8
-#define DOT_CHUNK_64 DOT_8
-#define DOT_CHUNK_128 DOT_4
+#define DOT(name, ...)                                                                                         \
+    DOT_TILE(name, 1, __VA_ARGS__)                                                                             \
+    DOT_TILE(name, 2, __VA_ARGS__)                                                                             \
+    DOT_TILE(name, 4, __VA_ARGS__)                                                                             \
+    DOT_TILE(name, 8, __VA_ARGS__)                                                                             \
+    DOT_FN(name, DOT_CALL(name, 8) DOT_CALL(name, 4) DOT_CALL(name, 2) DOT_CALL(name, 1))
 #elif W_DIRECT == 4
-#define DOT_CHUNK_32 DOT_4
-#define DOT_CHUNK_64 DOT_4
-#define DOT_CHUNK_128 DOT_4
+#define DOT(name, ...)                                                                                         \
+    DOT_TILE(name, 1, __VA_ARGS__)                                                                             \
+    DOT_TILE(name, 2, __VA_ARGS__)                                                                             \
+    DOT_TILE(name, 4, __VA_ARGS__)                                                                             \
+    DOT_FN(name, DOT_CALL(name, 4) DOT_CALL(name, 2) DOT_CALL(name, 1))
 #else
-#define DOT_CHUNK_32 DOT_1
-#define DOT_CHUNK_64 DOT_1
-#define DOT_CHUNK_128 DOT_1
+#define DOT(name, ...)                                                                                         \
+    DOT_TILE(name, 1, __VA_ARGS__)                                                                             \
+    DOT_FN(name, DOT_CALL(name, 1))
 #endif
 
 #endif

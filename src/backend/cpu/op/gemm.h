@@ -1,11 +1,10 @@
-/* Products of a panel with columns of activations, in three kinds. Each has one order of sums whatever the number of
+/* Products of a panel with columns of activations, in two kinds. Each has one order of sums whatever the number of
  * columns: products inside a group of weights are exact in integers, groups are added in order as floats.
  *
  * bytes: weights of up to 7 bits kept unsigned, u = q - ZERO, times activations of 8 bits. Without VNNI DEPTH products
  *   of pairs are added in 16 bits before they are widened, so the multiplier does little else (CPU.md section 6).
  * pairs: weights as 16-bit integers times activations of 16 bits: the speed of the sign trick for 8 bits, with
- *   rounding near float's. For weights of 8 bits, and for the output matrix.
- * floats: y = fma(w, x, y), one input after the other. */
+ *   rounding near float's. For weights of 8 bits, and for the output matrix. */
 #ifndef CORRAL_CPU_GEMM_H
 #define CORRAL_CPU_GEMM_H
 
@@ -141,22 +140,6 @@ SIMD void pairs_tile(float *const *y, const struct act_row *x, const void *panel
         for (int r = 0; r < W_ROWS; r++) wf_store(y[c] + W_LANES * r, f[r][c]);
 }
 #undef ADD_GROUP
-
-SIMD void float_tile(float *const *y, const struct act_row *x, const float *panel, size_t k, bool first,
-                     const int NC)
-{
-    wf f[W_ROWS][W_COLUMNS_FLOAT];
-    for (int c = 0; c < NC; c++)
-        for (int r = 0; r < W_ROWS; r++) f[r][c] = first ? wf_set(0) : wf_load(y[c] + W_LANES * r);
-    for (size_t i = 0; i < k; i++, panel += PANEL_ROWS) {
-        for (int r = 0; r < W_ROWS; r++) {
-            wf w = wf_load(panel + W_LANES * r);
-            for (int c = 0; c < NC; c++) f[r][c] = wf_fma(w, wf_set(x[c].f[i]), f[r][c]);
-        }
-    }
-    for (int c = 0; c < NC; c++)
-        for (int r = 0; r < W_ROWS; r++) wf_store(y[c] + W_LANES * r, f[r][c]);
-}
 
 /* A gemm_fn by that name: whole tiles of MOST columns, then what is left by halves. */
 #define GEMM(name, MOST, tile, ...)                                                                            \

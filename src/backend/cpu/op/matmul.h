@@ -1,5 +1,6 @@
 /* The matmul kernels of every type: pack.h and gemm.h with the constants of CODEC_LIST. */
 #include "backend/cpu/op/dot.h"
+#include "backend/cpu/op/float.h"
 #include "backend/cpu/op/gemm.h"
 
 /* Kinds of products that several types share, by their group, minima, zero and depth. */
@@ -18,7 +19,6 @@ GEMM(bytes_32_0_64_1, W_COLUMNS, bytes_tile, 32, false, 64, 1)
 GEMM(bytes_16_0_64_1, W_COLUMNS, bytes_tile, 16, false, 64, 1)
 GEMM(bytes_16_0_16_4, W_COLUMNS, bytes_tile, 16, false, 16, 4)
 GEMM(bytes_32_0_1_8, W_COLUMNS, bytes_tile, 32, false, 1, 8)
-GEMM(float_gemm, W_COLUMNS_FLOAT, float_tile)
 #if W_SIGNED
 GEMM(bytes_32_0_0_0, W_COLUMNS, bytes_tile, 32, false, 0, 8)
 #else
@@ -29,17 +29,14 @@ GEMM(bytes_32_0_0_0, W_COLUMNS, bytes_tile, 32, false, 0, 8)
     PACK(name, pairs, PAIRS_BYTES, BLOCK, GROUP, MINIMA, ZERO, CHUNK)                                          \
     PACK(name, quads, QUADS_BYTES, BLOCK, GROUP, MINIMA, ZERO, CHUNK)
 CODEC_LIST(PACK_TYPE)
-PACK_FLOAT(f32)
-PACK_FLOAT(f16)
-PACK_FLOAT(bf16)
 
 #define DOT_TYPE(TYPE, name, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)                                         \
-    DOT_CHUNK_##CHUNK(name##_pair, DOT_TILE, name, pair, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)             \
-    DOT_CHUNK_##CHUNK(name##_byte, DOT_TILE, name, byte, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)
+    DOT(name##_pair, name, pair, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)                                     \
+    DOT(name##_byte, name, byte, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)
 CODEC_LIST(DOT_TYPE)
-DOT_CHUNK_128(f32, DOT_TILE_FLOAT)
-DOT_CHUNK_128(f16, DOT_TILE_FLOAT)
-DOT_CHUNK_128(bf16, DOT_TILE_FLOAT)
+FLOAT_DOT(f32)
+FLOAT_DOT(f16)
+FLOAT_DOT(bf16)
 
 static void matmul_fill(struct cpu_kernels *k)
 {
@@ -49,7 +46,7 @@ static void matmul_fill(struct cpu_kernels *k)
                                            .dot = dot_##name##_pair,                                           \
                                            .form = ACT_PAIRS,                                                  \
                                            .panel_k = PANEL_K,                                                 \
-                                           .direct = DIRECT_##CHUNK,                                           \
+                                           .direct = W_DIRECT,                                                 \
                                            .dot_rows = DOT_ROWS};                                              \
     k->matmul[TYPE] = k->fine[TYPE];                                                                           \
     if (DEPTH || W_SIGNED)                                                                                     \
@@ -58,18 +55,13 @@ static void matmul_fill(struct cpu_kernels *k)
                                                  .dot = dot_##name##_byte,                                     \
                                                  .form = ACT_BYTES,                                            \
                                                  .panel_k = PANEL_K_BYTES,                                     \
-                                                 .direct = DIRECT_##CHUNK,                                     \
+                                                 .direct = W_DIRECT,                                           \
                                                  .dot_rows = DOT_ROWS};
     CODEC_LIST(ROW)
 #undef ROW
 #define ROW(TYPE, name)                                                                                        \
-    k->fine[TYPE] = k->matmul[TYPE] = (struct matmul_kernel){.pack = pack_##name,                              \
-                                                             .gemm = float_gemm,                               \
-                                                             .dot = dot_##name,                                \
-                                                             .form = ACT_FLOATS,                               \
-                                                             .panel_k = PANEL_K_FLOAT,                         \
-                                                             .direct = DIRECT_128,                             \
-                                                             .dot_rows = PANEL_ROWS};
+    k->fine[TYPE] = k->matmul[TYPE] = (struct matmul_kernel){                                                  \
+        .dot = dot_##name, .form = ACT_FLOATS, .direct = UINT32_MAX, .dot_rows = FLOAT_ROWS};
     ROW(DT_F32, f32)
     ROW(DT_F16, f16)
     ROW(DT_BF16, bf16)

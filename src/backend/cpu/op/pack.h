@@ -3,8 +3,7 @@
  * Panel of quantized weights, for each 32 inputs: 32 / GROUP x PANEL_ROWS scales, the same of minima if the type
  * has them, then either bytes [8 quads of inputs][PANEL_ROWS][4], counted from ZERO (where two rows are multiplied with
  * two columns, two quads of W_LANES rows as wb_interleave leaves them), or 16-bit integers
- * [16 pairs of inputs][PANEL_ROWS][2], zero taken off; of a quad the first pair is inputs 0 and 2, the second 1 and 3.
- * Panel of floats: [input][PANEL_ROWS]. */
+ * [16 pairs of inputs][PANEL_ROWS][2], zero taken off; of a quad the first pair is inputs 0 and 2, the second 1 and 3. */
 #ifndef CORRAL_CPU_PACK_H
 #define CORRAL_CPU_PACK_H
 
@@ -98,7 +97,7 @@ SIMD void pack_scales(uint8_t *to, const wf *s, int n, int each, size_t step)
         wf_store((float *)(void *)(to + (size_t)(i / each) * step) + i % each * PANEL_ROWS, s[i]);
 }
 
-/* --- floats: 64 bytes of each row to the numbers in them --- */
+/* --- floats, turned: 64 bytes of each row to the numbers in them (attention.h) --- */
 
 /* Sixty-four bytes of each row, or as many as are left. */
 SIMD void float_rows(wb raw[16], struct rows b, size_t bytes_left)
@@ -111,16 +110,12 @@ SIMD void float_rows(wb raw[16], struct rows b, size_t bytes_left)
     for (int r = 0; r < W_LANES; r++) memcpy(part[r], row_at(b, r), bytes_left);
     wb_lines(raw, (struct rows){part[0], sizeof part[0]});
 }
-enum { f32_ELEMS = 16, f16_ELEMS = 32, bf16_ELEMS = 32 }; /* of 64 bytes */
+enum { f32_ELEMS = 16, f16_ELEMS = 32 }; /* of 64 bytes */
 SIMD wf f32_number(const wb raw[16], int i) { return wf_words((ww)raw[i]); }
 SIMD wf f16_number(const wb raw[16], int i) { return wf_halves((ww)raw[i / 2], i % 2); }
-SIMD wf bf16_number(const wb raw[16], int i)
-{
-    return wf_words(i % 2 ? (ww)raw[i / 2] & 0xffff0000u : (ww)raw[i / 2] << 16);
-}
 
-/* turn_NAME: k numbers of n_row rows, to[i * ld + row]; `next` is what to ask for meanwhile. And a pack_fn. */
-#define PACK_FLOAT(name)                                                                                       \
+/* turn_NAME: k numbers of n_row rows, to[i * ld + row]; `next` is what to ask for meanwhile. */
+#define TURN_FLOAT(name)                                                                                       \
     static void turn_##name(float *to, size_t ld, size_t n_row, const uint8_t *rows, size_t row_bytes,        \
                             size_t k, const uint8_t *next)                                                     \
     {                                                                                                          \
@@ -136,12 +131,6 @@ SIMD wf bf16_number(const wb raw[16], int i)
                     if (i + j < k) wf_store(to + j * ld + r, name##_number(raw, (int)j));                      \
             }                                                                                                  \
         }                                                                                                      \
-    }                                                                                                          \
-    static void pack_##name(void *panel, const uint8_t *rows, size_t row_bytes, size_t k0, size_t k)           \
-    {                                                                                                          \
-        const size_t at = k0 * (64 / name##_ELEMS);                                                            \
-        turn_##name(panel, PANEL_ROWS, PANEL_ROWS, rows + at, row_bytes, k,                                    \
-                    rows + PANEL_ROWS * (row_bytes + at));                                                     \
     }
 
 #endif

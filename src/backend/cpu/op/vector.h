@@ -158,11 +158,17 @@ static void op_act(float *u, size_t n, enum activation act)
 
 static void op_rope(float *x, const float *cos_sin, uint32_t n_pair, bool interleaved)
 {
-    for (uint32_t i = 0; i < n_pair; i++) {
-        uint32_t a = interleaved ? 2 * i : i, b = interleaved ? 2 * i + 1 : i + n_pair;
-        float c = cos_sin[2 * i], s = cos_sin[2 * i + 1], xa = x[a], xb = x[b];
-        x[a] = xa * c - xb * s;
-        x[b] = xa * s + xb * c;
+    const float *cosine = cos_sin, *sine = cos_sin + n_pair;
+    for (uint32_t i = 0; interleaved && i < n_pair; i++) {
+        const float a = x[2 * i], b = x[2 * i + 1];
+        x[2 * i] = a * cosine[i] - b * sine[i];
+        x[2 * i + 1] = a * sine[i] + b * cosine[i];
+    }
+    for (size_t i = 0; !interleaved && i < n_pair; i += W_LANES) {
+        const wf a = load_part(x, i, n_pair), b = load_part(x + n_pair, i, n_pair);
+        const wf c = load_part(cosine, i, n_pair), s = load_part(sine, i, n_pair);
+        store_part(x, i, n_pair, wf_sub(wf_mul(a, c), wf_mul(b, s)));
+        store_part(x + n_pair, i, n_pair, wf_add(wf_mul(a, s), wf_mul(b, c)));
     }
 }
 
