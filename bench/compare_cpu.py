@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Corral against llama.cpp on the same files, in turns, as ratios.
 
-usage: compare_cpu.py [--rounds 5] [--threads 2] [--corral build/corral] [--peer-python PYTHON] MODEL.gguf ...
+usage: compare_cpu.py [--rounds 5] [--threads 2] [--corral build/corral] [--peer-python PYTHON] [--batches 2,16] MODEL.gguf ...
 
 PYTHON is one that has llama-cpp-python from PyPI (which builds llama.cpp for this machine). Each round runs both programs
 once per workload, one right after the other, and counts only ratios within a round; the table gives their median and
@@ -34,7 +34,8 @@ def corral(a, model, prompt, gen, batch, depth):
     j = run([a.corral, "bench", "-m", model, "-p", prompt, "-n", gen, "-b", batch, "-d", depth, "-t", a.threads, "-r", 1,
              "--json"])
     return {"prefill": j["prefill_tok_s"]["median"], "decode": j["decode_tok_s"]["median"],
-            "memory": j["batches"][0]["memory_fraction"]}
+            "of memory": j["batches"][0]["memory_fraction"],
+            "of arithmetic": j["batches"][0]["arithmetic_fraction"] if gen else j["prefill_arithmetic_fraction"]}
 
 
 def llamacpp(a, model, prompt, gen, batch, depth):
@@ -48,14 +49,17 @@ def main():
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--corral", default=HERE.parent / "build" / "corral")
     p.add_argument("--peer-python", default=sys.executable)
-    p.add_argument("--only", help="workloads whose name contains this")
+    p.add_argument("--only", default="", help="workloads whose name contains this")
+    p.add_argument("--without", help="none whose name contains this")
+    p.add_argument("--batches", default="", help="decoding of these numbers of sequences, too: 2,4,16")
     a = p.parse_args()
-    print("| file | workload | ratio: median (min to max) | corral tok/s | llama.cpp tok/s | of memory bandwidth |")
-    print("|---|---|---|---|---|---|")
+    workloads = {n: w for n, w in WORKLOADS.items() if a.only in n and not (a.without and a.without in n)}
+    for n in filter(None, a.batches.split(",")):
+        workloads[f"decode 16, batch {n}"] = (16, 16, int(n), 0)
+    print("| file | workload | ratio: median (min to max) | corral tok/s | llama.cpp tok/s | of memory bandwidth | of arithmetic |")
+    print("|---|---|---|---|---|---|---|")
     for model in a.models:
-        for name, work in WORKLOADS.items():
-            if a.only and a.only not in name:
-                continue
+        for name, work in workloads.items():
             what = name.split()[0]
             ours, theirs = [], []
             for i in range(a.rounds):
@@ -64,10 +68,11 @@ def main():
                 ours.append(got[corral])
                 theirs.append(got[llamacpp][what])
             ratio = [o[what] / t for o, t in zip(ours, theirs)]
-            memory = f"{100 * statistics.median(o['memory'] for o in ours):.0f} %" if what == "decode" else ""
+            part = {of: [o[of] for o in ours if o[of] is not None] for of in ("of memory", "of arithmetic")}
+            memory, arithmetic = (f"{100 * statistics.median(v):.0f} %" if v else "" for v in part.values())
             print(f"| {pathlib.Path(model).stem} | {name} | {statistics.median(ratio):.2f} ({min(ratio):.2f} to "
                   f"{max(ratio):.2f}) | {statistics.median(o[what] for o in ours):.1f} | "
-                  f"{statistics.median(theirs):.1f} | {memory} |", flush=True)
+                  f"{statistics.median(theirs):.1f} | {memory if what == 'decode' else ''} | {arithmetic} |", flush=True)
 
 
 main()

@@ -1,7 +1,9 @@
-/* corral bench: prefill and decode speed straight on a backend, against the memory bandwidth of the same run.
+/* corral bench: prefill and decode speed straight on a backend, against the memory bandwidth and arithmetic
+ * of the same run.
  *
- * A round is: measure memory, prefill one prompt, then for each batch size copy that prompt's KV to the other
- * sequences and decode. The first round warms up and is not counted. Rates are tokens of all sequences. */
+ * A round is: measure memory and arithmetic, prefill one prompt, then for each batch size copy that prompt's
+ * KV to the other sequences and decode. The first round warms up and is not counted. Rates are tokens of all
+ * sequences. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +12,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/rng.h"
+#include "cli/arithmetic.h"
 #include "cli/bandwidth.h"
 #include "cli/cli.h"
 #include "cli/session.h"
@@ -110,7 +113,7 @@ struct bench {
     int32_t *token;   /* n_prompt, then max_batch of one step */
     struct batch_seq *seq;
     struct batch batch; /* of seq */
-    struct samples memory_rate, prefill_rate, decode_rate[MAX_SIZES];
+    struct samples memory_rate, byte_rate, float_rate, prefill_rate, decode_rate[MAX_SIZES];
     struct profile prefill_profile, decode_profile[MAX_SIZES];
 };
 
@@ -151,47 +154,64 @@ static status parse_sizes(struct bench *b, const char *text, struct error *e)
     }
 }
 
-static double weight_bytes(const struct model_desc *m, wref w)
+/* What a step does with weights: the bytes it reads when each is read once, and operations, two for a product
+ * that is added; those of floats apart, they are other instructions. */
+struct cost {
+    double bytes, ops, float_ops;
+};
+
+/* `part` of a weight is read, `tokens` are multiplied with it. */
+static void add_weight(struct cost *c, const struct model_desc *m, wref w, double part, double tokens)
 {
-    return w ? (double)m->weight[w].n_bytes : 0;
+    if (!w) return;
+    const struct weight *x = &m->weight[w];
+    double n = 2 * tokens;
+    for (uint32_t i = 0; i < x->rank; i++) n *= (double)x->dim[i];
+    c->bytes += part * (double)x->n_bytes;
+    if (x->dtype == DT_F32 || x->dtype == DT_F16 || x->dtype == DT_BF16)
+        c->float_ops += n;
+    else
+        c->ops += n;
 }
-static double linear_bytes(const struct model_desc *m, const struct linear *l)
+static void add_linear(struct cost *c, const struct model_desc *m, const struct linear *l, double tokens)
 {
-    return weight_bytes(m, l->weight) + weight_bytes(m, l->bias);
+    add_weight(c, m, l->weight, 1, tokens);
 }
 
-/* Bytes of weights that one decoding step of `batch` sequences reads, when every weight is read once. Of
- * experts, the expected number that is chosen by any of the sequences. Norms and the embedding's rows are too
- * small. */
-static double step_weight_bytes(const struct model_desc *m, uint32_t batch)
+/* A step of n_token tokens, of which n_logits want logits. Of experts, the expected number that is chosen by
+ * any of the tokens. Norms, biases and the embedding's rows are too small. */
+static struct cost step_cost(const struct model_desc *m, double n_token, double n_logits)
 {
-    double n = 0;
+    struct cost c = {0};
     for (uint32_t i = 0; i < m->n_op; i++) {
         const struct op *op = &m->op[i];
         switch (op->kind) {
         case OP_EMBED: break;
         case OP_QKV:
-            n += linear_bytes(m, &op->qkv.q) + linear_bytes(m, &op->qkv.k) + linear_bytes(m, &op->qkv.v) +
-                 linear_bytes(m, &op->qkv.fused);
+            add_linear(&c, m, &op->qkv.q, n_token);
+            add_linear(&c, m, &op->qkv.k, n_token);
+            add_linear(&c, m, &op->qkv.v, n_token);
+            add_linear(&c, m, &op->qkv.fused, n_token);
             break;
-        case OP_ATTN: n += linear_bytes(m, &op->attn.out); break;
+        case OP_ATTN: add_linear(&c, m, &op->attn.out, n_token); break;
         case OP_FFN:
-            n += linear_bytes(m, &op->ffn.gate) + linear_bytes(m, &op->ffn.up) +
-                 linear_bytes(m, &op->ffn.down);
+            add_linear(&c, m, &op->ffn.gate, n_token);
+            add_linear(&c, m, &op->ffn.up, n_token);
+            add_linear(&c, m, &op->ffn.down, n_token);
             break;
         case OP_MOE: {
             const struct op_moe *x = &op->moe;
-            double unused = pow(1 - (double)x->n_used / m->cfg.n_expert, batch);
-            n +=
-                (1 - unused) * (weight_bytes(m, x->gate) + weight_bytes(m, x->up) + weight_bytes(m, x->down));
-            n += weight_bytes(m, x->router) + weight_bytes(m, x->sh_router) + weight_bytes(m, x->sh_gate) +
-                 weight_bytes(m, x->sh_up) + weight_bytes(m, x->sh_down);
+            const double chosen = (double)x->n_used / m->cfg.n_expert, any = 1 - pow(1 - chosen, n_token);
+            const wref expert[] = {x->gate, x->up, x->down};
+            const wref all[] = {x->router, x->sh_router, x->sh_gate, x->sh_up, x->sh_down};
+            for (size_t j = 0; j < COUNT_OF(expert); j++) add_weight(&c, m, expert[j], any, n_token * chosen);
+            for (size_t j = 0; j < COUNT_OF(all); j++) add_weight(&c, m, all[j], 1, n_token);
             break;
         }
-        case OP_LOGITS: n += linear_bytes(m, &op->logits.out); break;
+        case OP_LOGITS: add_linear(&c, m, &op->logits.out, n_logits); break;
         }
     }
-    return n;
+    return c;
 }
 
 /* The keys and values that a step reads, at the middle of the decoding. */
@@ -265,6 +285,8 @@ static void tear_down(struct bench *b)
     if (b->backend) api->close(b->backend);
     for (uint32_t i = 0; i < MAX_SIZES; i++) free(b->decode_rate[i].v);
     free(b->memory_rate.v);
+    free(b->byte_rate.v);
+    free(b->float_rate.v);
     free(b->prefill_rate.v);
     free(b->block);
     free(b->token);
@@ -375,7 +397,12 @@ static void take_profile(struct bench *b, struct profile *p, bool counts)
 static status run_round(struct bench *b, bool counts, struct error *e)
 {
     double seconds, rate = bandwidth_measure(b->memory);
-    if (counts) add_sample(&b->memory_rate, rate);
+    const struct arithmetic peak = arithmetic_measure(b->n_thread);
+    if (counts) {
+        add_sample(&b->memory_rate, rate);
+        add_sample(&b->byte_rate, peak.bytes);
+        add_sample(&b->float_rate, peak.floats);
+    }
     TRY(prefill(b, &seconds, e));
     if (counts && o.n_prompt) add_sample(&b->prefill_rate, (double)o.n_prompt / seconds);
     take_profile(b, &b->prefill_profile, counts);
@@ -402,8 +429,19 @@ static void json_spread(struct buf *out, const char *key, struct samples *s, dou
 /* Memory that decoding moves per second, and what part of the measured bandwidth that is. */
 static double moved_per_s(struct bench *b, uint32_t i, double *step_bytes)
 {
-    *step_bytes = step_weight_bytes(b->m, b->size[i]) + step_kv_bytes(b, b->size[i]);
+    *step_bytes = step_cost(b->m, b->size[i], b->size[i]).bytes + step_kv_bytes(b, b->size[i]);
     return *step_bytes * spread(&b->decode_rate[i]).median / b->size[i];
+}
+
+/* Products with weights per second of steps of n_token tokens with n_logits rows of logits at `rate` tokens a
+ * second, and what part of this machine's arithmetic that is: NAN where that is not known. */
+static double computed_per_s(struct bench *b, double n_token, double n_logits, double rate, double *fraction)
+{
+    const struct cost c = step_cost(b->m, n_token, n_logits);
+    const double bytes = spread(&b->byte_rate).median, floats = spread(&b->float_rate).median;
+    const double steps = rate / n_token;
+    *fraction = bytes > 0 && floats > 0 ? (c.ops / bytes + c.float_ops / floats) * steps : (double)NAN;
+    return (c.ops + c.float_ops) * steps;
 }
 
 static double total_ns(const struct profile *p)
@@ -459,6 +497,16 @@ static void print_json(struct bench *b)
     json_spread(&out, "decode_tok_s", &b->decode_rate[0], 1);
     buf_adds(&out, ", ");
     json_spread(&out, "memory_gb_s", &b->memory_rate, 1e-9);
+    buf_adds(&out, ", ");
+    json_spread(&out, "arithmetic_bytes_gop_s", &b->byte_rate, 1e-9);
+    buf_adds(&out, ", ");
+    json_spread(&out, "arithmetic_floats_gop_s", &b->float_rate, 1e-9);
+    buf_adds(&out, ", \"prefill_gop_s\": ");
+    double fraction,
+        ops = computed_per_s(b, (double)o.n_prompt, 1, spread(&b->prefill_rate).median, &fraction);
+    buf_json_double(&out, ops * 1e-9);
+    buf_adds(&out, ", \"prefill_arithmetic_fraction\": ");
+    buf_json_double(&out, fraction);
     buf_adds(&out, ", \"batches\": [");
     for (uint32_t i = 0; i < b->n_size; i++) {
         double bytes, moved = moved_per_s(b, i, &bytes);
@@ -469,6 +517,11 @@ static void print_json(struct bench *b)
         buf_json_double(&out, moved * 1e-9);
         buf_adds(&out, ", \"memory_fraction\": ");
         buf_json_double(&out, moved / spread(&b->memory_rate).median);
+        ops = computed_per_s(b, b->size[i], b->size[i], spread(&b->decode_rate[i]).median, &fraction);
+        buf_adds(&out, ", \"gop_s\": ");
+        buf_json_double(&out, ops * 1e-9);
+        buf_adds(&out, ", \"arithmetic_fraction\": ");
+        buf_json_double(&out, fraction);
         json_profile(&out, "profile", &b->decode_profile[i]);
         buf_adds(&out, "}");
     }
@@ -479,23 +532,39 @@ static void print_json(struct bench *b)
     buf_deinit(&out);
 }
 
+static void print_ceiling(const char *what, struct samples *s, const char *unit)
+{
+    const struct spread v = spread(s);
+    if (v.max > 0)
+        printf("%-35s %10.1f %10.1f %10.1f %s   (min, median, max)\n", what, v.min * 1e-9, v.median * 1e-9,
+               v.max * 1e-9, unit);
+}
+
 static void print_table(struct bench *b)
 {
     struct spread memory = spread(&b->memory_rate), v = spread(&b->prefill_rate);
+    double fraction, ops = computed_per_s(b, (double)o.n_prompt, 1, v.median, &fraction);
     printf("%s (%s), backend %s, %u threads, KV %s, %lld rounds\n", b->s.name, b->m->cfg.arch, b->s.api->name,
            b->n_thread, o.model.kv_type, (long long)o.rounds);
-    printf("memory reads %25s %10.1f %10.1f %10.1f GB/s   (min, median, max)\n", "", memory.min * 1e-9,
-           memory.median * 1e-9, memory.max * 1e-9);
-    if (o.n_prompt)
-        printf("prefill %6lld tokens %17s %10.1f %10.1f %10.1f tok/s\n", (long long)o.n_prompt, "", v.min,
-               v.median, v.max);
+    print_ceiling("memory reads", &b->memory_rate, "GB/s");
+    print_ceiling("arithmetic of bytes", &b->byte_rate, "Gop/s");
+    print_ceiling("arithmetic of floats", &b->float_rate, "Gop/s");
+    if (o.n_prompt) {
+        printf("prefill %6lld tokens %14s %10.1f %10.1f %10.1f tok/s   %.1f Gop/s", (long long)o.n_prompt, "",
+               v.min, v.median, v.max, ops * 1e-9);
+        if (isfinite(fraction)) printf(", %.0f %% of arithmetic", 100 * fraction);
+        puts("");
+    }
     for (uint32_t i = 0; i < b->n_size && o.n_gen; i++) {
         double bytes, moved = moved_per_s(b, i, &bytes);
         v = spread(&b->decode_rate[i]);
-        printf("decode  %6lld steps of %3u sequences  %10.1f %10.1f %10.1f tok/s   %.3f MB/token, %.1f GB/s, "
-               "%.0f %% of memory\n",
+        ops = computed_per_s(b, b->size[i], b->size[i], v.median, &fraction);
+        printf("decode  %6lld steps of %3u sequences %7.1f %10.1f %10.1f tok/s   %.3f MB/token, %.1f GB/s, "
+               "%.0f %% of memory",
                (long long)o.n_gen, b->size[i], v.min, v.median, v.max, bytes / b->size[i] * 1e-6,
                moved * 1e-9, 100 * moved / memory.median);
+        if (isfinite(fraction)) printf("; %.1f Gop/s, %.0f %% of arithmetic", ops * 1e-9, 100 * fraction);
+        puts("");
     }
     print_profile("prefill", &b->prefill_profile);
     for (uint32_t i = 0; i < b->n_size && o.n_gen; i++) {
@@ -526,13 +595,16 @@ static int bench_main(int argc, char **argv)
 const struct command cmd_bench = {
     .name = "bench",
     .args = "[MODEL | -m MODEL] [-p 512] [-n 128] [-d 0] [-b 1,4,16] [-r 5] [-t N] [--profile] [--json]",
-    .summary = "measure prefill and decode speed against memory bandwidth",
+    .summary = "measure prefill and decode speed against memory bandwidth and arithmetic",
     .help =
         "Examples:\n"
         "  corral bench -m model.gguf                       one sequence\n"
         "  corral bench -m model.gguf -b 1,4,16 --json      batches, for a script\n"
         "\nDecoding follows a prompt of -p tokens. The bytes moved per token are the weights that one step\n"
-        "reads, shared by its sequences, and the KV cache at the middle of the run.\n",
+        "reads, shared by its sequences, and the KV cache at the middle of the run. Arithmetic is what the\n"
+        "processor multiplies and adds in a loop of nothing else, in bytes and in floats; the fraction of "
+        "it\n"
+        "counts products with weights, by their type.\n",
     .opts = opts,
     .run = bench_main,
 };
