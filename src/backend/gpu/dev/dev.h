@@ -19,6 +19,9 @@
 #include <stdint.h>
 
 #define DEV static __device__ __forceinline__
+#ifndef SIM
+#define DEV_CALLED static __device__ __noinline__ /* long, and used in several places: not copied to each */
+#endif
 enum { WARP = 32 };
 #define FULL_MASK 0xffffffffu
 

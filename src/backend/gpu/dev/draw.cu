@@ -127,7 +127,7 @@ DEV float exp_neg(float x)
 }
 
 /* Sum of exp(x - max): of blocks in four lanes each, and of the blocks in order. Four threads take a block. */
-DEV double exp_sum(const struct cands *c, struct draw_shared *s)
+DEV_CALLED double exp_sum(const struct cands *c, struct draw_shared *s)
 {
     enum { EACH = DRAW_BLOCK / 4 };
     const uint32_t n_block = (c->n + DRAW_BLOCK - 1) / DRAW_BLOCK;
@@ -158,7 +158,7 @@ DEV double exp_sum(const struct cands *c, struct draw_shared *s)
 /* --- candidates --- */
 
 /* The best candidate's key. */
-DEV uint64_t best_of(const struct cands *c, struct draw_shared *s)
+DEV_CALLED uint64_t best_of(const struct cands *c, struct draw_shared *s)
 {
     uint64_t best = 0;
     each(c->logit, c->n, [&](uint32_t i, float x) { best = key_of(x, i) > best ? key_of(x, i) : best; });
@@ -235,7 +235,7 @@ DEV uint64_t rank(const struct span *r, const struct cands *c, const struct meas
 }
 
 /* The key of the last of the fewest best candidates that together reach need, a multiple of 1 or 2^-44; 0 if all do not. */
-DEV uint64_t reach(const struct cands *c, const struct measure *m, double need, struct draw_shared *s)
+DEV_CALLED uint64_t reach(const struct cands *c, const struct measure *m, double need, struct draw_shared *s)
 {
     struct span r = {0, UINT64_MAX, 0};
     if (c->n > DRAW_THREADS) {
@@ -283,7 +283,7 @@ DEV void add_up(struct draw_shared *s)
 }
 
 /* Keep those from `last` on that weigh, in order and in place: a tile is read before the next is written to. */
-DEV void keep(struct cands *c, uint64_t last, const struct measure *m, struct draw_shared *s)
+DEV_CALLED void keep(struct cands *c, uint64_t last, const struct measure *m, struct draw_shared *s)
 {
     const uint32_t w = threadIdx.x / WARP, l = threadIdx.x % WARP;
     uint32_t n = 0;
@@ -395,7 +395,7 @@ DEV void penalize(struct cands *c, const struct sample_program *p, struct draw_s
 }
 
 /* All tokens as candidates, with numbers for logits. False: nothing can be chosen. */
-DEV bool settle(struct cands *c, uint32_t n, struct draw_shared *s)
+DEV_CALLED bool settle(struct cands *c, uint32_t n, struct draw_shared *s)
 {
     uint64_t best = NOTHING;
     bool wild = false;

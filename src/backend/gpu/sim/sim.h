@@ -20,6 +20,7 @@
 #define __global__ static
 #define __device__
 #define __forceinline__ inline __attribute__((always_inline))
+#define DEV_CALLED static __attribute__((noinline))
 #define __launch_bounds__(...)
 #define __grid_constant__
 #define __restrict__ __restrict
