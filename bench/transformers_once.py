@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """One model of random weights in bf16 by transformers on PyTorch, for comparison in the same run as Corral.
 
-usage: transformers_once.py SHAPE   (tiny, 8b); prints one JSON object, or why it cannot, and then exits with 3
+usage: transformers_once.py SHAPE   (tiny, 8b); prints a JSON object a line, each with one figure more than the last, or why
+it cannot, and then exits with 3
 
 Each number is the best of three after one that is not counted: matrix products of 8192 (the card's bf16 rate),
 decoding with one sequence and with 64 at 1024 tokens of context, a prompt of 4096 tokens. Attention is PyTorch's own
@@ -83,7 +84,7 @@ def main():
                 out[name] = fn()
             except Exception as e:  # versions differ in what they take; the other figures still count
                 out[name + "_error"] = f"{type(e).__name__}: {e}"[:200]
-    print(json.dumps(out))
+            print(json.dumps(out), flush=True)
     return 0
 
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """What the CUDA backend reaches on this machine's card, as a section for docs/benchmarks.md.
 
-usage: tools/gpu_bench.py BUILD_FOLDER [--model FILE.gguf] [--write docs/benchmarks.md] [--folder FOLDER]
+usage: tools/gpu_bench.py BUILD_FOLDER [--model FILE.gguf] [--write docs/benchmarks.md] [--folder FOLDER] [--kinds bf16,q4_k_m]
+                          [--no-transformers]
        tools/gpu_bench.py BUILD_FOLDER --target sim --tiny     (does the program work? the figures mean nothing)
 
 Models of known shapes with random weights are written to FOLDER ($TMPDIR or /tmp) one at a time and removed; the largest
@@ -16,12 +17,14 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DEPTH, STEPS, PROMPT = 1024, 64, 4096
+TORCH_SECONDS = 300
 
 # Numbers in the matrices that every token is multiplied with; the last one (the head) only where logits are wanted.
 SHAPES = {
@@ -35,6 +38,14 @@ GOALS = {"bf16": 78, "q8_0": 75, "q4_k_m": 65, "q4_0": 70}
 
 class Failed(Exception):
     pass
+
+
+class Stopped(Exception):
+    """By SIGTERM, as timeout(1) sends it: what was measured until then is still written."""
+
+
+def stop(*_):
+    raise Stopped
 
 
 def run(command, timeout=3600):
@@ -97,14 +108,23 @@ class Bench:
     def measure_torch(self, shape):
         """Its absence is no failure."""
         script = ROOT / "bench" / "transformers_once.py"
-        r = subprocess.run([sys.executable, script, shape], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        if r.returncode == 3:
-            self.torch = {"absent": r.stderr.strip()}
+        with tempfile.TemporaryFile("w+") as figures:  # one line more for each, so that the last one counts whatever comes
+            try:
+                r = subprocess.run([sys.executable, script, shape], stdout=figures, stderr=subprocess.PIPE, text=True,
+                                   timeout=TORCH_SECONDS)
+                status, why = r.returncode, (r.stderr.strip().splitlines() or ["no message"])[-1]
+            except subprocess.TimeoutExpired:
+                status, why = 1, f"not done after {TORCH_SECONDS} s"
+            figures.seek(0)
+            lines = figures.read().splitlines()
+        if status == 3:
+            self.torch = {"absent": why}
             return
-        if r.returncode:
-            raise Failed((r.stderr.strip().splitlines() or ["no message"])[-1])
-        self.torch = json.loads(r.stdout.splitlines()[-1])
-        self.flops = self.torch.get("matmul_flops")
+        if lines:
+            self.torch = json.loads(lines[-1])
+            self.flops = self.torch.get("matmul_flops")
+        if status:
+            raise Failed(why)
 
     def corral(self, path, *flags):
         command = [self.o.build / "corral", "bench", "-m", path, "--backend", self.o.target, "--json", *flags]
@@ -185,15 +205,24 @@ def main():
     p.add_argument("--folder", default=os.environ.get("TMPDIR", "/tmp"))
     p.add_argument("--target", default="cuda")
     p.add_argument("--tiny", action="store_true")
+    p.add_argument("--no-transformers", action="store_true")
+    p.add_argument("--kinds", default=",".join(GOALS), help="of the shape's weights, with commas")
     o = p.parse_args()
+    if unknown := set(o.kinds.split(",")) - set(GOALS):
+        p.error(f"no kind of weights: {', '.join(sorted(unknown))}")
     b = Bench(o)
     shape = "tiny" if o.tiny else "8b"
-    b.attempt("kernels", b.measure_kernels)
-    b.attempt("transformers", b.measure_torch, shape)
-    for kind in GOALS:
-        b.attempt(f"{shape} {kind}", b.measure_shape, shape, kind)
-    if o.model:
-        b.attempt(o.model.name, b.measure_file, o.model, o.model.name, None, None)
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        b.attempt("kernels", b.measure_kernels)
+        if not o.no_transformers:
+            b.attempt("transformers", b.measure_torch, shape)
+        for kind in o.kinds.split(","):
+            b.attempt(f"{shape} {kind}", b.measure_shape, shape, kind)
+        if o.model:
+            b.attempt(o.model.name, b.measure_file, o.model, o.model.name, None, None)
+    except Stopped:
+        b.failed.append("the rest: stopped from outside")
     text = b.section()
     print(text)
     if o.write:

@@ -5,6 +5,7 @@
 #        tools/gpu_run.sh bench BUILD_FOLDER [MODEL.gguf]
 #
 # PYTHON names the one that has PyTorch and transformers. GPU_RUN_UNDER="compute-sanitizer" runs each test under that.
+# GPU_RUN_SECONDS=120 gives up a test after so long, where less than what stands below is enough.
 # CORRAL_GPU=sim tries the script itself on the simulator.
 set -u
 what=${1:-} build=${2:-} with=${3:-}
@@ -24,6 +25,7 @@ fi
 failed=
 run() { # NAME SECONDS COMMAND...: a kernel that never ends must not end the day
     name=$1 seconds=$2
+    [ "${GPU_RUN_SECONDS:-$seconds}" -lt "$seconds" ] && seconds=$GPU_RUN_SECONDS
     shift 2
     echo "+ $*"
     # shellcheck disable=SC2086
