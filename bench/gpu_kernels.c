@@ -22,6 +22,24 @@ static void sync_or_die(void)
     exit(1);
 }
 
+/* Bits that change, as those of a model do: with zeros a card draws less power and computes faster. Whatever
+ * the type, small numbers: no halves, bf16 or floats of these are infinite. */
+static void fill(uint8_t *p, size_t bytes)
+{
+    static uint16_t piece[1 << 19];
+    static uint64_t state = 88172645463325252u;
+    for (size_t i = 0; i < COUNT_OF(piece) && !piece[COUNT_OF(piece) - 1]; i++) {
+        state ^= state << 13, state ^= state >> 7, state ^= state << 17; /* xorshift64 */
+        piece[i] = (uint16_t)((state >> 32 & 0x87ff) | 0x3800);
+    }
+    size_t done = MIN(bytes, sizeof piece);
+    ops->copy_in(gpu, p, piece, done);
+    for (size_t n; done < bytes; done += n) {
+        n = MIN(done, bytes - done);
+        ops->copy(gpu, p + done, p, n);
+    }
+}
+
 static void *memory(size_t bytes)
 {
     void *p = ops->alloc(gpu, bytes);
@@ -29,7 +47,7 @@ static void *memory(size_t bytes)
         fprintf(stderr, "bench-gpu: no %zu bytes of memory on the device\n", bytes);
         exit(1);
     }
-    ops->zero(gpu, p, bytes);
+    fill(p, bytes);
     return p;
 }
 
@@ -108,28 +126,29 @@ static void bench_product(enum dtype type, uint32_t n_out, uint32_t n_in, uint32
 
 /* The ways of multiplying with many rows beside each other, to see where one should take over from the other:
  * dev/matmul.cu has the numbers of rows. */
-static void bench_ways(enum dtype type, uint32_t n_out, uint32_t n_in, double copy_rate)
+static void bench_ways(enum dtype type, uint32_t n_out, uint32_t n_in, bool tiny, double copy_rate)
 {
     static const struct {
         enum gpu_way way;
         const char *name;
     } ways[] = {{GPU_FEW, "packed"}, {GPU_TILES, "mma"}, {GPU_WGMMA, "wgmma"}, {GPU_LIBRARY, "cuBLASLt"}};
     static const uint32_t rows[] = {64, 96, 128, 192, 256, 384, 512, 1024, 4096};
-    enum { MOST = 4096, PANEL = 32 << 20 };
+    enum { PANEL = 32 << 20 };
+    const uint32_t most = tiny ? 64 : 4096;
     struct gpu_layout l;
     struct gpu_info info;
     char why[200];
     if (!ops->layout((uint32_t)type, n_out, n_in, &l) || !ops->info(0, &info, why, sizeof why)) return;
     const bool library = ops->library(gpu, why, sizeof why);
     struct gpu_matmul a = {.w = {memory(l.bytes), (uint32_t)type, n_out, l.n_in, l.bytes},
-                           .x = {.b = memory((size_t)MOST * l.n_in * sizeof(uint16_t)), .ld = l.n_in},
-                           .y = memory((size_t)MOST * n_out * sizeof(float)),
+                           .x = {.b = memory((size_t)most * l.n_in * sizeof(uint16_t)), .ld = l.n_in},
+                           .y = memory((size_t)most * n_out * sizeof(float)),
                            .ldy = n_out,
                            .panel = memory(PANEL),
                            .panel_bytes = PANEL,
                            .room = memory(ops->library_bytes),
                            .room_bytes = ops->library_bytes};
-    for (size_t r = 0; r < COUNT_OF(rows); r++)
+    for (size_t r = 0; r < (tiny ? 1 : COUNT_OF(rows)); r++)
         for (size_t w = 0; w < COUNT_OF(ways); w++) {
             if ((ways[w].way == GPU_LIBRARY && !library) || (ways[w].way == GPU_WGMMA && info.major != 9))
                 continue;
@@ -189,6 +208,42 @@ static void bench_attention(uint32_t n_seq, uint32_t len, double copy_rate)
     free(table);
 }
 
+/* A chunk of n_tok tokens of one sequence behind `depth` others, by both kernels; heads as above. */
+static void bench_prompt(uint32_t n_tok, uint32_t depth)
+{
+    enum { HEADS = 32, KV = 8, HD = 128, TOKENS = GPU_ATTN_ROWS / (HEADS / KV) };
+    const uint32_t blocks = (depth + n_tok) / KV_BLOCK_TOKENS, n_tile = n_tok / TOKENS;
+    const size_t head = KV_BLOCK_TOKENS * HD * 2, block_bytes = head * KV * 2;
+    struct gpu_tile *tile = mem_zalloc(n_tile, sizeof *tile);
+    uint32_t *table = mem_zalloc(blocks, sizeof *table);
+    for (uint32_t i = 0; i < blocks; i++) table[i] = i;
+    for (uint32_t i = 0; i < n_tile; i++)
+        tile[i] = (struct gpu_tile){i * TOKENS, TOKENS, depth + i * TOKENS, 0, 0, depth + (i + 1) * TOKENS,
+                                    UINT32_MAX};
+    void *dt = memory(n_tile * sizeof *tile), *db = memory(blocks * sizeof *table);
+    ops->copy_in(gpu, dt, tile, n_tile * sizeof *tile);
+    ops->copy_in(gpu, db, table, blocks * sizeof *table);
+    struct gpu_attn a = {.q = memory((size_t)n_tok * HEADS * HD * 2),
+                         .n_head = HEADS,
+                         .n_head_kv = KV,
+                         .head_dim = HD,
+                         .kv = {memory(blocks * block_bytes), DT_F16, HD * 2, head, head * KV, block_bytes},
+                         .table = db,
+                         .tile = dt,
+                         .n_tile = n_tile,
+                         .out = {.b = memory((size_t)n_tok * HEADS * HD * 2), .ld = HEADS * HD}};
+    for (int full = 0; full < 2; full++) {
+        a.n_full = full ? n_tile : 0;
+        const double s = measure(attention, &a), keys = (double)n_tok * depth + (double)n_tok * n_tok / 2;
+        printf("| %u behind %u | %s | %.1f | %.1f |\n", n_tok, depth, full ? "for full tiles" : "mma",
+               s * 1e6, 4 * keys * HEADS * HD / s * 1e-12);
+    }
+    void *mine[] = {dt, db, (void *)(uintptr_t)a.q, a.kv.data, a.out.b};
+    for (size_t i = 0; i < COUNT_OF(mine); i++) ops->release(gpu, mine[i]);
+    free(tile);
+    free(table);
+}
+
 int main(int argc, char **argv)
 {
     static const enum dtype types[] = {DT_BF16,   DT_Q8_0,  DT_Q6_K, DT_Q5_K, DT_Q4_K, DT_Q4_0,
@@ -233,7 +288,11 @@ int main(int argc, char **argv)
         for (uint32_t len = 1024; len <= 16384; len *= 4) bench_attention(n, len, copy_rate);
     printf("\n| type | size | rows | by | microseconds | TFLOP/s | weights, of copying "
            "|\n|---|---|---|---|---|---|---|\n");
-    for (size_t t = 0; t < 5; t++) bench_ways(types[t], 14336, 4096, copy_rate);
+    for (size_t t = 0; t < 5 && !tiny; t++) bench_ways(types[t], 14336, 4096, false, copy_rate);
+    if (tiny) bench_ways(types[0], 128, 256, true, copy_rate);
+    printf("\n| attention of a prompt | by | microseconds | TFLOP/s |\n|---|---|---|---|\n");
+    bench_prompt(tiny ? 64 : 4096, 0);
+    if (!tiny) bench_prompt(2048, 16384);
     ops->close(gpu);
     return 0;
 }

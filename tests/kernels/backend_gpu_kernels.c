@@ -546,7 +546,8 @@ static void attend(const struct attn_case *c, const float *q, const float *kv, u
     for (uint32_t i = 0; i < c->hd; i++) out[i] = (float)(acc[i] / sum);
 }
 
-static void check_attention(const struct attn_case *c, bool many)
+/* share: of the tiles, in halves, that go to the kernel for full ones */
+static void check_attention(const struct attn_case *c, uint32_t share)
 {
     const struct model_config cfg = {
         .n_layer = 2, .n_head = c->n_head, .n_head_kv = c->n_head_kv, .head_dim = c->hd};
@@ -585,7 +586,6 @@ static void check_attention(const struct attn_case *c, bool many)
         .layer = 1,
         .window = c->window,
         .softcap = c->softcap,
-        .many = many,
         .kv = {upload(pool, ATTN_BLOCKS * l.block_bytes), (uint32_t)l.type, l.row_bytes, l.head_bytes,
                l.part_bytes, l.block_bytes},
         .table = upload(table, sizeof table),
@@ -593,6 +593,7 @@ static void check_attention(const struct attn_case *c, bool many)
         .merge = upload(&merge, sizeof merge),
         .n_tile = n_tile,
         .n_merge = c->part ? 1 : 0,
+        .n_full = n_tile * share / 2,
         .part = ops->alloc(gpu, (size_t)(merge.n_part + 1) * n_tok * c->n_head * (c->hd + 2) * 4),
         .out = {.f = upload(out, n_out * sizeof *out), .ld = ld}};
     ops->attn(gpu, &a);
@@ -604,7 +605,7 @@ static void check_attention(const struct attn_case *c, bool many)
     snprintf(what, sizeof what,
              "attention of %u/%u heads of %u, keys %u, queries from %u, window %u, parts of %u, %s%s",
              c->n_head, c->n_head_kv, c->hd, c->len, c->first, c->window, c->part,
-             dtype_info((uint32_t)c->kv)->name, many ? ", by the kernel for many" : "");
+             dtype_info((uint32_t)c->kv)->name, share ? ", by the kernel for full tiles" : "");
     /* weights and widened keys are rounded to f16 */
     check_close(out, want, n_out, 1e-6, what);
     void *mine[] = {(void *)(uintptr_t)a.q,
@@ -648,7 +649,7 @@ static void attention(void **state)
         {  4,   1,   64,  150,  60,   0,     0,   20.0f, DT_BF16},  /* with a cap */
     };
     // clang-format on
-    for (size_t i = 0; i < 2 * COUNT_OF(cases); i++) check_attention(&cases[i / 2], i % 2);
+    for (uint32_t i = 0; i < 3 * COUNT_OF(cases); i++) check_attention(&cases[i / 3], i % 3);
 }
 
 /* ---- rows ---- */

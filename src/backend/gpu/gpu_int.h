@@ -85,7 +85,7 @@ struct gpu_draws_host {
 };
 
 /* What makes two steps the same to the device but for the contents of their inputs. */
-struct gpu_shape { uint32_t n_tok, n_row, n_hidden, n_tile, n_merge; };
+struct gpu_shape { uint32_t n_tok, n_row, n_hidden, n_tile, n_merge, n_full; };
 
 /* Arrays of a step: in host memory, and at the same places in device memory. */
 struct gpu_inputs {

@@ -164,12 +164,12 @@ struct gpu_attn {
     const uint16_t *q;
     uint32_t        n_head, n_head_kv, head_dim, layer, window;
     float           softcap;
-    bool            many; /* a step of many tokens: a kernel for those may be chosen, whose sums may differ in the last bits */
     struct gpu_kv   kv;
     const uint32_t *table; /* block tables of all sequences */
     const struct gpu_tile  *tile;
     const struct gpu_merge *merge;
     uint32_t        n_tile, n_merge; /* upper bounds; tiles and merges with n_token 0 are skipped */
+    uint32_t        n_full;          /* the first tiles, which are full but for a sequence's last: another kernel may be faster */
     float          *part;            /* (part row, head_dim + 2): sums, maximum, total; row of a part: its n_token * n_head */
     struct gpu_acts out;             /* (n_tok, n_head * head_dim) */
 };

@@ -144,7 +144,7 @@ status gpu_sizes(struct gpu_sizes *out, const struct gpu_ops *ops, const struct 
 
     const uint32_t tokens = MAX(l->max_tokens, (uint32_t)GPU_GRAPH_TOKENS);
     const uint32_t tiles = l->max_tokens / out->tile_tokens + l->max_seqs * (GPU_MAX_PARTS + 1);
-    out->most = (struct gpu_shape){tokens, tokens, l->max_tokens, 2 * tiles, MAX(l->max_seqs, tokens)};
+    out->most = (struct gpu_shape){tokens, tokens, l->max_tokens, 2 * tiles, MAX(l->max_seqs, tokens), 0};
     gpu_inputs_layout(&in, NULL, &out->most);
     const size_t per_seq = ((size_t)l->max_context + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
     out->input_bytes = in.bytes + l->max_seqs * per_seq * sizeof(uint32_t) + gpu_draws_input_bytes(l);

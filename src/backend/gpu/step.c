@@ -237,13 +237,13 @@ static void run_attn(struct pass *p, const struct op_attn *op)
                                             .layer = op->layer,
                                             .window = op->window,
                                             .softcap = op->softcap,
-                                            .many = p->n.n_tok > GPU_GRAPH_TOKENS && !p->bm->b->deterministic,
                                             .kv = p->kv,
                                             .table = p->in.table,
                                             .tile = p->in.tile,
                                             .merge = p->in.merge,
                                             .n_tile = p->n.n_tile,
                                             .n_merge = p->n.n_merge,
+                                            .n_full = p->n.n_full,
                                             .part = p->s->part,
                                             .out = o});
     product_to_residual(p, o, op->out, &op->post_norm);
@@ -406,6 +406,13 @@ static struct cut cut_of(const struct backend_model *bm, const struct batch_seq 
     return (struct cut){(q->n_token + tokens - 1) / tokens, 1};
 }
 
+/* A sequence's tiles that are worth the kernel for full ones. */
+static uint32_t full_tiles(const struct backend_model *bm, const struct batch_seq *q, struct cut cut)
+{
+    const uint32_t tokens = GPU_ATTN_ROWS / (bm->m->cfg.n_head / bm->m->cfg.n_head_kv);
+    return cut.n_part == 1 && q->n_token >= tokens ? cut.n_tile : 0;
+}
+
 /* A multiple that few shapes share: 1, 2, 4, 8, 16, 24, 32, ... */
 static uint32_t bucket(uint32_t n)
 {
@@ -436,8 +443,10 @@ static struct gpu_shape shape_of(const struct backend_model *bm, const struct ba
         s.n_row += q->n_logits;
         s.n_hidden += q->n_hidden;
         s.n_tile += cut.n_tile;
+        s.n_full += full_tiles(bm, q, cut);
         s.n_merge += cut.n_part > 1;
     }
+    if (s.n_tok <= GPU_GRAPH_TOKENS || bm->b->deterministic) s.n_full = 0;
     return s;
 }
 
@@ -454,23 +463,24 @@ static bool round_shape(const struct backend_model *bm, struct gpu_shape *s)
     return true;
 }
 
+/* From in->tile[*at] on. */
 static uint32_t fill_tiles(const struct backend_model *bm, const struct gpu_inputs *in,
                            const struct batch_seq *q, struct cut cut, uint32_t t, uint32_t table,
-                           struct gpu_shape *n, uint32_t part_row)
+                           struct gpu_shape *n, uint32_t *at, uint32_t part_row)
 {
     const uint32_t tokens = GPU_ATTN_ROWS / (bm->m->cfg.n_head / bm->m->cfg.n_head_kv);
     const uint32_t keys = gpu_part_keys(&bm->lim), rows = q->n_token * bm->m->cfg.n_head;
     if (cut.n_part == 1) {
-        for (uint32_t at = 0; at < q->n_token; at += tokens) {
-            const uint32_t take = MIN(tokens, q->n_token - at);
-            in->tile[n->n_tile++] =
-                (struct gpu_tile){t + at, take, q->pos + at, table, 0, q->pos + at + take, UINT32_MAX};
+        for (uint32_t i = 0; i < q->n_token; i += tokens) {
+            const uint32_t take = MIN(tokens, q->n_token - i);
+            in->tile[(*at)++] =
+                (struct gpu_tile){t + i, take, q->pos + i, table, 0, q->pos + i + take, UINT32_MAX};
         }
         return part_row;
     }
     in->merge[n->n_merge++] = (struct gpu_merge){t, q->n_token, part_row, cut.n_part};
     for (uint32_t i = 0; i < cut.n_part; i++, part_row += rows)
-        in->tile[n->n_tile++] = (struct gpu_tile){
+        in->tile[(*at)++] = (struct gpu_tile){
             t, q->n_token, q->pos, table, i * keys, MIN((i + 1) * keys, q->pos + q->n_token), part_row};
     return part_row;
 }
@@ -479,7 +489,7 @@ static uint32_t fill_tiles(const struct backend_model *bm, const struct gpu_inpu
 static size_t fill_inputs(const struct backend_model *bm, const struct gpu_inputs *in,
                           const struct gpu_shape *shape, const struct batch *b)
 {
-    struct gpu_shape n = {0};
+    struct gpu_shape n = {.n_tile = shape->n_full};
     size_t table = 0, left = bm->s.part_rows;
     uint32_t part_row = 0;
     for (uint32_t i = 0; i < b->n_seq; i++) {
@@ -487,7 +497,9 @@ static size_t fill_inputs(const struct backend_model *bm, const struct gpu_input
         const uint32_t blocks = (q->pos + q->n_token + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
         struct cut cut = cut_of(bm, q, left);
         if (cut.n_part > 1) left -= (size_t)q->n_token * cut.n_part * bm->m->cfg.n_head;
-        part_row = fill_tiles(bm, in, q, cut, n.n_tok, (uint32_t)table, &n, part_row);
+        const bool full = shape->n_full && full_tiles(bm, q, cut);
+        part_row =
+            fill_tiles(bm, in, q, cut, n.n_tok, (uint32_t)table, &n, full ? &n.n_full : &n.n_tile, part_row);
         memcpy(in->table + table, q->block, blocks * sizeof *q->block);
         table += blocks;
         for (uint32_t j = 0; j < q->n_token; j++) {

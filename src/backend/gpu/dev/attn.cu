@@ -142,14 +142,16 @@ template <int HD, int KEYS> static void attn(cudaStream_t stream, const struct g
 
 void launch_attn(cudaStream_t stream, const struct gpu_device *d, const struct gpu_attn *a)
 {
-    if (a->many && d->hopper && launch_attn90(stream, a))
+    struct gpu_attn rest = *a;
+    if (a->n_full && d->hopper && launch_attn90(stream, a)) rest.tile += a->n_full, rest.n_tile -= a->n_full;
+    if (rest.n_tile == 0)
         ;
     else if (a->head_dim <= 64)
-        attn<64, 64>(stream, a);
+        attn<64, 64>(stream, &rest);
     else if (a->head_dim <= 128)
-        attn<128, 64>(stream, a);
+        attn<128, 64>(stream, &rest);
     else
-        attn<256, 32>(stream, a);
+        attn<256, 32>(stream, &rest);
     if (!a->n_merge) return;
     const uint32_t most = GPU_ATTN_ROWS / (a->n_head / a->n_head_kv); /* tokens of a tile */
     LAUNCH(k_attn_merge, dim3(a->n_merge, most * a->n_head), WARP, 0, stream, *a);

@@ -1,4 +1,4 @@
-/* Attention on Hopper, for steps of many tokens: two tiles of 64 query rows share the keys and values that they see, each
+/* Attention on Hopper, for tiles of prompts: two of 64 query rows share the keys and values that they see, each
  * multiplied by a warpgroup. The scheme is FlashAttention-3's (Shah et al., 2024) within a warpgroup: the scores of a step
  * are computed while the values of the step before are summed up, and the softmax runs beside that sum. Keys and values come
  * by asynchronous copies, not by the tensor memory accelerator: blocks of the cache are small (16 tokens), and other types
@@ -149,7 +149,7 @@ template <int HD> __global__ void __launch_bounds__(THREADS, 1) k_attn90(struct 
     DYN_SHARED(char, raw);
     uint16_t *shared = (uint16_t *)dev_aligned(raw);
     const uint32_t at = (gridDim.x - 1 - blockIdx.x) * 2, g = threadIdx.x / GROUP;
-    const struct gpu_tile none = {0, 0, 0, 0, 0, 0, 0}, x = a.tile[at], y = at + 1 < a.n_tile ? a.tile[at + 1] : none;
+    const struct gpu_tile none = {0, 0, 0, 0, 0, 0, 0}, x = a.tile[at], y = at + 1 < a.n_full ? a.tile[at + 1] : none;
     const bool together = x.n_token && y.n_token && x.table == y.table && x.part == UINT32_MAX && y.part == UINT32_MAX;
 #pragma unroll 1
     for (uint32_t turn = together; turn < 2; turn++) { /* both at once, or one after the other by the first warpgroup */
@@ -162,7 +162,7 @@ template <int HD> __global__ void __launch_bounds__(THREADS, 1) k_attn90(struct 
 
 template <int HD> static void attn90(cudaStream_t stream, const struct gpu_attn *a)
 {
-    LAUNCH(k_attn90<HD>, dim3((a->n_tile + 1) / 2, a->n_head_kv), THREADS, (size_t)shape<HD>::BYTES, stream, *a);
+    LAUNCH(k_attn90<HD>, dim3((a->n_full + 1) / 2, a->n_head_kv), THREADS, (size_t)shape<HD>::BYTES, stream, *a);
 }
 
 bool launch_attn90(cudaStream_t stream, const struct gpu_attn *a)

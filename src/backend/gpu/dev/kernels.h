@@ -32,7 +32,7 @@ void launch_draw(cudaStream_t s, const struct gpu_draw *a);
 void launch_selftest(cudaStream_t s, const struct gpu_selftest *a);
 bool attn_prepare(void); /* what a device must be told before the first launch; false when it refuses */
 
-/* Attention by Hopper's instructions; false: not this one. */
+/* Attention of the full tiles by Hopper's instructions; false: not this one. */
 bool launch_attn90(cudaStream_t s, const struct gpu_attn *a);
 bool attn90_prepare(void); /* as attn_prepare */
 
