@@ -15,12 +15,13 @@ enum { N_REQ = 8, N_VOCAB = 90, CONTEXT = 96, N_OUT = 24 };
 static const struct tiny_shape shape = TINY_LLAMA(N_VOCAB);
 static struct tiny_model model;
 
-enum kind { PLAIN, PENALTY, GRAMMAR, HOSTS, CHOICES, MIN_TOKENS, N_KIND };
+enum kind { PLAIN, PENALTY, MIN_TOKENS, GRAMMAR, HOSTS, CHOICES };
 
 struct scene {
     const char *name;
     uint32_t max_seqs, kv_blocks, max_draft;
-    uint32_t n_other;  /* requests of kinds other than PLAIN */
+    enum kind first;   /* of the first request; that of the next follows, */
+    uint32_t n_other;  /* and so on for so many; the others are PLAIN */
     uint32_t n_cancel; /* so many are cancelled on the way */
     bool thrown;       /* it is seen that rows are thrown away */
     bool preempted;    /* answers are so long, and end so late, that some must give way */
@@ -63,19 +64,26 @@ static struct engine *start(const struct scene *s, bool ahead)
     return en;
 }
 
+static enum kind kind_of(const struct scene *s, uint32_t i)
+{
+    return i < s->n_other ? (enum kind)(s->first + i) : PLAIN;
+}
+
 static uint64_t submit(struct engine *en, const struct scene *s, uint32_t i, struct answer *a)
 {
     static const int32_t eog[] = {5, 17, 44, 60, 81};
+    static const struct sample_bias often = {44, 50};
     int32_t prompt[64];
     struct error e = {0};
     uint64_t id;
-    const enum kind kind = i < s->n_other ? (enum kind)(1 + i % (N_KIND - 1)) : PLAIN;
+    const enum kind kind = kind_of(s, i);
     struct engine_request r = {.prompt = prompt,
                                .n_prompt = 1 + 9 * i % 40,
-                               .max_tokens = s->preempted ? 50
-                                             : i == 3     ? 1
-                                             : i == 5     ? 2
-                                                          : N_OUT - i,
+                               .max_tokens = s->preempted      ? 50
+                                             : kind == PENALTY ? 10
+                                             : i == 3          ? 1
+                                             : i == 5          ? 2
+                                                               : N_OUT - i,
                                .n = kind == CHOICES ? 2 : 1,
                                .on_event = answers_on_event,
                                .user = a};
@@ -89,7 +97,10 @@ static uint64_t submit(struct engine *en, const struct scene *s, uint32_t i, str
     if (kind == PENALTY) r.params.presence_penalty = 0.7f;
     if (kind == GRAMMAR) r.constraint = &thirds;
     if (kind == HOSTS) r.params.typical_p = 0.8f;
-    if (kind == MIN_TOKENS) r.params.eog = eog, r.params.n_eog = COUNT_OF(eog), r.params.min_tokens = 6;
+    if (kind == MIN_TOKENS) { /* it ends as soon as it may */
+        r.params.eog = eog, r.params.n_eog = COUNT_OF(eog), r.params.min_tokens = 10;
+        r.params.bias = &often, r.params.n_bias = 1;
+    }
     for (uint32_t k = 0; k < MAX(r.n, 1u); k++) answer_init(&a[k]);
     if (engine_submit(en, &r, &id, &e) != OK) fail_msg("%s", e.msg);
     return id;
@@ -118,7 +129,7 @@ static void play(const struct scene *s, bool ahead, struct answer (*a)[2], struc
     }
     for (uint32_t i = 0; i < N_REQ; i++)
         for (int k = 0; k < 2; k++)
-            if (k == 0 || (i < s->n_other && 1 + i % (N_KIND - 1) == CHOICES)) wait_end(&a[i][k]);
+            if (k == 0 || kind_of(s, i) == CHOICES) wait_end(&a[i][k]);
     settled_metrics(en, mt);
     engine_free(en);
 }
@@ -140,12 +151,14 @@ static void compare(const struct scene *s, uint32_t i, const struct answer *got,
 static void the_same_answers(void **state)
 {
     static const struct scene scenes[] = {
-        {"plain", 4, 0, 0, 0, 0, true, false},
-        {"alone", 1, 0, 0, 0, 0, false, false},
-        {"beside others", 4, 0, 0, N_KIND - 1, 0, false, false},
-        {"cancelled", 8, 0, 0, 0, 3, true, false},
-        {"short of blocks", 5, 10, 0, 0, 0, false, true},
-        {"with guesses", 3, 0, 4, 0, 0, false, false},
+        {"plain", 4, 0, 0, PLAIN, 0, 0, true, false},
+        {"alone", 1, 0, 0, PLAIN, 0, 0, false, false},
+        {"beside penalties", 4, 0, 0, PENALTY, 1, 0, false, false},
+        {"beside one that may not end yet", 4, 0, 0, MIN_TOKENS, 1, 0, false, false},
+        {"beside others", 4, 0, 0, GRAMMAR, 3, 0, false, false},
+        {"cancelled", 8, 0, 0, PLAIN, 0, 3, true, false},
+        {"short of blocks", 5, 10, 0, PLAIN, 0, 0, false, true},
+        {"with guesses", 3, 0, 4, PLAIN, 0, 0, false, false},
     };
     static struct answer got[N_REQ][2], want[N_REQ][2];
     for (size_t k = 0; k < COUNT_OF(scenes); k++) {
