@@ -80,7 +80,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         http_server_add_routes(s, routes, COUNT_OF(routes));
     }
     ASSERT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0);
-    conn_accept(s->loop, pair[0], "fuzz", &(struct peer){.counted = false});
+    conn_accept(s->loop, pair[0], &(struct origin){.proxied = true, .name = "fuzz"});
     for (size_t at = 0, piece = n > 1 ? n / 2 + 1 : 1; at < n; at += piece) {
         ssize_t sent = send(pair[1], data + at, MIN(piece, n - at), MSG_NOSIGNAL);
         turn(s, pair[1]);
