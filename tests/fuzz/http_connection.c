@@ -74,8 +74,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     struct error e;
     int pair[2];
     if (!s) {
-        const struct http_options o = {
-            .max_body_bytes = 1 << 16, .max_upload_bytes = 1 << 18, .max_message_bytes = 1 << 16};
+        static const char *const proxies[] = {"10.0.0.0/8", "unix"};
+        const struct http_options o = {.trusted_proxy = proxies,
+                                       .n_trusted_proxy = COUNT_OF(proxies),
+                                       .max_body_bytes = 1 << 16,
+                                       .max_upload_bytes = 1 << 18,
+                                       .max_message_bytes = 1 << 16};
         ASSERT(http_server_new(&s, &o, &e) == OK);
         http_server_add_routes(s, routes, COUNT_OF(routes));
     }
