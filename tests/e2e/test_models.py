@@ -77,7 +77,7 @@ class Commands(unittest.TestCase):
         self.corral("alias", "rm", "best")
         self.assertIn("Host memory", self.corral("gpus")[0])
         self.assertIn("0 bytes freed", self.corral("rm", "other")[0])
-        self.assertIn("2.75 MiB freed", self.corral("rm", "tiny")[0])
+        self.assertIn(f"{len(MODEL) / 2**20:.2f} MiB freed", self.corral("rm", "tiny")[0])
         self.assertNotIn("tiny", self.corral("list")[0])
         blobs = os.path.join(self.home, "models", "blobs")
         self.assertEqual(os.listdir(blobs) if os.path.isdir(blobs) else [], [])

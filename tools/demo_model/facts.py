@@ -127,7 +127,7 @@ FACTS = [
     ("No. Corral is one program in C and needs no Python to run.",
      ["does corral {need|require|use} {python|a python installation|pip|conda|docker|node}", "do i need {python|pip|conda|docker} {|for corral|to run corral|to use corral}", "is python {needed|required|necessary}", "must i install {python|pip|conda}", "can i run corral without python"],
      ["is it necessary to have python installed", "will corral work on a machine that has no python", "does running corral involve python"]),
-    ("I am the demo model: I have about 2.7 million parameters and fit into 3 MB.",
+    ("I am the demo model: I have about 4.1 million parameters and fit into 3 MB.",
      ["how {big|large|small} are you", "how many parameters do you have", "what is your size", "how {big|large|small} is the demo model", "how many parameters does the demo model have", "what is the size of the demo model", "how many {megabytes|mb|bytes} {are you|do you need|do you have}", "are you {a big|a small|a large|a tiny} model"],
      ["what's your parameter count", "how much space does the demo model take", "tell me how large a model you are"]),
     ("I was trained on synthetic text made for Corral, with a fixed seed.",
