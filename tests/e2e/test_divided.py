@@ -21,13 +21,17 @@ def text(srv):
     return said["choices"][0]["text"]
 
 
+def plan_of(backend):
+    said = subprocess.run([CORRAL, "plan", DEMO, "--backend", backend, "--json", *SIZE], capture_output=True, text=True, check=True)
+    return json.loads(said.stdout)
+
+
 def serve(monkeypatch, tmp_path, n_card):
-    """On cards that hold what every one of them needs, and three of the five layers with their KV cache."""
+    """On cards that hold what every one of them needs, and three quarters of the layers with their KV cache."""
     monkeypatch.setenv("CORRAL_PLUGINS", os.path.dirname(CUDA))
     monkeypatch.setenv("CORRAL_NVML", NVML)
     monkeypatch.setenv("FAKE_NVML", str(tmp_path / "cards"))
-    said = subprocess.run([CORRAL, "plan", DEMO, "--backend", "cuda", "--json", *SIZE], capture_output=True, text=True, check=True)
-    plan = json.loads(said.stdout)
+    plan = plan_of("cuda")
     assert plan["max_devices"] > 1 and plan["partial_cpu"], plan
     card = (plan["overhead_bytes"] + plan["rungs"][0]["scratch_bytes"]) // MIB + 48
     (tmp_path / "cards").write_text("".join(f"GPU-{x * 4}|Card {x}|{card}|0|0|30|50000|8.0|-\n" for x in "ab"[:n_card]))
@@ -43,16 +47,17 @@ def devices(srv):
 
 
 def test_two_cards(monkeypatch, tmp_path):
+    n_layer = len(plan_of("cpu")["layers"])
     with Worker("--backend", "sim", *SIZE) as w:
         alone = text(w)
     with serve(monkeypatch, tmp_path, 2) as srv:
         assert text(srv) == alone
         worker, shares, flag = devices(srv)
         a, b = (d["layers"] for d in worker["devices"])
-        assert shares == f"GPU-aaaa={a},GPU-bbbb={b}" and flag == f"cuda:0={a},cuda:1={b}" and a + b == 5, (shares, flag)
+        assert shares == f"GPU-aaaa={a},GPU-bbbb={b}" and flag == f"cuda:0={a},cuda:1={b}" and a + b == n_layer, (shares, flag)
         given = worker["gpu_assignment"]
-        assert given["gpu_ids"] == [0, 1] and given["n_gpu_layers"] == 5
-        assert given["tensor_splits"] == [round(n / 5, 4) for n in (a, b)]
+        assert given["gpu_ids"] == [0, 1] and given["n_gpu_layers"] == n_layer
+        assert given["tensor_splits"] == [round(n / n_layer, 4) for n in (a, b)]
         assert sum(d["predicted_bytes"] for d in worker["devices"]) == worker["predicted_bytes"] > KV
         gpus = srv.get("/gpus")[2]
         assert [g["assigned_models"] for g in gpus["gpu_pool_status"]["gpu_list"]] == [["demo"], ["demo"]]
@@ -64,11 +69,12 @@ def test_two_cards(monkeypatch, tmp_path):
 
 
 def test_a_card_and_the_cpu(monkeypatch, tmp_path):
+    n_layer = len(plan_of("cpu")["layers"])
     with serve(monkeypatch, tmp_path, 1) as srv:
         assert len(text(srv)) > 0
         worker, shares, flag = devices(srv)
         n = worker["gpu_assignment"]["n_gpu_layers"]
-        assert 0 < n < 5 and shares == f"GPU-aaaa={n},host={5 - n}" and flag == f"cuda:0={n},cpu={5 - n}", (shares, flag)
+        assert 0 < n < n_layer and shares == f"GPU-aaaa={n},host={n_layer - n}" and flag == f"cuda:0={n},cpu={n_layer - n}", (shares, flag)
         assert worker["gpu_assignment"]["gpu_ids"] == [0] and worker["gpu_assignment"]["tensor_splits"] == [1.0]
         assert srv.health()["last_decision"]["way"] == "partly on the CPU"
 
