@@ -15,14 +15,22 @@
 
 #include "base/log.h"
 
-enum { PATH_BYTES = 4096 };
+enum { PATH_BYTES = 4096, NAME_HEX = 32 };
 
-static void path_of(const char *folder, uint64_t tenant, const char *id, char out[PATH_BYTES])
+/* False: the folder's path is too long. */
+static bool path_of(const char *folder, uint64_t tenant, const char *id, char out[PATH_BYTES])
 {
     uint64_t h[2] = {0xCBF29CE484222325u ^ tenant, 0x84222325CBF29CE4u + tenant};
     for (const char *p = id; *p; p++)
         for (int i = 0; i < 2; i++) h[i] = (h[i] ^ (uint8_t)*p) * (i ? 0x9E3779B97F4A7C15u : 0x100000001B3u);
-    snprintf(out, PATH_BYTES, "%s/%016" PRIx64 "%016" PRIx64, folder, h[0], h[1]);
+    return snprintf(out, PATH_BYTES, "%s/%016" PRIx64 "%016" PRIx64, folder, h[0], h[1]) < PATH_BYTES;
+}
+
+/* The folder is the user's, who may keep other things in it. */
+static bool is_ours(const char *name)
+{
+    size_t n = strspn(name, "0123456789abcdef");
+    return n == NAME_HEX && (!name[n] || (name[n] == '.' && strlen(name + n) == 7));
 }
 
 static bool write_all(int fd, const char *p, size_t n)
@@ -42,10 +50,10 @@ void recall_file_put(const char *folder, uint64_t tenant, const char *id, const 
     char path[PATH_BYTES], part[PATH_BYTES + 8];
     json_t *all = json_pack("{s:s, s:I, s:O}", "id", id, "tenant", (json_int_t)tenant, "v", v);
     char *text = all ? json_dumps(all, JSON_COMPACT) : NULL;
-    path_of(folder, tenant, id, path);
+    if (!path_of(folder, tenant, id, path)) errno = ENAMETOOLONG, path[0] = 0;
     snprintf(part, sizeof part, "%s.XXXXXX", path);
-    (void)mkdir(folder, 0700);
-    int fd = text ? mkostemp(part, O_CLOEXEC) : -1;
+    if (path[0]) (void)mkdir(folder, 0700);
+    int fd = text && path[0] ? mkostemp(part, O_CLOEXEC) : -1;
     bool done = fd >= 0 && write_all(fd, text, strlen(text)) && rename(part, path) == 0;
     if (!done) LOG(WARN, "api", "remember", "%s: %s", folder, text ? strerror(errno) : "no JSON");
     if (fd >= 0 && !done) unlink(part);
@@ -59,7 +67,7 @@ json_t *recall_file_get(const char *folder, uint64_t tenant, const char *id, int
     char path[PATH_BYTES];
     struct stat st;
     json_t *v = NULL;
-    path_of(folder, tenant, id, path);
+    if (!path_of(folder, tenant, id, path)) return NULL;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) return NULL;
     if (fstat(fd, &st) == 0 && st.st_mtim.tv_sec + ttl_ns / 1000000000 >= time(NULL)) {
@@ -77,8 +85,7 @@ json_t *recall_file_get(const char *folder, uint64_t tenant, const char *id, int
 bool recall_file_drop(const char *folder, uint64_t tenant, const char *id)
 {
     char path[PATH_BYTES];
-    path_of(folder, tenant, id, path);
-    return unlink(path) == 0;
+    return path_of(folder, tenant, id, path) && unlink(path) == 0;
 }
 
 /* ---- not too many -------------------------------------------------------------------------------------- */
@@ -103,8 +110,7 @@ void recall_file_trim(const char *folder, size_t max_bytes, uint32_t max_entries
     if (!dir) return;
     for (struct dirent *d; (d = readdir(dir));) {
         struct stat st;
-        if (strlen(d->d_name) >= sizeof list->name || fstatat(dirfd(dir), d->d_name, &st, 0) != 0 ||
-            !S_ISREG(st.st_mode))
+        if (!is_ours(d->d_name) || fstatat(dirfd(dir), d->d_name, &st, 0) != 0 || !S_ISREG(st.st_mode))
             continue;
         if (n == cap) list = mem_realloc(list, cap = MAX(64, 2 * cap), sizeof *list);
         list[n] = (struct found){.used = st.st_mtim.tv_sec, .bytes = (size_t)st.st_size};
