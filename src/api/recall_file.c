@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/log.h"
 
 enum { PATH_BYTES = 4096, NAME_HEX = 32 };
@@ -33,18 +34,6 @@ static bool is_ours(const char *name)
     return n == NAME_HEX && (!name[n] || (name[n] == '.' && strlen(name + n) == 7));
 }
 
-static bool write_all(int fd, const char *p, size_t n)
-{
-    while (n) {
-        ssize_t k = write(fd, p, n);
-        if (k < 0 && errno == EINTR) continue;
-        if (k <= 0) return false;
-        p += k;
-        n -= (size_t)k;
-    }
-    return true;
-}
-
 void recall_file_put(const char *folder, uint64_t tenant, const char *id, const json_t *v)
 {
     char path[PATH_BYTES], part[PATH_BYTES + 8];
@@ -54,7 +43,7 @@ void recall_file_put(const char *folder, uint64_t tenant, const char *id, const 
     snprintf(part, sizeof part, "%s.XXXXXX", path);
     if (path[0]) (void)mkdir(folder, 0700);
     int fd = text && path[0] ? mkostemp(part, O_CLOEXEC) : -1;
-    bool done = fd >= 0 && write_all(fd, text, strlen(text)) && rename(part, path) == 0;
+    bool done = fd >= 0 && fd_write(fd, text, strlen(text)) && rename(part, path) == 0;
     if (!done) LOG(WARN, "api", "remember", "%s: %s", folder, text ? strerror(errno) : "no JSON");
     if (fd >= 0 && !done) unlink(part);
     if (fd >= 0) close(fd);

@@ -163,3 +163,15 @@ void buf_json_double(struct buf *b, double v)
     }
     buf_adds(b, text);
 }
+
+bool fd_write(int fd, const void *p, size_t n)
+{
+    for (const char *at = p; n;) {
+        ssize_t k = write(fd, at, n);
+        if (k < 0 && errno == EINTR) continue;
+        if (k <= 0) return false;
+        at += k;
+        n -= (size_t)k;
+    }
+    return true;
+}

@@ -28,6 +28,8 @@ char *buf_room(struct buf *b, size_t n);
 struct error;
 status buf_read_fd(struct buf *b, int fd, struct error *e);
 status buf_read_file(struct buf *b, const char *path, struct error *e);
+/* All of n bytes, however many calls that takes; false: errno says why not. */
+bool fd_write(int fd, const void *p, size_t n);
 
 /* JSON text, for streams and --json output where no document is built. s is UTF-8; bytes that are not
  * become U+FFFD. Adds the quotes. */

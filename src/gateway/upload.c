@@ -59,18 +59,6 @@ static status open_file(struct store *store, struct file *f, struct error *e)
     return f->fd >= 0 ? OK : fail(e, ERR_IO, "%s", strerror(errno));
 }
 
-static bool write_all(int fd, const char *p, size_t n)
-{
-    while (n) {
-        ssize_t k = write(fd, p, n);
-        if (k < 0 && errno == EINTR) continue;
-        if (k <= 0) return false;
-        p += k;
-        n -= (size_t)k;
-    }
-    return true;
-}
-
 /* The answer's code stays 0 as long as there is nothing to say. */
 static void write_piece(struct errand *r, const struct piece *p)
 {
@@ -81,7 +69,7 @@ static void write_piece(struct errand *r, const struct piece *p)
         errand_error(r, &e);
     else if (f->there)
         r->code = p->last ? 200 : 0;
-    else if (!write_all(f->fd, p->bytes.data, p->bytes.n))
+    else if (!fd_write(f->fd, p->bytes.data, p->bytes.n))
         errand_fail(r, errno == ENOSPC ? 507 : 500, "%s",
                     errno == ENOSPC ? "no space is left on the disk of the store" : strerror(errno));
     else if (p->last && store_blob_add(store, f->path, f->digest, true, &e) == OK)

@@ -5,8 +5,10 @@
 
 #include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "engine/engine.h"
+#include "engine/metrics.h"
 
 enum { MAX_OUT = 256 };
 struct answer {
@@ -87,6 +89,18 @@ static inline void wait_tokens(struct answer *a, uint32_t n)
     pthread_mutex_lock(&a->lock);
     while (a->n < n && !a->n_end) pthread_cond_wait(&a->changed, &a->lock);
     pthread_mutex_unlock(&a->lock);
+}
+
+/* An END is sent before it shows in the metrics. */
+static inline void settled_metrics(const struct engine *en, struct engine_metrics *mt)
+{
+    uint64_t n_ended;
+    do {
+        n_ended = 0;
+        usleep(200);
+        engine_metrics(en, mt);
+        for (int i = 0; i < N_FINISH_REASON; i++) n_ended += mt->n_ended[i];
+    } while (n_ended < mt->n_submitted);
 }
 
 #endif

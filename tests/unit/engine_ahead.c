@@ -106,17 +106,6 @@ static uint64_t submit(struct engine *en, const struct scene *s, uint32_t i, str
     return id;
 }
 
-static void settled_metrics(const struct engine *en, struct engine_metrics *mt)
-{
-    uint64_t n_ended;
-    do {
-        n_ended = 0;
-        usleep(200);
-        engine_metrics(en, mt);
-        for (int i = 0; i < N_FINISH_REASON; i++) n_ended += mt->n_ended[i];
-    } while (n_ended < mt->n_submitted);
-}
-
 static void play(const struct scene *s, bool ahead, struct answer (*a)[2], struct engine_metrics *mt)
 {
     struct engine *en = start(s, ahead);

@@ -136,18 +136,6 @@ static void run_alone(const struct model_desc *m)
     engine_free(en);
 }
 
-/* An END is sent before it shows in the metrics. */
-static void settled_metrics(const struct engine *en, struct engine_metrics *mt)
-{
-    uint64_t n_ended;
-    do {
-        n_ended = 0;
-        usleep(200);
-        engine_metrics(en, mt);
-        for (int i = 0; i < N_FINISH_REASON; i++) n_ended += mt->n_ended[i];
-    } while (n_ended < mt->n_submitted);
-}
-
 /* Holds the engine thread until all requests are in, so that what is preempted does not depend on how fast we
  * are. */
 static sem_t gate;
