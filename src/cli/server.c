@@ -170,6 +170,7 @@ status server_bind(struct http_server **out, const struct server_options *o, str
         .max_streams = (uint32_t)o->max_streams,
         .trusted_proxy = o->trusted_proxy.item,
         .n_trusted_proxy = o->trusted_proxy.n,
+        .proxy_forwarded = !strcmp(o->proxy_header, "forwarded"),
         .n_thread = (uint32_t)o->http_threads,
         .cors_origin = o->cors.item,
         .n_cors_origin = o->cors.n,

@@ -8,7 +8,7 @@
 #include "http/http.h"
 
 struct server_options {
-    const char *host, *socket, *tls_cert, *tls_key, *tls_client_ca, *api_key_file;
+    const char *host, *socket, *tls_cert, *tls_key, *tls_client_ca, *api_key_file, *proxy_header;
     struct opt_list api_key, cors, trusted_proxy;
     int64_t port, max_body, max_upload, max_head, max_connections, max_per_address, max_streams, http_threads, hsts;
     double handshake_timeout, head_timeout, body_timeout, write_timeout, idle_timeout, drain_timeout;
@@ -51,7 +51,10 @@ struct server_options {
      .def = "0", .unit = "connections",                                                                 \
      .help = "of one address (an IPv6 /64); more are answered 503; 0: no limit"},                       \
     {.name = "trusted-proxy", .type = OPT_LIST, .at = &(o).trusted_proxy, .arg = "ADDRESS",             \
-     .help = "of a proxy (a network like 10.0.0.0/8, or unix) whose X-Forwarded-For is believed"},      \
+     .help = "of a proxy (a network like 10.0.0.0/8, or unix) that is believed whom it serves"},        \
+    {.name = "proxy-header", .type = OPT_STR, .at = &(o).proxy_header, .def = "x-forwarded-for",        \
+     .choices = "x-forwarded-for|forwarded",                                                            \
+     .help = "where it says so; only the one that your proxy writes, as clients can send the other"},   \
     {.name = "max-streams", .type = OPT_INT, .at = &(o).max_streams, .min = 1, .max = 100000,           \
      .def = "128", .unit = "requests",                                                                  \
      .help = "of one HTTP/2 connection at once; more wait at the client or are refused"},               \

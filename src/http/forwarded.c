@@ -1,4 +1,5 @@
-/* Who asks, when a proxy stands in between: X-Forwarded-For, believed only of proxies that were named. */
+/* Who asks, when a proxy stands in between: X-Forwarded-For or Forwarded (RFC 7239), believed only of proxies
+ * that were named. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -10,12 +11,14 @@
 
 static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff}; /* before an IPv4 address */
 
+enum { NODE_BYTES = 64 }; /* of an address with a port */
+
 struct net {
     unsigned char prefix[16];
     uint32_t bits;
 };
 struct proxies {
-    bool unix_too;
+    bool unix_too, rfc7239; /* rfc7239: they write Forwarded */
     size_t n;
     struct net net[];
 };
@@ -65,9 +68,10 @@ static status read_net(struct net *out, const char *text, struct error *e)
                 "trusted proxy '%.60s': an address is wanted, or a network like 10.0.0.0/8, or unix", text);
 }
 
-status proxies_new(struct proxies **out, const char *const *text, size_t n, struct error *e)
+status proxies_new(struct proxies **out, const char *const *text, size_t n, bool rfc7239, struct error *e)
 {
     struct proxies *p = mem_zalloc(1, sizeof *p + n * sizeof(struct net));
+    p->rfc7239 = rfc7239;
     for (size_t i = 0; i < n; i++) {
         if (!strcmp(text[i], "unix")) {
             p->unix_too = true;
@@ -99,12 +103,19 @@ bool proxies_have(const struct proxies *p, const unsigned char *address)
 
 /* ---- what they say ----------------------------------------------------------------------------------- */
 
+static struct http_str trimmed(struct http_str s)
+{
+    while (s.n && (*s.p == ' ' || *s.p == '\t')) s.p++, s.n--;
+    while (s.n && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t')) s.n--;
+    return s;
+}
+
 /* "203.0.113.7", with a port or not, "2001:db8::1", "[2001:db8::1]:443". */
-static bool read_entry(unsigned char out[16], const char *p, size_t n)
+static bool read_node(unsigned char out[16], struct http_str s)
 {
     char text[INET6_ADDRSTRLEN];
-    while (n && (*p == ' ' || *p == '\t')) p++, n--;
-    while (n && (p[n - 1] == ' ' || p[n - 1] == '\t')) n--;
+    const char *p = s.p;
+    size_t n = s.n;
     const char *end = n && *p == '[' ? memchr(p, ']', n) : memchr(p, ':', n);
     if (n && *p == '[') {
         p++;
@@ -118,18 +129,91 @@ static bool read_entry(unsigned char out[16], const char *p, size_t n)
     return parse(out, text);
 }
 
+/* What stands before the next semicolon that is not in quotes, which goes too. */
+static struct http_str take_pair(struct http_str *s)
+{
+    bool quoted = false;
+    size_t n = 0;
+    for (; n < s->n && (quoted || s->p[n] != ';'); n++) {
+        if (s->p[n] == '"')
+            quoted = !quoted;
+        else if (quoted && s->p[n] == '\\' && n + 1 < s->n)
+            n++;
+    }
+    struct http_str pair = {s->p, n};
+    n += n < s->n;
+    *s = (struct http_str){s->p + n, s->n - n};
+    return trimmed(pair);
+}
+
+/* The value of a pair, without its quotes. */
+static bool read_value(char out[NODE_BYTES], size_t *n_out, struct http_str v)
+{
+    bool quoted = v.n && *v.p == '"';
+    size_t n = 0, end = v.n - quoted;
+    if (quoted && (v.n < 2 || v.p[end] != '"')) return false;
+    for (size_t i = quoted; i < end; i++) {
+        if (quoted && v.p[i] == '\\' && ++i == end) return false;
+        if (n == NODE_BYTES) return false;
+        out[n++] = v.p[i];
+    }
+    *n_out = n;
+    return true;
+}
+
+/* An element of Forwarded: pairs, of which one is "for", who asked. What the RFC wants in quotes is
+ * understood without them. */
+static bool read_element(unsigned char out[16], struct http_str s)
+{
+    char node[NODE_BYTES];
+    size_t n = 0;
+    while (s.n) {
+        struct http_str pair = take_pair(&s);
+        const char *equals = pair.n ? memchr(pair.p, '=', pair.n) : NULL;
+        size_t name = equals ? (size_t)(equals - pair.p) : 0;
+        if (!h1_str_is((struct http_str){pair.p, name}, "for")) continue;
+        if (n || !read_value(node, &n, (struct http_str){equals + 1, pair.n - name - 1})) return false;
+    }
+    return read_node(out, (struct http_str){node, n});
+}
+
+/* Where the quoted string begins whose last mark is at `end`; 0: nowhere. */
+static size_t quote_start(const char *p, size_t end)
+{
+    for (size_t i = end; i > 0; i--) {
+        size_t n = 0;
+        if (p[i - 1] != '"') continue;
+        while (n + 1 < i && p[i - 2 - n] == '\\') n++;
+        if (n % 2 == 0) return i - 1;
+    }
+    return 0;
+}
+
+/* The last element of a list whose commas may also stand in quotes. Found from behind, so that nothing before
+ * it, a quote that never ends for one, can reach what the nearest proxy has appended. */
+static size_t element_start(const char *p, size_t end)
+{
+    while (end > 0 && p[end - 1] != ',') {
+        end--;
+        if (p[end] == '"') end = quote_start(p, end);
+    }
+    return end;
+}
+
 /* Each proxy appends whom it serves: from the right, the first that is no proxy of ours is the client. What
  * stands to the left of that, the client may have written itself. */
-static bool read_forwarded(const struct proxies *p, const struct h1_head *h, unsigned char out[16])
+bool proxies_client(const struct proxies *p, const struct h1_head *h, unsigned char out[16])
 {
+    const char *header = p->rfc7239 ? "forwarded" : "x-forwarded-for";
     bool any = false;
     for (size_t i = h->n_field; i-- > 0;) {
         const struct http_str v = h->field[i].value;
-        if (!h1_str_is(h->field[i].name, "x-forwarded-for")) continue;
+        if (!h1_str_is(h->field[i].name, header)) continue;
         for (size_t end = v.n, from; end > 0; end = from ? from - 1 : 0) {
             unsigned char address[16];
-            for (from = end; from > 0 && v.p[from - 1] != ',';) from--;
-            if (!read_entry(address, v.p + from, end - from)) return any;
+            from = element_start(v.p, end);
+            const struct http_str s = trimmed((struct http_str){v.p + from, end - from});
+            if (!(p->rfc7239 ? read_element(address, s) : read_node(address, s))) return any;
             memcpy(out, address, 16);
             any = true;
             if (!proxies_have(p, address)) return true;
@@ -143,7 +227,7 @@ bool client_find(struct http_exchange *x, unsigned char address[16])
     const struct http_conn *c = x->conn;
     const struct proxies *p = c->loop->server->proxies;
     if (!p) return false;
-    x->forwarded = c->from.proxied && read_forwarded(p, &x->head, address);
+    x->forwarded = c->from.proxied && proxies_client(p, &x->head, address);
     if (!x->forwarded && c->from.has_address) memcpy(address, c->from.address, 16);
     if (x->forwarded || c->from.has_address) print(x->client, address);
     return x->forwarded;

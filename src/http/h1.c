@@ -45,7 +45,7 @@ bool h1_str_is(struct http_str s, const char *lower)
     for (size_t i = 0; i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
         if (c >= 'A' && c <= 'Z') c |= 32;
-        if (c != (unsigned char)lower[i]) return false; /* also at lower's end: c is not NUL */
+        if (!lower[i] || c != (unsigned char)lower[i]) return false;
     }
     return lower[s.n] == 0;
 }

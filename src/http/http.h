@@ -80,6 +80,7 @@ struct http_options {
      * then counts the requests of whom it names. Nobody is believed by default. */
     const char *const *trusted_proxy;
     size_t n_trusted_proxy;
+    bool   proxy_forwarded; /* they write Forwarded (RFC 7239) instead */
     uint32_t max_streams;                                      /* of one HTTP/2 connection at once; 0: 128 */
     uint32_t handshake_timeout_ms, head_timeout_ms, body_timeout_ms, write_timeout_ms, idle_timeout_ms;
     /* 0: 10, 10, 60, 30, 75 s */

@@ -92,9 +92,11 @@ void handover_say_ready(struct http_server *s);
 
 /* forwarded.c. Addresses are IPv6; an IPv4 one is mapped. */
 struct proxies;
-status proxies_new(struct proxies **out, const char *const *text, size_t n, struct error *e); /* free() it */
+/* free() it. rfc7239: they name their clients in Forwarded, not in X-Forwarded-For. */
+status proxies_new(struct proxies **out, const char *const *text, size_t n, bool rfc7239, struct error *e);
 bool   proxies_have(const struct proxies *p, const unsigned char *address); /* address NULL: a Unix socket */
 bool   address_read(unsigned char out[16], const struct sockaddr *a);       /* false: it has none */
+bool   proxies_client(const struct proxies *p, const struct h1_head *h, unsigned char out[16]); /* false: nobody */
 /* Writes x->client. True: a proxy has said so, and this is the address. */
 bool   client_find(struct http_exchange *x, unsigned char address[16]);
 

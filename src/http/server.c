@@ -126,7 +126,7 @@ status http_server_new(struct http_server **out, const struct http_options *o, s
     status st = o->tls_cert ? tls_new(&s->tls, o->tls_cert, o->tls_key, o->tls_client_ca, true, e) : OK;
     for (uint32_t i = 0; st == OK && i < s->n_loop; i++) st = loop_init(&s->loop[i], s, e);
     if (st == OK && o->n_trusted_proxy)
-        st = proxies_new(&s->proxies, o->trusted_proxy, o->n_trusted_proxy, e);
+        st = proxies_new(&s->proxies, o->trusted_proxy, o->n_trusted_proxy, o->proxy_forwarded, e);
     if (st == OK) st = bind_all(s, e);
     if (st != OK) {
         http_server_free(s);
