@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/generator.h"
+#include "api/kept.h"
 #include "api/openai.h"
 #include "api/render.h"
 #include "api/resume.h"
@@ -205,12 +206,8 @@ static void forget(struct http_exchange *x, void *user)
 {
     const struct api *a = user;
     struct fault f;
-    const char *name = http_param(x, "session_id");
-    if (sessions_drop(a->sessions, request_tenant(x), name)) {
-        http_reply(x, 200, "application/json", "{\"deleted\":true}", 16);
-        return;
-    }
-    refuse(&f, 404, "not_found", "session_id", "there is no session '%.128s'", name);
+    if (kept_delete_session(x, a->sessions)) return;
+    refuse(&f, 404, "not_found", "session_id", "there is no session '%.128s'", http_param(x, "session_id"));
     reply_fault(x, &renderer, &f);
 }
 

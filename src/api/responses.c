@@ -5,6 +5,7 @@
 
 #include "api/api_int.h"
 #include "api/generator.h"
+#include "api/kept.h"
 #include "api/recall.h"
 #include "api/resume.h"
 #include "api/task.h"
@@ -163,52 +164,26 @@ static void input_tokens(struct http_exchange *x, void *user)
 
 /* ---- kept responses ---------------------------------------------------------------------------------- */
 
-static json_t *find_kept(struct http_exchange *x, const struct api *api)
+static void refuse_unknown(struct http_exchange *x)
 {
-    json_t *kept = recall_get(api->responses, request_tenant(x), http_param(x, "id"));
     struct fault f;
-    if (kept) return kept;
     refuse(&f, 404, "not_found", "id", "the response '%.80s' is not known here", http_param(x, "id"));
     reply_fault(x, &responses_renderer, &f);
-    return NULL;
-}
-
-static void reply_json(struct http_exchange *x, const json_t *v)
-{
-    char *text = json_dumps(v, JSON_COMPACT);
-    http_reply(x, 200, "application/json", text, strlen(text));
-    free(text);
 }
 
 static void retrieve(struct http_exchange *x, void *user)
 {
-    json_t *kept = find_kept(x, user);
-    if (!kept) return;
-    reply_json(x, json_object_get(kept, "response"));
-    json_decref(kept);
+    if (!kept_response(x, ((const struct api *)user)->responses)) refuse_unknown(x);
 }
 
 static void input_items(struct http_exchange *x, void *user)
 {
-    json_t *kept = find_kept(x, user);
-    if (!kept) return;
-    json_t *list = json_pack("{s:s,s:O,s:b}", "object", "list", "data", json_object_get(kept, "input"),
-                             "has_more", false);
-    reply_json(x, list);
-    json_decref(list);
-    json_decref(kept);
+    if (!kept_input_items(x, ((const struct api *)user)->responses)) refuse_unknown(x);
 }
 
 static void drop(struct http_exchange *x, void *user)
 {
-    const struct api *api = user;
-    json_t *kept = find_kept(x, api);
-    if (!kept) return;
-    recall_drop(api->responses, request_tenant(x), http_param(x, "id"));
-    json_t *v = json_pack("{s:s,s:s,s:b}", "id", http_param(x, "id"), "object", "response", "deleted", true);
-    reply_json(x, v);
-    json_decref(v);
-    json_decref(kept);
+    if (!kept_delete(x, ((const struct api *)user)->responses)) refuse_unknown(x);
 }
 
 /* Answers are made while the client waits: there is nothing to cancel but its connection. */

@@ -41,6 +41,7 @@ status parts_open(struct parts *p, const char *home, const struct pool_options *
                                        .devices = p->devices,
                                        .max_models = po.max_models,
                                        .strategy = po.placement,
+                                       .remember = p->remember,
                                        .local_files = p->local_files,
                                        .private_hosts = p->private_hosts};
     return gateway_new(&p->gateway, &go, e);

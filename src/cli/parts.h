@@ -21,6 +21,7 @@ struct parts {
     /* to be set before */
     bool idle; /* for one command: pulls of before wait until one is begun, and devices are not waited for */
     bool local_files, private_hosts; /* of gateway_options */
+    const char *remember;            /* also */
     struct pulls_options pull; /* all but idle */
 };
 /* home: NULL: $CORRAL_HOME (cli_home). pool: store, devices and home are filled in here. wait_ms: for the

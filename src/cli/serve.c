@@ -459,6 +459,7 @@ static int serve_main(int argc, char **argv)
     if (s == OK)
         s = server_bind(&server, &o.server, &keys, &e); /* first: a port in use should cost no time */
     parts.local_files = o.local_files;
+    parts.remember = o.remember;
     parts.private_hosts = o.private_hosts;
     fill_pulls_options(&parts.pull);
     if (s == OK) s = parts_open(&parts, o.home, &po, server_replaces() ? 30000 : 0, &e);

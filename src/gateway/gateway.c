@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "api/recall.h"
+#include "api/session.h"
 #include "gateway/errand.h"
 #include "gateway/models.h"
 #include "gateway/news.h"
@@ -37,6 +39,10 @@ status gateway_new(struct gateway **out, const struct gateway_options *o, struct
     g->facts = facts_cache_new();
     g->news = news_new();
     g->health = http_fresh_new(HEALTH_FRESH_MS);
+    if (o->remember) {
+        g->kept = recall_new(&(struct recall_options){.folder = o->remember});
+        g->sessions = sessions_new(&(struct sessions_options){.kept = g->kept});
+    }
     make_routes(g);
     *out = g;
     return OK;
@@ -60,6 +66,8 @@ void gateway_free(struct gateway *g)
     facts_cache_free(g->facts);
     news_free(g->news);
     http_fresh_free(g->health);
+    sessions_free(g->sessions);
+    recall_free(g->kept);
     pthread_mutex_destroy(&g->lock);
     free(g->route);
     free(g);

@@ -12,6 +12,8 @@
 struct errands;
 struct facts_cache;
 struct news;
+struct recall;
+struct sessions;
 enum { HEALTH_FRESH_MS = 10 }; /* so long a report is good for whoever asks again */
 struct gateway {
     struct gateway_options o;
@@ -19,6 +21,8 @@ struct gateway {
     struct facts_cache *facts;
     struct news *news;
     struct http_fresh *health; /* the report of GET /health */
+    struct recall *kept; /* what the workers keep in a folder; NULL: they do not */
+    struct sessions *sessions; /* those in it */
     struct http_route *route; /* user: this gateway */
     size_t n_route;
     time_t started;

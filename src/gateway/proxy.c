@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/kept.h"
 #include "api/openapi.h"
 #include "gateway/body.h"
 #include "gateway/duration.h"
@@ -333,7 +334,8 @@ static void forward_found(struct http_exchange *x, void *gateway)
     if (!model && n) model = other[--n];
     if (!model) {
         free(other);
-        gateway_refuse(x, 404, "id", "that is not known here: what models remember ends with their workers");
+        gateway_refuse(x, 404, "id", "that is not known here%s",
+                       g->kept ? "" : ": what models remember ends with their workers");
         return;
     }
     struct proxy *p = attach(x, g, model, target_of(x, http_path(x)));
@@ -353,6 +355,31 @@ static bool ask_other(struct proxy *p)
     return true;
 }
 
+/* With a folder of it, what is there is answered here, whether any model is loaded or not. */
+static void find_response(struct http_exchange *x, void *gateway)
+{
+    struct gateway *g = gateway;
+    if (!g->kept || !kept_response(x, g->kept)) forward_found(x, g);
+}
+
+static void find_input_items(struct http_exchange *x, void *gateway)
+{
+    struct gateway *g = gateway;
+    if (!g->kept || !kept_input_items(x, g->kept)) forward_found(x, g);
+}
+
+static void delete_response(struct http_exchange *x, void *gateway)
+{
+    struct gateway *g = gateway;
+    if (!g->kept || !kept_delete(x, g->kept)) forward_found(x, g);
+}
+
+static void delete_session(struct http_exchange *x, void *gateway)
+{
+    struct gateway *g = gateway;
+    if (!g->kept || !kept_delete_session(x, g->sessions)) forward_found(x, g);
+}
+
 static void openapi(struct http_exchange *x, void *gateway)
 {
     struct buf b = {0};
@@ -369,9 +396,9 @@ static const struct http_route rows[] = {
     POST("/v1/chat/completions/input_tokens", forward),
     POST("/v1/completions", forward),
     POST("/v1/responses", forward), POST("/responses", forward), POST("/v1/responses/input_tokens", forward),
-    GET("/v1/responses/{id}", forward_found), GET("/v1/responses/{id}/input_items", forward_found),
+    GET("/v1/responses/{id}", find_response), GET("/v1/responses/{id}/input_items", find_input_items),
     POST("/v1/responses/{id}/cancel", forward_found),
-    {"DELETE", "/v1/responses/{id}", forward_found, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER},
+    {"DELETE", "/v1/responses/{id}", delete_response, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER},
     POST("/v1/embeddings", forward),
     POST("/v1/rerank", forward), POST("/v1/reranking", forward), POST("/v2/rerank", forward), POST("/rerank", forward),
     POST("/reranking", forward),
@@ -385,7 +412,7 @@ static const struct http_route rows[] = {
     POST("/props", forward), POST("/slots/{id}", forward), POST("/lora-adapters", forward),
     GET("/debug/sequences", forward_query),
     POST("/chat", forward),
-    {"DELETE", "/chat/{session_id}", forward_found, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER},
+    {"DELETE", "/chat/{session_id}", delete_session, NULL, HTTP_BODY_NONE, HTTP_ROLE_USER},
     GET("/openapi.json", openapi),
     GET("/upstream/{model}/{path*}", forward_upstream), POST("/upstream/{model}/{path*}", forward_upstream),
 };

@@ -188,6 +188,34 @@ def test_what_outlives_workers(tmp_path):
     with Server("--remember", str(folder)) as srv:
         assert srv.get("/v1/responses/" + second["id"])[2]["id"] == second["id"]
         assert talk(srv, "Three?") == 5
+
+        def ask(method, path, key=None, body=None):
+            headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+            data = json.dumps(body).encode() if body else None
+            return srv.open(urllib.request.Request(srv.url + path, data, headers, method=method), 20)
+
+        _, _, third = ask("POST", "/v1/responses", "mine", {"input": "Three", "max_output_tokens": 4})
+        assert srv.post("/unload", {})[0] == 200  # from here on no worker is there to ask, and none is started
+        end = time.monotonic() + 30
+        while srv.health()["servers"]:
+            assert time.monotonic() < end, srv.health()
+            time.sleep(0.05)
+        cases = [  # what is asked, by whom; the status, and a member of the answer
+            ("GET", "/v1/responses/" + first["id"], None, 200, ("id", first["id"])),
+            ("GET", f"/v1/responses/{second['id']}/input_items", None, 200, ("object", "list")),
+            ("GET", "/v1/responses/" + third["id"], None, 404, None),  # another's
+            ("DELETE", "/v1/responses/" + third["id"], None, 404, None),
+            ("GET", "/v1/responses/" + third["id"], "mine", 200, ("id", third["id"])),
+            ("DELETE", "/v1/responses/" + third["id"], "mine", 200, ("deleted", True)),
+            ("DELETE", "/v1/responses/" + third["id"], "mine", 404, None),
+            ("GET", "/v1/responses/session%20s1", None, 404, None),  # a conversation's file is no response
+            ("DELETE", "/v1/responses/session%20s1", None, 404, None),
+            ("DELETE", "/chat/s1", "mine", 404, None),
+        ]
+        for method, path, key, code, member in cases:
+            got, _, answer = ask(method, path, key)
+            assert got == code and (not member or answer[member[0]] == member[1]), (method, path, key, got, answer)
+        assert not srv.health()["servers"]
         drop = urllib.request.Request(srv.url + "/chat/s1", method="DELETE")
         assert srv.open(drop, 20)[0] == 200 and srv.open(drop, 20)[0] == 404
     assert oct(folder.stat().st_mode & 0o777) == "0o700" and all(f.stat().st_mode & 0o077 == 0 for f in folder.iterdir())
