@@ -234,7 +234,7 @@ status constraints_new(struct constraints **out, const struct tokenizer *tok,
     while (p->n_thread < want && pthread_create(&p->thread[p->n_thread], NULL, work, p) == 0) p->n_thread++;
     if (!p->n_thread) {
         constraints_free(p);
-        return fail(e, ERR_IO, "cannot start a thread to compile constraints");
+        return fail(e, ERR_MEMORY, "no memory for a thread that compiles constraints");
     }
     *out = p;
     return OK;

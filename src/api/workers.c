@@ -53,7 +53,7 @@ status workers_new(struct workers **out, uint32_t n_thread, struct error *e)
     if (w->n_thread) return OK;
     workers_free(w);
     *out = NULL;
-    return fail(e, ERR_IO, "cannot start a thread for prompts");
+    return fail(e, ERR_MEMORY, "no memory for a thread for prompts");
 }
 
 void workers_free(struct workers *w)

@@ -107,7 +107,7 @@ status engine_new(struct engine **out, const struct model_desc *m, const struct 
         en->mask_source = mem_zalloc(en->lim.max_seqs, sizeof *en->mask_source);
         en->want = mem_zalloc(en->lim.max_seqs, sizeof *en->want);
         en->started = pthread_create(&en->thread, NULL, engine_main, en) == 0;
-        if (!en->started) s = fail(e, ERR_IO, "cannot start the engine thread");
+        if (!en->started) s = fail(e, ERR_MEMORY, "no memory for the engine's thread");
     }
     if (s != OK) {
         engine_free(en);

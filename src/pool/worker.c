@@ -382,20 +382,34 @@ static void describe_end(const struct worker *w, int wait_status, char *out, siz
                  last);
 }
 
+/* It could not be loaded in what a worker may allocate; a card's memory is none of that. */
+static bool is_over_limit(const struct pool *p, const struct worker *w)
+{
+    if (w->ready_ns || w->code != ERR_MEMORY || !p->o.worker_memory_bytes) return false;
+    for (uint32_t i = 0; i < w->n_share; i++)
+        if (place_device_at(p->ledger, w->share[i].device)->kind == PLACE_GPU) return false;
+    return true;
+}
+
 static void crashed(struct pool *p, struct worker *w, int wait_status, int64_t now)
 {
     struct served *m = w->model;
     char why[256];
-    bool loading = !w->ready_ns, definite = loading && is_definite(w->code);
+    bool loading = !w->ready_ns, limited = is_over_limit(p, w);
+    bool definite = limited || (loading && is_definite(w->code));
     uint32_t *n = loading ? &m->bad_loads : &m->crashes, most = loading ? N_LOAD_TRIES : N_CRASHES;
     describe_end(w, wait_status, why, sizeof why);
+    if (limited)
+        snprintf(why + strlen(why), sizeof why - strlen(why),
+                 "; a worker may allocate %.1f MiB (--worker-memory)",
+                 (double)p->o.worker_memory_bytes / 0x1p20);
     snprintf(m->error, sizeof m->error, "%.60s: %.230s", w->spec->name, why);
     if (w->ready_ns && now - w->ready_ns > p->o.backoff_max_ms * MS) m->crashes = 0;
     ++*n;
     m->n_crash++;
     p->counts.crashes++;
     if (loading) p->counts.load_failures++;
-    if (loading && w->code == ERR_MEMORY && !m->lacked) { /* once more, with more room */
+    if (loading && !limited && w->code == ERR_MEMORY && !m->lacked) { /* once more, with more room */
         m->lacked = true;
         m->extra_bytes = MAX(w->plan_bytes / 8, LACK_BYTES);
         --*n;

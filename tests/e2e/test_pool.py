@@ -148,6 +148,25 @@ def test_idle_models_make_room_and_leave():
         wait_until(lambda: not g.workers())
 
 
+def test_a_worker_that_wants_too_much_memory():
+    """What --worker-memory does not allow fails alone, says why, and is not tried again and again."""
+    with Gateway("--worker-memory", "160M") as g:
+        request = urllib.request.Request(g.url + "/models/b/options", b'{"kv_bytes": 1073741824}', method="PATCH")
+        with urllib.request.urlopen(request, timeout=20) as r:
+            assert r.status == 200
+        before = g.text("a")
+        code, answer = g.post("/v1/completions", {"model": "b", "prompt": "Once", "max_tokens": 2})
+        assert code == 500, answer
+        assert "no memory" in answer["error"]["message"] and "160.0 MiB (--worker-memory)" in answer["error"]["message"], answer
+        assert g.text("a") == before
+        assert sum("pool: load model=b:latest" in line for line in g.log) == 1, g.log
+        limits = {}
+        for pid, name in g.workers().items():
+            with open(f"/proc/{pid}/limits") as f:
+                limits[name] = [line.split()[3:5] for line in f if line.startswith("Max data size")][0]
+        assert limits["a"] == [str(160 << 20)] * 2, limits
+
+
 def test_workers_die_and_no_stream_notices():
     jobs = [(random.Random(i).choice("ab"), f"Once upon a time {i}", 600, i) for i in range(24)]
     with Gateway() as g:
