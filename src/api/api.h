@@ -29,9 +29,11 @@ struct api_options {
     uint32_t max_seqs; /* generated at once */
     uint32_t keepalive_ms; /* between comments on a stream that has nothing to say; 0: 15 s */
     bool strict; /* fields that would have no effect are refused, not ignored */
-    bool request_templates; /* requests may bring a chat template: only of clients that are trusted with time */
+    bool request_templates; /* requests may bring a chat template:
+                             * only of clients that are trusted with time */
     bool journal; /* streams tell their journal to those who ask, and are resumed from one (resume.h) */
-    const char *remember; /* a folder for responses and sessions, so that they outlive the process; NULL: in memory */
+    const char *remember; /* a folder for responses and sessions,
+                           * so that they outlive the process; NULL: in memory */
     uint32_t max_buffered; /* tokens kept for a reader that is too slow; 0: 65536 */
 };
 

@@ -1,6 +1,6 @@
-/* Fill in the middle: a prompt that asks for what stands between two texts, by the tokens that code models have for
- * it. Sources: the papers and model cards of the families named in fim.c; the layout of several files is that of
- * Qwen2.5-Coder's technical report (arXiv 2409.12186). */
+/* Fill in the middle: a prompt that asks for what stands between two texts, by the tokens that code models
+ * have for it. Sources: the papers and model cards of the families named in fim.c; the layout of several
+ * files is that of Qwen2.5-Coder's technical report (arXiv 2409.12186). */
 #ifndef CORRAL_API_FIM_H
 #define CORRAL_API_FIM_H
 

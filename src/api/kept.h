@@ -1,6 +1,6 @@
 /* What was kept (recall.h, session.h), as its client asks for it by name: the answers of GET and DELETE of
- * /v1/responses/{id} and of DELETE /chat/{session_id}. They need no model, so that the gateway gives them too,
- * out of the folder that its workers share.
+ * /v1/responses/{id} and of DELETE /chat/{session_id}. They need no model, so that the gateway gives them
+ * too, out of the folder that its workers share.
  *
  * True: the exchange is answered. False: there is none of that name of that client. */
 #ifndef CORRAL_API_KEPT_H

@@ -1,6 +1,6 @@
-/* What the engine counts, as Prometheus reads it (text format 0.0.4): each quantity under a name of ours that begins
- * with corral_, and under the names that llama.cpp's server and vLLM have for it, so that dashboards made for those show
- * something. */
+/* What the engine counts, as Prometheus reads it (text format 0.0.4): each quantity under a name of ours
+ * that begins with corral_, and under the names that llama.cpp's server and vLLM have for it, so that
+ * dashboards made for those show something. */
 #ifndef CORRAL_API_METRICS_H
 #define CORRAL_API_METRICS_H
 

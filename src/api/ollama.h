@@ -1,16 +1,16 @@
-/* Ollama's API under /api, of Ollama 0.33. Conversations become OpenAI's, which the rest of src/api understands; of
- * the management calls those that need no store of models.
+/* Ollama's API under /api, of Ollama 0.33. Conversations become OpenAI's, which the rest of src/api
+ * understands; of the management calls those that need no store of models.
  * Source: Ollama's docs/api.md and api/types.go (field names). */
 #ifndef CORRAL_API_OLLAMA_H
 #define CORRAL_API_OLLAMA_H
 
 #include "api/generation.h"
 
-/* Messages of /api/chat as OpenAI's. Calls without an id get one; results find theirs by id, by name, or in order.
- * NULL: f says what is wrong. */
+/* Messages of /api/chat as OpenAI's. Calls without an id get one; results find theirs by id, by name, or in
+ * order. NULL: f says what is wrong. */
 json_t *ollama_messages(const json_t *messages, struct fault *f);
-/* Nanoseconds of keep_alive: a number of seconds or a duration as Go writes it ("5m", "1h30m", "-1s"). Negative: for
- * ever. False: it is neither. */
+/* Nanoseconds of keep_alive: a number of seconds or a duration as Go writes it ("5m", "1h30m", "-1s").
+ * Negative: for ever. False: it is neither. */
 bool ollama_duration(const json_t *v, int64_t *ns);
 /* Is this a name of what is served? Whatever the case, with ":latest" or without. */
 bool ollama_serves(const struct api *api, const char *model);
@@ -20,8 +20,8 @@ void ollama_add_time(struct buf *out, int64_t s, long ns);
 /* Setters of fields that all calls have. */
 bool ollama_set_model(struct parse *p, const char *name, const json_t *v);
 bool ollama_set_keep_alive(struct parse *p, const char *name, const json_t *v); /* checked only */
-/* The model sleeps after so much time without work, if r says so: its memory is free then, and the next request loads
- * it again. */
+/* The model sleeps after so much time without work, if r says so: its memory is free then, and the next
+ * request loads it again. */
 void ollama_keep_alive(const struct api *api, const struct request *r);
 
 extern const struct renderer ollama_chat, ollama_generate;

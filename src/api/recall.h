@@ -1,6 +1,6 @@
-/* Answers kept for clients that refer to them later (previous_response_id): in memory, or in files that outlive the
- * process; bounded in number and in bytes, those used least recently go first, and all go some time after their
- * last use.
+/* Answers kept for clients that refer to them later (previous_response_id): in memory, or in files that
+ * outlive the process; bounded in number and in bytes, those used least recently go first, and all go some
+ * time after their last use.
  *
  * Any thread may call these. What one tenant keeps does not exist for another. */
 #ifndef CORRAL_API_RECALL_H

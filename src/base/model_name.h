@@ -4,7 +4,8 @@
 
 #include <stdbool.h>
 
-/* Whether two names mean one model: in any case of letters, and ":latest" is the tag of a name without one. */
+/* Whether two names mean one model: in any case of letters,
+ * and ":latest" is the tag of a name without one. */
 bool model_name_same(const char *a, const char *b);
 
 #endif

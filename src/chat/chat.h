@@ -1,9 +1,9 @@
 /* Conversations: messages to a prompt by the model's chat template, and the model's answer back to content,
  * reasoning and tool calls. docs/tool-calling.md says which formats there are and how they are recognised.
  *
- * A chat_format belongs to a model: its template, what the template can do (found out by rendering probes) and how
- * the model writes calls. It never changes, any number of threads may use it. A chat_parser belongs to one answer
- * and one thread. */
+ * A chat_format belongs to a model: its template, what the template can do (found out by rendering probes)
+ * and how the model writes calls. It never changes, any number of threads may use it. A chat_parser belongs
+ * to one answer and one thread. */
 #ifndef CORRAL_CHAT_H
 #define CORRAL_CHAT_H
 
@@ -26,9 +26,10 @@ enum chat_args {
 
 /* How a model writes tool calls, enough to constrain it:
  *     begin, head ARGS tail, between, head ARGS tail, ..., end
- * {name} in head is the function's name, {id} the call's identifier (letters and digits), {index} its number from 0;
- * {key} in param_head is the parameter's name, {type} the value's JSON type, {string} "true" where it is a string,
- * else "false". A blank or line end written here is what the model writes; the parser takes any blanks or none. */
+ * {name} in head is the function's name, {id} the call's identifier (letters and digits), {index} its number
+ * from 0; {key} in param_head is the parameter's name, {type} the value's JSON type, {string} "true" where
+ * it is a string, else "false". A blank or line end written here is what the model writes; the parser takes
+ * any blanks or none. */
 struct chat_wire {
     const char *name;       /* "hermes", ..., "none": no calls, all other strings are "" */
     const char *trigger;    /* with which calls begin, and nothing else does; "": with the answer itself */
@@ -53,10 +54,10 @@ struct chat_caps {
 
 /* template_text NULL: ChatML. t, borrowed, gives bos_token and eos_token; NULL: only text can be rendered.
  * ERR_FORMAT: the template does not parse. */
-status chat_format_new(struct chat_format **out, const struct tokenizer *t, const char *template_text, size_t n,
-                       struct error *e);
-/* The templates of a model file: tokenizer.chat_template, and tokenizer.chat_template.tool_use where tools are
- * given. A file without is ChatML. */
+status chat_format_new(struct chat_format **out, const struct tokenizer *t, const char *template_text,
+                       size_t n, struct error *e);
+/* The templates of a model file: tokenizer.chat_template, and tokenizer.chat_template.tool_use where tools
+ * are given. A file without is ChatML. */
 status chat_format_of_model(struct chat_format **out, const struct tokenizer *t, const struct gguf *g,
                             struct error *e);
 void chat_format_free(struct chat_format *f); /* NULL is fine */
@@ -65,8 +66,9 @@ const char *chat_format_template(const struct chat_format *f, size_t *n); /* its
 
 enum chat_think { CHAT_THINK_DEFAULT, CHAT_THINK_ON, CHAT_THINK_OFF };
 struct chat_input {
-    const json_t *messages; /* OpenAI's: role, content (string, list of parts or null), tool_calls (arguments as JSON
-                               text or as an object), tool_call_id, name, reasoning_content */
+    const json_t *messages; /* OpenAI's: role, content (string, list of parts or null), tool_calls
+                             * (arguments as JSON text or as an object), tool_call_id, name,
+                             * reasoning_content */
     const json_t *tools;    /* [{"type": "function", "function": {...}}], or NULL */
     const json_t *kwargs;   /* more variables for the template, before ours; or NULL */
     enum chat_think think;
@@ -75,18 +77,20 @@ struct chat_input {
     bool continue_last;     /* the last message is the assistant's, and its text is to be continued */
     const struct tm *now;   /* for strftime_now; NULL: local time */
 };
-/* Append the prompt to ids and text, either of which may be NULL. Text from messages and tools never becomes control
- * tokens, whatever it says. *think_open (may be NULL): the prompt has opened the reasoning section, the answer begins
- * in it. ERR_ARG: the template refuses the conversation, or messages are not what they should be. */
-status chat_encode(const struct chat_format *f, const struct chat_input *in, struct tok_ids *ids, struct buf *text,
-                   bool *think_open, struct error *e);
+/* Append the prompt to ids and text, either of which may be NULL. Text from messages and tools never becomes
+ * control tokens, whatever it says. *think_open (may be NULL): the prompt has opened the reasoning section,
+ * the answer begins in it. ERR_ARG: the template refuses the conversation, or messages are not what they
+ * should be. */
+status chat_encode(const struct chat_format *f, const struct chat_input *in, struct tok_ids *ids,
+                   struct buf *text, bool *think_open, struct error *e);
 
 enum chat_event_kind {
     CHAT_CONTENT,
     CHAT_REASONING,
     CHAT_CALL,    /* a call begins: its number from 0, name and id */
     CHAT_ARGS,    /* a part of its arguments; all parts together are a JSON object */
-    CHAT_CALL_END /* the arguments are whole. Missing: the answer broke off, or was malformed, in the middle of them */
+    CHAT_CALL_END /* the arguments are whole.
+                   * Missing: the answer broke off, or was malformed, in the middle of them */
 };
 struct chat_event {
     enum chat_event_kind kind;
@@ -105,12 +109,13 @@ struct chat_parse_options {
                                 borrowed; or NULL */
     uint64_t id_seed;        /* of the identifiers of calls, where the format brings none; 0: random */
 };
-/* Text as text_stream writes it, with control tokens written out if caps say so, without the token that ended the turn. The
- * same events come out however the text was cut, but for how CONTENT, REASONING and ARGS are split. Nothing that the model
- * writes is an error: what looks like a call and is none is content, and a warning in the log says so. */
+/* Text as text_stream writes it, with control tokens written out if caps say so, without the token that
+ * ended the turn. The same events come out however the text was cut, but for how CONTENT, REASONING and ARGS
+ * are split. Nothing that the model writes is an error: what looks like a call and is none is content, and a
+ * warning in the log says so. */
 struct chat_parser;
-status chat_parser_new(struct chat_parser **out, const struct chat_format *f, const struct chat_parse_options *o,
-                       struct error *e);
+status chat_parser_new(struct chat_parser **out, const struct chat_format *f,
+                       const struct chat_parse_options *o, struct error *e);
 void chat_parser_push(struct chat_parser *p, const char *text, size_t n, chat_on_event *fn, void *user);
 void chat_parser_finish(struct chat_parser *p, chat_on_event *fn, void *user);
 void chat_parser_free(struct chat_parser *p); /* NULL is fine */

@@ -34,8 +34,8 @@ struct chat_format {
 /* Which of the two templates is for a conversation with these tools. */
 const struct chat_template *chat_template_for(const struct chat_format *f, const json_t *tools);
 
-/* prepare.c: the template's variables for a conversation, with what the template cannot do worked around. *out is a
- * new object; nothing of in is changed. */
+/* prepare.c: the template's variables for a conversation, with what the template cannot do worked around.
+ * *out is a new object; nothing of in is changed. */
 status chat_prepare(const struct chat_format *f, const struct chat_input *in, json_t **out, struct error *e);
 
 void chat_set_tools(const struct chat_format *f, json_t *vars, const json_t *tools, const struct tm *now);

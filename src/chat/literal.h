@@ -1,5 +1,5 @@
-/* Values as models write them, byte by byte to JSON: JSON itself (repaired where it is a little off), Python's
- * literals, Gemma's. Private to src/chat. */
+/* Values as models write them, byte by byte to JSON: JSON itself (repaired where it is a little off),
+ * Python's literals, Gemma's. Private to src/chat. */
 #ifndef CORRAL_CHAT_LITERAL_H
 #define CORRAL_CHAT_LITERAL_H
 
@@ -28,7 +28,8 @@ struct chat_literal {
 };
 
 /* call: the arguments of a Python call, behind its '(' and up to its ')'. quote is borrowed. */
-void literal_init(struct chat_literal *l, enum chat_syntax syntax, const char *quote, bool call, struct buf *out);
+void literal_init(struct chat_literal *l, enum chat_syntax syntax, const char *quote, bool call,
+                  struct buf *out);
 void literal_deinit(struct chat_literal *l);
 /* Read one byte, append to out what is certain. */
 enum literal_step literal_feed(struct chat_literal *l, char c, struct buf *out);

@@ -1,8 +1,8 @@
 /* The inside of the parser. Private to src/chat.
  *
- * Text waits in `in` until it is certain what it is: everything before `at` has been read. A step reads on from there
- * and says whether it got anywhere; if not, more text is needed. From `raw` on, text may still turn out to be content:
- * the call that it looks like has not been announced yet. */
+ * Text waits in `in` until it is certain what it is: everything before `at` has been read. A step reads on
+ * from there and says whether it got anywhere; if not, more text is needed. From `raw` on, text may still
+ * turn out to be content: the call that it looks like has not been announced yet. */
 #ifndef CORRAL_CHAT_PARSE_INT_H
 #define CORRAL_CHAT_PARSE_INT_H
 
@@ -35,7 +35,10 @@ struct parse_mark { /* a text that means something in content */
 };
 
 struct parse_object {
-    enum { OBJECT_OPEN, OBJECT_KEY, OBJECT_STRING, OBJECT_COLON, OBJECT_VALUE, OBJECT_SKIP, OBJECT_ARGS, OBJECT_NEXT } state;
+    enum {
+        OBJECT_OPEN, OBJECT_KEY, OBJECT_STRING, OBJECT_COLON,
+        OBJECT_VALUE, OBJECT_SKIP, OBJECT_ARGS, OBJECT_NEXT
+    } state;
     enum { MEMBER_OTHER, MEMBER_NAME, MEMBER_ARGS, MEMBER_ID, MEMBER_FUNCTION } member;
     bool is_key, escaped, nested, has_args, any_key;
     struct buf text; /* the string being read, as written */
@@ -85,7 +88,8 @@ struct chat_parser {
 
 /* parse.c */
 void parse_emit(struct chat_parser *p, const struct chat_event *ev);
-void parse_text(struct chat_parser *p, enum chat_event_kind kind, const char *text, size_t n); /* blanks held back */
+/* blanks held back */
+void parse_text(struct chat_parser *p, enum chat_event_kind kind, const char *text, size_t n);
 size_t parse_partial(const char *s, size_t n, const char *mark); /* bytes at the end of s that begin mark */
 /* parse_call.c */
 void parse_begin_calls(struct chat_parser *p, const struct wire_row *w, size_t n_trigger, const char *head);

@@ -1,9 +1,10 @@
 /* Steps on their way through the device: what each was asked for, and for whom. Private to src/engine.
  *
- * Where the device draws, a step can be planned and queued while the one before it still runs: every sequence of that one
- * is taken to go on by a token, which the device fills in by itself. A sequence that turns out to have ended is taken out
- * of the later step: its row there is computed and thrown away. What the row writes into the KV cache lies behind all
- * that is valid of the block, and whoever gets the block next uses it in a later step. */
+ * Where the device draws, a step can be planned and queued while the one before it still runs: every
+ * sequence of that one is taken to go on by a token, which the device fills in by itself. A sequence that
+ * turns out to have ended is taken out of the later step: its row there is computed and thrown away. What
+ * the row writes into the KV cache lies behind all that is valid of the block, and whoever gets the block
+ * next uses it in a later step. */
 #ifndef CORRAL_ENGINE_FLIGHT_H
 #define CORRAL_ENGINE_FLIGHT_H
 

@@ -21,7 +21,8 @@ double histogram_quantile(const struct histogram *h, double q);
 struct engine_metrics {
     /* seconds: submission to start, to first token, to end; between tokens; one step */
     struct histogram queue_s, ttft_s, e2e_s, inter_token_s, step_s;
-    struct histogram prefill_s, decode_s;          /* of ended requests: start to first token, first token to end */
+    struct histogram prefill_s, decode_s;          /* of ended requests:
+                                                    * start to first token, first token to end */
     struct histogram prompt_tokens, output_tokens; /* of ended requests */
     uint64_t n_submitted, n_rejected;              /* the latter: the queue was full */
     uint64_t n_ended[N_FINISH_REASON];
@@ -30,7 +31,8 @@ struct engine_metrics {
     uint64_t n_drafts, n_draft_tokens, n_draft_right; /* steps with guesses, guesses, right ones */
     uint64_t n_embedded; /* texts made into vectors or scores */
     uint64_t n_steps, n_step_seqs, n_preempted; /* n_step_seqs: sequences, added up over all steps */
-    uint64_t n_ahead, n_thrown_rows; /* steps queued while the one before ran; rows of them whose sequence had ended by then */
+    uint64_t n_ahead, n_thrown_rows; /* steps queued while the one before ran;
+                                      * rows of them whose sequence had ended by then */
     uint32_t max_known;          /* tokens of the longest sequence so far */
     uint32_t n_running, n_queued;
     struct kv_stats kv;

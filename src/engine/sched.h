@@ -1,11 +1,11 @@
 /* The scheduler: which sequences run, and what each of them computes in the next step. Private to src/engine.
  *
- * Pure bookkeeping over tokens, KV blocks and the time it is told: it calls no backend, so a fake device in virtual time
- * can drive it. Owned by the engine thread. docs/scheduler.md has the policy.
+ * Pure bookkeeping over tokens, KV blocks and the time it is told: it calls no backend, so a fake device in
+ * virtual time can drive it. Owned by the engine thread. docs/scheduler.md has the policy.
  *
- * What always holds: the shares of a step fit its budget, and at most max_seqs run; everything below a running
- * sequence's n_computed is in its blocks; a sequence that is one token short gets its share in every step unless it is
- * preempted; if anything is queued or running, a step computes something. */
+ * What always holds: the shares of a step fit its budget, and at most max_seqs run; everything below a
+ * running sequence's n_computed is in its blocks; a sequence that is one token short gets its share in every
+ * step unless it is preempted; if anything is queued or running, a step computes something. */
 #ifndef CORRAL_ENGINE_SCHED_H
 #define CORRAL_ENGINE_SCHED_H
 
@@ -23,8 +23,8 @@ struct sched_options {
 enum sched_place { SCHED_OUT, SCHED_QUEUED, SCHED_RUNNING };
 enum sched_late { SCHED_IN_TIME, SCHED_LATE_QUEUE, SCHED_LATE_FIRST, SCHED_LATE_TOTAL };
 
-/* n_known tokens are decided (prompt, then generated); the first n_computed of them are in the KV cache. Each step
- * closes the gap: prefill, decode, resumption and speculation are the same case. */
+/* n_known tokens are decided (prompt, then generated); the first n_computed of them are in the KV cache.
+ * Each step closes the gap: prefill, decode, resumption and speculation are the same case. */
 struct sched_seq {
     uint64_t id;           /* in order of arrival */
     const int32_t *token;  /* n_known and then n_draft of them */
@@ -54,7 +54,8 @@ struct sched_share {
     struct sched_seq *seq;
     uint32_t n_token;      /* from n_computed on, drafts included */
     uint32_t n_draft;
-    bool     closes;       /* the known tokens end in this share: logits of the last n_draft + 1 tokens are wanted */
+    bool     closes;       /* the known tokens end in this share:
+                            * logits of the last n_draft + 1 tokens are wanted */
 };
 
 struct sched_tenant { uint64_t id, served; uint32_t n_active; };
@@ -85,8 +86,8 @@ void     sched_remove(struct sched *s, struct sched_seq *q);
 void     sched_finish(struct sched *s, struct sched_seq *q);
 /* The next step into share (room for max_seqs). Make the pool's copies before it runs. */
 uint32_t sched_plan(struct sched *s, int64_t now_ns, struct sched_share *share);
-/* The same while a step is under way whose outcome the sequences are taken to have: nobody is sent away for it. 0: there
- * is nothing to do, or somebody would have to go. */
+/* The same while a step is under way whose outcome the sequences are taken to have: nobody is sent away for
+ * it. 0: there is nothing to do, or somebody would have to go. */
 uint32_t sched_plan_ahead(struct sched *s, int64_t now_ns, struct sched_share *share);
 /* The first n tokens of its share are right and stay: all of them, but for refused drafts. */
 void     sched_computed(struct sched *s, struct sched_seq *q, uint32_t n);

@@ -1,4 +1,5 @@
-/* One request on its way through the engine; private to src/engine, owned by the engine thread once submitted. */
+/* One request on its way through the engine;
+ * private to src/engine, owned by the engine thread once submitted. */
 #ifndef CORRAL_ENGINE_SEQ_H
 #define CORRAL_ENGINE_SEQ_H
 
@@ -20,10 +21,12 @@ struct seq {
     engine_on_event on_event;
     void           *user;
     int64_t         first_ns, last_ns; /* when the first and the last token were chosen */
-    uint32_t        drawn; /* 1 + number of the answer of the step under way that will be its last known token; 0: it is known */
+    uint32_t        drawn; /* 1 + number of the answer of the step under way
+                            * that will be its last known token; 0: it is known */
     struct draft    draft;
     uint32_t        n_draft, n_draft_right;
-    uint32_t        draft_slot, n_modelled; /* of the draft model: its slot plus one (0: none) and what it has read there */
+    uint32_t        draft_slot, n_modelled; /* of the draft model: its slot plus one (0:
+                                             * none) and what it has read there */
     enum engine_task task;
     enum pooling    pooling;   /* of EMBED and RANK, decided */
     bool            normalize;

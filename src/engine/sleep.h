@@ -1,6 +1,6 @@
-/* Sleep: weights and KV memory given back while nobody asks, loaded again when somebody does. Blocks of requests whose
- * cache class is KV_WORKSPACE are kept in host memory meanwhile; all others are forgotten. Private to src/engine, the
- * engine thread's. */
+/* Sleep: weights and KV memory given back while nobody asks, loaded again when somebody does. Blocks of
+ * requests whose cache class is KV_WORKSPACE are kept in host memory meanwhile; all others are forgotten.
+ * Private to src/engine, the engine thread's. */
 #ifndef CORRAL_ENGINE_SLEEP_H
 #define CORRAL_ENGINE_SLEEP_H
 

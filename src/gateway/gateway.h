@@ -25,7 +25,8 @@ struct gateway_options { /* all of it borrowed */
     uint32_t        keepalive_ms; /* between comments on a stream that waits for its model; 0: 1 s */
     uint32_t        max_models; /* as of the pool, for reports */
     const char     *strategy;   /* of placement, for reports; NULL: the default */
-    const char     *remember;   /* the folder where the workers keep responses and sessions; NULL: each in its memory */
+    const char     *remember;   /* the folder where the workers keep responses and sessions;
+                                 * NULL: each in its memory */
     /* What everybody may name who may manage models; see gateway_trust */
     bool            local_files, private_hosts;
 };

@@ -1,6 +1,6 @@
-/* Constraints on generated text: a JSON schema, a regular expression, a grammar, a list of choices, or a text of which
- * some regions are constrained, compiled to one byte-level pushdown automaton and turned into a bit mask over the
- * vocabulary at each step.
+/* Constraints on generated text: a JSON schema, a regular expression, a grammar, a list of choices, or a
+ * text of which some regions are constrained, compiled to one byte-level pushdown automaton and turned into
+ * a bit mask over the vocabulary at each step.
  *
  * A grammar is immutable, counted, and may be used by any number of threads. A state belongs to one sequence
  * and one thread; cloning it is O(1), since states share what they have read (persistent stacks), so a
@@ -31,8 +31,9 @@ struct grammar_options {
     bool lenient;      /* leave out what cannot be enforced instead of refusing; see grammar_dropped */
     size_t max_bytes;  /* memory of the compiled grammar; 0: 64 MiB */
     uint64_t max_work; /* steps of compilation; 0: a few seconds' worth */
-    const struct grammar_trie *vocabulary; /* of the masks to come: where a structural tag spells a control token, that
-                                              token is meant. NULL: text is text. Must outlive the compilation only */
+    const struct grammar_trie *vocabulary; /* of the masks to come: where a structural tag spells a control
+                                            * token, that token is meant. NULL: text is text. Must outlive the
+                                            * compilation only */
 };
 
 /* kind: a row of grammar_kinds: "json_schema", "regex", "gbnf", "lark", "choice" (a JSON array of strings),
@@ -43,7 +44,8 @@ status grammar_compile(struct grammar **out, const char *kind, const char *text,
                        const struct grammar_options *o, struct error *e);
 struct grammar *grammar_ref(struct grammar *g);       /* returns g */
 void grammar_unref(struct grammar *g);                /* NULL is fine */
-size_t grammar_bytes(const struct grammar *g);        /* memory it holds, kept masks included: it grows in use */
+size_t grammar_bytes(const struct grammar *g);        /* memory it holds, kept masks
+                                                       * included: it grows in use */
 const char *grammar_dropped(const struct grammar *g); /* lenient: what was left out, "" when nothing was */
 const char *grammar_kind_at(size_t i);                /* names of the kinds; NULL ends the list */
 
@@ -67,8 +69,8 @@ uint32_t grammar_trie_words(const struct grammar_trie *t); /* 32-bit words of a 
 void grammar_state_mask(struct grammar_state *s, struct grammar_trie *t, uint32_t *bits);
 /* The bytes of token id; id must be of the tokenizer. */
 bool grammar_state_accept_token(struct grammar_state *s, const struct grammar_trie *t, int32_t id);
-/* Control tokens within forced bytes: how many bytes at text are before one; the token that is written at text, all of
- * it, and its length there; -1: none. */
+/* Control tokens within forced bytes: how many bytes at text are before one; the token that is written at
+ * text, all of it, and its length there; -1: none. */
 size_t grammar_trie_plain(const char *text, size_t n);
 int32_t grammar_trie_control(const struct grammar_trie *t, const char *text, size_t n, size_t *len);
 

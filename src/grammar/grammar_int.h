@@ -73,7 +73,8 @@ struct array {
     uint32_t n_prefix, n_need;
     int64_t min, max;
     int64_t need_min[MAX_NEEDS], need_max[MAX_NEEDS];
-    const struct node **choice; /* items differ, and these are all there can be: at most MAX_CHOICES, without needs */
+    const struct node **choice; /* items differ, and these are all there can be:
+                                 * at most MAX_CHOICES, without needs */
     uint32_t n_choice;
     bool empty;
 };

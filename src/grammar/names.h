@@ -1,4 +1,5 @@
-/* The names of a grammar's rules while it is read: one may be called before it is defined. Private to src/grammar. */
+/* The names of a grammar's rules while it is read:
+ * one may be called before it is defined. Private to src/grammar. */
 #ifndef CORRAL_GRAMMAR_NAMES_H
 #define CORRAL_GRAMMAR_NAMES_H
 

@@ -48,7 +48,8 @@ void nfa_add_eps(struct build *b, struct nfa *n, uint32_t from, uint32_t to, enu
 void nfa_add_chars(struct build *b, struct nfa *n, uint32_t from, const struct char_set *s, uint32_t to);
 
 /* A copy of d: its exit i (those up to n_to) leads to to[i], unless that is NFA_NOWHERE. */
-void nfa_add_dfa(struct build *b, struct nfa *n, uint32_t from, const struct dfa *d, const uint32_t *to, size_t n_to);
+void nfa_add_dfa(struct build *b, struct nfa *n, uint32_t from, const struct dfa *d, const uint32_t *to,
+                 size_t n_to);
 
 /* The automaton whose start is root[0]; at[i] is the state that stands for root[i] later in the text (no
  * longer at its start). merge: the exit of a state that has several, given in exit[0..n), n >= 2; NULL: the

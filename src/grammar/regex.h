@@ -13,7 +13,8 @@ const struct regex *regex_parse(struct build *b, const char *p, size_t n, const 
 /* The texts in which r is found, or, whole, the texts that r matches from end to end. A look-ahead at the
  * beginning is not part of it. */
 void regex_add(struct build *b, struct nfa *n, const struct regex *r, bool whole, uint32_t from, uint32_t to);
-/* kind_regex.c: the texts that an expression matches from end to end, look-aheads at its beginning included. */
+/* kind_regex.c: the texts that an expression matches from end to end,
+ * look-aheads at its beginning included. */
 const struct dfa *regex_dfa(struct build *b, const char *p, size_t n, const char *where);
 /* The look-ahead number i at the beginning, as an expression anchored there; NULL: no more. */
 const struct regex *regex_look(const struct regex *r, size_t i, bool *negative);

@@ -1,8 +1,8 @@
 /* Structural tags: text of which some regions are constrained. Private to src/grammar.
  *
- * A format is a JSON object with a "type" (docs/structured-output.md lists them). It is written into one rule, from
- * a state to a state. Free text has to know where it ends: `follow` are the strings that come after a format which
- * stands last in a tag, each with the state behind it. */
+ * A format is a JSON object with a "type" (docs/structured-output.md lists them). It is written into one
+ * rule, from a state to a state. Free text has to know where it ends: `follow` are the strings that come
+ * after a format which stands last in a tag, each with the state behind it. */
 #ifndef CORRAL_GRAMMAR_TAG_H
 #define CORRAL_GRAMMAR_TAG_H
 
@@ -42,11 +42,11 @@ void tag_grammar(struct tags *t, uint32_t from, const char *p, size_t n, uint32_
 _Noreturn void tag_fail(struct tags *t, const json_t *at, const char *what);
 
 /* tag_parameters.c: format "parameters", an object's members as a model writes them between tags:
- *   {"type": "parameters", "json_schema": .., "head": "<parameter={key}>\n", "tail": "\n</parameter>\n", "between": "",
- *    "style": "raw" | "python" | "quoted", "quote": ".."}
- * raw: strings as they are, up to the tail. python: Python's literals. quoted: strings between quotes, as they are.
- * Other values as JSON, and in python and quoted those within arrays and objects are not held to their schemas:
- * refused where lenient is not set. Members come in the order of "properties". */
+ *   {"type": "parameters", "json_schema": .., "head": "<parameter={key}>\n", "tail": "\n</parameter>\n",
+ *    "between": "", "style": "raw" | "python" | "quoted", "quote": ".."}
+ * raw: strings as they are, up to the tail. python: Python's literals. quoted: strings between quotes, as
+ * they are. Other values as JSON, and in python and quoted those within arrays and objects are not held to
+ * their schemas: refused where lenient is not set. Members come in the order of "properties". */
 void tag_parameters(struct tags *t, const json_t *j, uint32_t from, uint32_t to, struct follow f);
 
 #endif

@@ -18,8 +18,8 @@ struct trie_nodes {
     int32_t *token; /* the first token that ends here, -1: none */
 };
 
-/* Control tokens stand in the trie as this byte and their text: no text has that byte, so only a literal that asks for
- * the token can take it. */
+/* Control tokens stand in the trie as this byte and their text: no text has that byte, so only a literal
+ * that asks for the token can take it. */
 enum { CONTROL_MARK = 0xFF };
 struct control {
     const char *text; /* without the mark */

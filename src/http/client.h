@@ -4,7 +4,8 @@
  * is one request and its answer: the head, then the body in pieces, then the end. Nothing is called back from
  * within the functions below, only from the loop, and after http_call_cancel nothing any more.
  *
- * Answers are taken by HTTP/1.1 unless http2 is asked for, which is for small ones: they cannot be paused there. */
+ * Answers are taken by HTTP/1.1 unless http2 is asked for, which is for small ones: they cannot be paused
+ * there. */
 #ifndef CORRAL_HTTP_CLIENT_H
 #define CORRAL_HTTP_CLIENT_H
 
@@ -19,7 +20,8 @@ status http_client_new(struct http_client **out, struct error *e);
 void   http_client_free(struct http_client *c); /* calls that still run are cancelled; NULL is fine */
 /* Until every call has ended. Calls may start others. */
 status http_client_run(struct http_client *c, struct error *e);
-/* Wait for the next event and handle it, for loops with an end of their own; false: there is nothing to wait for. */
+/* Wait for the next event and handle it, for loops with an end of their own;
+ * false: there is nothing to wait for. */
 bool   http_client_step(struct http_client *c);
 /* The same for at most so long, with or without calls, for loops that also look at other things. */
 void   http_client_wait(struct http_client *c, uint32_t ms);
@@ -46,7 +48,8 @@ struct http_call_options { /* everything is copied, but for user's objects */
     const char *if_match; /* ... of this ETag: all of it comes when it is another by now (If-Range) */
     bool        unpack;   /* accept packed answers and unpack them: fewer bytes, but no `from` */
     uint64_t    max_bytes; /* of the answer's body, unpacked; 0: no ceiling */
-    /* 0: a redirection is an answer. At another host Authorization and Cookie stay behind, other fields do not. */
+    /* 0: a redirection is an answer.
+     * At another host Authorization and Cookie stay behind, other fields do not. */
     uint32_t    max_redirects;
     bool        http2; /* over TLS where the server has it; without TLS it must */
 
@@ -60,8 +63,9 @@ struct http_call_options { /* everything is copied, but for user's objects */
     const char *proxy;     /* NULL: as the environment says (https_proxy, no_proxy, ...), "": none */
     size_t      buffer_bytes; /* largest piece of an answer; 0: 16 KiB; downloads gain from more */
 
-    /* Is this address one to connect to? Asked about what the name turned out to be, at every redirection too, so
-     * that a name cannot mean one thing when it is checked and another when it is used. Proxies are not used then. */
+    /* Is this address one to connect to? Asked about what the name turned out to be, at every redirection
+     * too, so that a name cannot mean one thing when it is checked and another when it is used. Proxies are
+     * not used then. */
     bool (*may_connect)(void *user, const struct sockaddr *a);
     void  *may_connect_user;
 };
@@ -90,35 +94,40 @@ struct http_result {
 };
 
 struct http_call_ops { /* on the client's thread; every member but end may be NULL */
-    void (*head)(struct http_call *c, void *user, int code); /* once; redirections that are followed have none */
+    void (*head)(struct http_call *c, void *user, int code); /* once; redirections that
+                                                              * are followed have none */
     void (*body)(struct http_call *c, void *user, const char *p, size_t n);
     /* The next bytes of the request's body; HTTP_WAIT: ask again after http_call_wake. */
     enum http_pull (*pull)(struct http_call *c, void *user, struct buf *out);
-    void (*end)(struct http_call *c, void *user, const struct http_result *r); /* once; c is gone afterwards */
+    /* once; c is gone afterwards */
+    void (*end)(struct http_call *c, void *user, const struct http_result *r);
 };
 
 struct http_call *http_call_start(struct http_client *client, const struct http_call_options *o,
                                   const struct http_call_ops *ops, void *user);
 void http_call_cancel(struct http_call *c); /* no more calls back, end neither; c is gone */
-/* Ask the server to wait, and to go on; nothing comes meanwhile. Without effect for http2: libcurl 7.88 would take
- * all of the answer into memory all the same, and at times not notice its end. */
+/* Ask the server to wait, and to go on; nothing comes meanwhile. Without effect for http2: libcurl 7.88
+ * would take all of the answer into memory all the same, and at times not notice its end. */
 void http_call_pause(struct http_call *c, bool pause);
 void http_call_wake(struct http_call *c); /* pull has something again */
 
 /* From head on. */
 const char *http_call_header(const struct http_call *c, const char *name); /* NULL when absent */
-bool        http_call_field(const struct http_call *c, size_t i, struct http_header *out); /* false: no i-th one */
+/* false: no i-th one */
+bool        http_call_field(const struct http_call *c, size_t i, struct http_header *out);
 const char *http_call_url(const struct http_call *c); /* where the answer comes from, after redirections */
-/* Where the body that comes begins in the whole, and how large the whole is (-1: not said). False: it is not what
- * was asked for with `from`, so it must not be put there. */
+/* Where the body that comes begins in the whole, and how large the whole is (-1: not said). False: it is not
+ * what was asked for with `from`, so it must not be put there. */
 bool        http_call_extent(const struct http_call *c, uint64_t *from, int64_t *whole);
 
 /* ---- simple uses ------------------------------------------------------------------------------------- */
 
 /* An answer as a whole. */
 struct http_answer { int code; struct buf head, body; };
-/* Runs the client until this call has ended. An answer of any code is OK. Without max_bytes at most 16 MiB. */
-status      http_fetch(struct http_client *c, const struct http_call_options *o, struct http_answer *out, struct error *e);
+/* Runs the client until this call has ended.
+ * An answer of any code is OK. Without max_bytes at most 16 MiB. */
+status      http_fetch(struct http_client *c, const struct http_call_options *o, struct http_answer *out,
+                       struct error *e);
 const char *http_answer_header(const struct http_answer *a, const char *name);
 void        http_answer_deinit(struct http_answer *a);
 

@@ -63,8 +63,10 @@ void call_active(struct http_call *c); /* something moved: its deadlines begin a
 
 /* call_io.c */
 void call_set_options(struct http_call *c, const struct http_call_options *o);
-void call_note(struct http_call *c, enum http_cause cause, const char *why); /* before libcurl fails; the first counts */
-bool call_redirects(const struct http_call *c); /* does libcurl go on to another place instead of this answer? */
+void call_note(struct http_call *c, enum http_cause cause, const char *why); /* before libcurl fails;
+                                                                              * the first counts */
+bool call_redirects(const struct http_call *c); /* does libcurl go on to another
+                                                 * place instead of this answer? */
 const char *head_find(const struct buf *head, const char *name);
 
 #endif

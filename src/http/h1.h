@@ -29,10 +29,11 @@ struct h1_head { /* every view points into the parsed bytes */
 
 /* The head of a request at p[0..n). H1_OK: *used bytes belong to it. H1_INCOMPLETE: nothing wrong so far,
  * call again with more. H1_BAD: f says what to answer, and the connection cannot go on. */
-enum h1_result h1_parse_head(struct h1_head *h, const char *p, size_t n, const struct h1_limits *l, size_t *used,
-                             struct h1_fault *f);
+enum h1_result h1_parse_head(struct h1_head *h, const char *p, size_t n, const struct h1_limits *l,
+                             size_t *used, struct h1_fault *f);
 bool h1_list_has(struct http_str s, const char *lower); /* does a comma-separated list hold this word? */
-const struct http_str *h1_find(const struct h1_head *h, const char *name); /* first field of that name or NULL */
+const struct http_str *h1_find(const struct h1_head *h, const char *name); /* first field of that
+                                                                            * name or NULL */
 
 struct h1_chunks { /* zeroed is ready */
     uint8_t  state, n_digit;
@@ -41,8 +42,8 @@ struct h1_chunks { /* zeroed is ready */
 };
 /* Take bytes of a chunked body: *used of them, of which *data (maybe empty) is content. H1_INCOMPLETE: call
  * again with the rest or with more. H1_OK: the body is at its end. */
-enum h1_result h1_read_chunks(struct h1_chunks *d, const char *p, size_t n, size_t *used, struct http_str *data,
-                              struct h1_fault *f);
+enum h1_result h1_read_chunks(struct h1_chunks *d, const char *p, size_t n, size_t *used,
+                              struct http_str *data, struct h1_fault *f);
 
 bool h1_is_token(const char *p, size_t n);       /* RFC 9110, 5.6.2 */
 bool h1_is_field_value(const char *p, size_t n); /* visible, space, tab, 0x80-0xff */

@@ -1,11 +1,12 @@
 /* An HTTP server: connections, requests, responses by pull. It knows nothing of what is served.
  *
- * A server has a table of routes and event loops, one thread each. A connection stays on the loop that accepted
- * it; handlers run on all of them, and what they do with an exchange belongs to that exchange's loop. From any
- * thread: http_waker_fire, http_server_drain, http_server_quit and http_server_reload. A request and its
- * response are one exchange. The handler of a route either answers at once (http_reply) or attaches a
- * responder, which is woken from other threads through a waker and asked for bytes when the connection can
- * send. An exchange ends exactly once: answered in full, or the client went, or a deadline passed. */
+ * A server has a table of routes and event loops, one thread each. A connection stays on the loop that
+ * accepted it; handlers run on all of them, and what they do with an exchange belongs to that exchange's
+ * loop. From any thread: http_waker_fire, http_server_drain, http_server_quit and http_server_reload. A
+ * request and its response are one exchange. The handler of a route either answers at once (http_reply) or
+ * attaches a responder, which is woken from other threads through a waker and asked for bytes when the
+ * connection can send. An exchange ends exactly once: answered in full, or the client went, or a deadline
+ * passed. */
 #ifndef CORRAL_HTTP_H
 #define CORRAL_HTTP_H
 
@@ -47,7 +48,8 @@ struct http_route {
 
 struct http_access { /* one line of the access log; strings are valid during the call */
     const char *peer, *protocol, *id, *method, *path; /* "-" where the request was not understood */
-    const char *via;                       /* the trusted proxy that named peer; "": nobody stands in between */
+    const char *via;                       /* the trusted proxy that named peer;
+                                            * "": nobody stands in between */
     const char *trace;                     /* the client's trace, 32 hexadecimal digits; "": none */
     int         status;                    /* 499: the client went before an answer began */
     bool        complete;                  /* the whole response was handed to the connection */
@@ -69,15 +71,17 @@ struct http_options {
     struct http_passed passed; /* instead of either: sockets that listen already; see http_passed_sockets */
     uint32_t    n_thread;  /* event loops, each on its own thread; 0: 1 */
 
-    const char *tls_cert, *tls_key; /* PEM files: TLS instead of plain text; the key may stand with the certificate */
+    const char *tls_cert, *tls_key; /* PEM files: TLS instead of plain text;
+                                     * the key may stand with the certificate */
     const char *tls_client_ca;      /* clients must show a certificate of these authorities */
 
     size_t   max_head_bytes, max_target_bytes, max_body_bytes; /* 0: 32 KiB, 8 KiB, 16 MiB */
-    uint64_t max_upload_bytes; /* of a streamed body; 0: 4 GiB. Every 64 KiB of it must come within body_timeout_ms */
+    uint64_t max_upload_bytes; /* of a streamed body; 0: 4 GiB.
+                                * Every 64 KiB of it must come within body_timeout_ms */
     size_t   max_pipelined_bytes; /* input kept while a response is pending; 0: 64 KiB */
     uint32_t max_connections, max_per_address;                 /* 0: 1024, no limit */
-    /* Addresses, networks ("10.0.0.0/8") and "unix": what their X-Forwarded-For says is believed, and max_per_address
-     * then counts the requests of whom it names. Nobody is believed by default. */
+    /* Addresses, networks ("10.0.0.0/8") and "unix": what their X-Forwarded-For says is believed, and
+     * max_per_address then counts the requests of whom it names. Nobody is believed by default. */
     const char *const *trusted_proxy;
     size_t n_trusted_proxy;
     bool   proxy_forwarded; /* they write Forwarded (RFC 7239) instead */
@@ -89,13 +93,14 @@ struct http_options {
     size_t   max_message_bytes; /* of WebSocket; 0: 1 MiB */
     uint32_t ws_ping_ms;        /* silence after which a client is asked whether it lives; 0: 30 s */
     uint32_t hsts_s; /* under TLS, tell browsers to use nothing else for so long; 0: do not */
-    bool     half_close_answers; /* a client that shut its sending side still gets its answer (default: it has gone) */
+    bool     half_close_answers; /* a client that shut its sending side still
+                                  * gets its answer (default: it has gone) */
 
-    /* May this request use a route of that role? 0, or the status to answer (401, 403) with *why. Asked when the
-     * head is there, before the body is read. NULL: everybody may. */
+    /* May this request use a route of that role? 0, or the status to answer (401, 403) with *why. Asked when
+     * the head is there, before the body is read. NULL: everybody may. */
     int (*authorize)(void *user, const struct http_exchange *x, enum http_role role, const char **why);
-    /* Body of an error that this module makes itself (404, 413, ...); NULL: plain text. Returns its type. path: as far
-     * as it is known, maybe with the query; "" where the request was not understood. */
+    /* Body of an error that this module makes itself (404, 413, ...); NULL: plain text. Returns its type.
+     * path: as far as it is known, maybe with the query; "" where the request was not understood. */
     const char *(*render_error)(const char *path, int code, const char *why, struct buf *out);
     void (*on_access)(void *user, const struct http_access *a);
     void *user;
@@ -110,22 +115,22 @@ status   http_server_listen(struct http_server *s, struct error *e);
 void     http_server_add_routes(struct http_server *s, const struct http_route *routes, size_t n);
 void     http_server_free(struct http_server *s); /* after whatever may still fire a waker has ended */
 uint16_t http_server_port(const struct http_server *s);
-/* Listen if that was not done, accept and serve on the calling thread until drained or told to quit. Afterwards
- * every exchange has ended. */
+/* Listen if that was not done, accept and serve on the calling thread until drained or told to quit.
+ * Afterwards every exchange has ended. */
 status   http_server_run(struct http_server *s, struct error *e);
 /* Stop accepting, let exchanges finish for at most deadline_ms, then return from run. From any thread or a
  * signal handler. */
 void     http_server_drain(struct http_server *s, uint32_t deadline_ms);
 void     http_server_quit(struct http_server *s); /* the same without waiting */
-/* Read the certificate again, for connections to come. This also happens by itself within seconds of a change.
- * From any thread or a signal handler. */
+/* Read the certificate again, for connections to come. This also happens by itself within seconds of a
+ * change. From any thread or a signal handler. */
 void     http_server_reload(struct http_server *s);
 bool     http_server_draining(const struct http_server *s);
 uint32_t http_server_connections(const struct http_server *s);
 
 /* Start this program again with the same arguments, give it the listening sockets, and drain as soon as it
- * listens; no connection is refused meanwhile. If it ends before that, this one just goes on. From any thread or
- * a signal handler. */
+ * listens; no connection is refused meanwhile. If it ends before that, this one just goes on. From any
+ * thread or a signal handler. */
 void     http_server_hand_over(struct http_server *s, uint32_t drain_ms);
 
 /* ---- the service manager: systemd's protocols, without effect elsewhere -------------------------------- */
@@ -142,13 +147,16 @@ const char     *http_query(const struct http_exchange *x); /* without '?'; "" wh
 const char     *http_header(const struct http_exchange *x, const char *name); /* NULL when absent */
 /* What {name} matched, percent-decoded; NULL when the route has no such part. */
 const char     *http_param(const struct http_exchange *x, const char *name);
-/* The client's address without a port; NULL: not known for sure, because no trusted proxies were named that others could
- * be told from, or because the client came through a Unix socket. */
+/* The client's address without a port; NULL: not known for sure, because no trusted proxies were named that
+ * others could be told from, or because the client came through a Unix socket. */
 const char     *http_client(const struct http_exchange *x);
 struct http_str http_request_body(const struct http_exchange *x);
-const char     *http_request_id(const struct http_exchange *x); /* the client's X-Request-Id, or one made here */
-const char     *http_last_event_id(const struct http_exchange *x); /* the event a client goes on after, or NULL */
-/* What the request belongs to (W3C Trace Context); false: no traceparent, or a malformed one, which does not count. */
+const char     *http_request_id(const struct http_exchange *x); /* the client's X-Request-Id,
+                                                                 * or one made here */
+const char     *http_last_event_id(const struct http_exchange *x); /* the event a client
+                                                                    * goes on after, or NULL */
+/* What the request belongs to (W3C Trace Context);
+ * false: no traceparent, or a malformed one, which does not count. */
 struct http_trace { char id[33], parent[17]; bool sampled; };
 bool            http_trace(const struct http_exchange *x, struct http_trace *out);
 struct http_server *http_exchange_server(const struct http_exchange *x);
@@ -159,14 +167,15 @@ struct http_server *http_exchange_server(const struct http_exchange *x);
 void http_set_header(struct http_exchange *x, const char *name, const char *value);
 /* The whole response. Not after http_stream. */
 void http_reply(struct http_exchange *x, int code, const char *type, const void *body, size_t n);
-/* A whole response that costs more to write than to send, such as a report of figures: whoever asks all the time
- * gets the same one for so many milliseconds, and a new one at once when the server begins to drain. The writer
- * appends the body and returns the status code. Any loop; writers run one at a time. */
+/* A whole response that costs more to write than to send, such as a report of figures: whoever asks all the
+ * time gets the same one for so many milliseconds, and a new one at once when the server begins to drain.
+ * The writer appends the body and returns the status code. Any loop; writers run one at a time. */
 typedef int http_writer(struct buf *body, struct http_exchange *x, void *user);
 struct http_fresh;
 struct http_fresh *http_fresh_new(uint32_t ms);
 void http_fresh_free(struct http_fresh *f); /* NULL is fine */
-void http_reply_fresh(struct http_exchange *x, struct http_fresh *f, const char *type, http_writer *write, void *user);
+void http_reply_fresh(struct http_exchange *x, struct http_fresh *f, const char *type, http_writer *write,
+                      void *user);
 /* An error as this module's own are rendered. */
 void http_reply_error(struct http_exchange *x, int code, const char *why);
 
@@ -179,14 +188,17 @@ enum http_pull {
 struct http_responder { /* all on the loop's thread; every member but end may be NULL */
     void (*wake)(struct http_exchange *x, void *user);  /* after http_waker_fire */
     void (*timer)(struct http_exchange *x, void *user); /* after http_set_timer */
-    /* HTTP_BODY_STREAM: the next bytes, unpacked of chunks and frames; last: there are no more (n may be 0). */
+    /* HTTP_BODY_STREAM: the next bytes, unpacked of chunks and frames;
+     * last: there are no more (n may be 0). */
     void (*body)(struct http_exchange *x, void *user, const char *p, size_t n, bool last);
-    enum http_pull (*pull)(struct http_exchange *x, void *user, struct buf *out); /* once http_stream was called */
+    /* once http_stream was called */
+    enum http_pull (*pull)(struct http_exchange *x, void *user, struct buf *out);
     void (*end)(struct http_exchange *x, void *user, bool complete); /* exactly once; x is gone afterwards */
 };
 /* The answer comes later. ops stays valid; user is passed to it. */
 void http_attach(struct http_exchange *x, const struct http_responder *ops, void *user);
-/* HTTP_BODY_STREAM: ask the client to wait, and to go on. What is under way may still come (HTTP/2: 256 KiB). */
+/* HTTP_BODY_STREAM: ask the client to wait, and to go on.
+ * What is under way may still come (HTTP/2: 256 KiB). */
 void http_pause_body(struct http_exchange *x, bool pause);
 /* Send the head of a response whose body comes from pull. */
 void http_stream(struct http_exchange *x, int code, const char *type);
@@ -209,14 +221,16 @@ struct http_ws_ops { /* on the loop's thread; every member but end may be NULL *
     void (*message)(struct http_ws *w, void *user, bool text, const char *p, size_t n);
     void (*wake)(struct http_ws *w, void *user); /* after http_waker_fire */
     void (*room)(struct http_ws *w, void *user); /* all that was sent has left: time for more */
-    /* The server drains: send what is under way and call http_ws_close then. NULL: it is closed at once, 1001. */
+    /* The server drains: send what is under way and call http_ws_close then.
+     * NULL: it is closed at once, 1001. */
     void (*drain)(struct http_ws *w, void *user);
     /* Exactly once; w is gone afterwards. The client's close code, 1005: it gave none, 1006: it just went. */
     void (*end)(struct http_ws *w, void *user, int code);
 };
-/* In the handler of a GET route, whose caller may have asked over HTTP/1.1 or HTTP/2. NULL: it did not ask for
- * this, and was answered so. protocol: the subprotocol that was chosen, or NULL. */
-struct http_ws *http_ws_accept(struct http_exchange *x, const char *protocol, const struct http_ws_ops *ops, void *user);
+/* In the handler of a GET route, whose caller may have asked over HTTP/1.1 or HTTP/2. NULL: it did not ask
+ * for this, and was answered so. protocol: the subprotocol that was chosen, or NULL. */
+struct http_ws *http_ws_accept(struct http_exchange *x, const char *protocol, const struct http_ws_ops *ops,
+                               void *user);
 /* Queue a message, copied. False: it cannot be sent any more, or text is no UTF-8. */
 bool   http_ws_send(struct http_ws *w, bool text, const void *p, size_t n);
 size_t http_ws_pending(const struct http_ws *w); /* bytes queued: whoever sends on and on waits for room */

@@ -28,7 +28,11 @@ enum {
 };
 
 /* A path pattern matched against a path. */
-struct route_param { const char *name; size_t n_name; const char *value; /* NUL-terminated, owned by the exchange */ };
+struct route_param {
+    const char *name;
+    size_t      n_name;
+    const char *value; /* NUL-terminated, owned by the exchange */
+};
 struct route_match {
     const struct http_route *route; /* NULL: see status */
     int                      status; /* 404 or 405 */
@@ -96,7 +100,8 @@ struct proxies;
 status proxies_new(struct proxies **out, const char *const *text, size_t n, bool rfc7239, struct error *e);
 bool   proxies_have(const struct proxies *p, const unsigned char *address); /* address NULL: a Unix socket */
 bool   address_read(unsigned char out[16], const struct sockaddr *a);       /* false: it has none */
-bool   proxies_client(const struct proxies *p, const struct h1_head *h, unsigned char out[16]); /* false: nobody */
+/* false: nobody */
+bool   proxies_client(const struct proxies *p, const struct h1_head *h, unsigned char out[16]);
 /* Writes x->client. True: a proxy has said so, and this is the address. */
 bool   client_find(struct http_exchange *x, unsigned char address[16]);
 
@@ -104,7 +109,8 @@ bool   client_find(struct http_exchange *x, unsigned char address[16]);
 struct peer { unsigned char address[16]; bool counted; };
 struct peers *peers_new(uint32_t limit);
 void          peers_free(struct peers *p);
-bool          peers_enter(struct peers *p, struct peer *who, const unsigned char *address); /* false: too many */
+/* false: too many */
+bool          peers_enter(struct peers *p, struct peer *who, const unsigned char *address);
 void          peers_leave(struct peers *p, const struct peer *who);
 
 enum exchange_state {
@@ -174,7 +180,8 @@ struct proto {
     void (*eof)(struct http_conn *c);      /* the client shut its sending side */
     void (*stop)(struct http_conn *c);     /* draining: end when what is pending is answered */
     void (*free)(struct http_conn *c);     /* end what is pending */
-    void (*head)(struct http_exchange *x, int code, const char *type, int64_t length); /* length < 0: not known */
+    /* length < 0: not known */
+    void (*head)(struct http_exchange *x, int code, const char *type, int64_t length);
     void (*body)(struct http_exchange *x, struct buf *b); /* may be consumed */
     void (*end)(struct http_exchange *x);  /* of the response's body */
     void (*pause)(struct http_exchange *x); /* body_paused has changed */
@@ -209,7 +216,8 @@ void conn_stop(struct http_conn *c); /* draining: close when idle, else after th
 void conn_kill(struct http_conn *c); /* now */
 /* For protocols. */
 void   conn_phase(struct http_conn *c, enum conn_phase phase);
-void   conn_deadline(struct http_conn *c, int64_t at_us); /* the next time proto->deadline is called; 0: none */
+void   conn_deadline(struct http_conn *c, int64_t at_us); /* the next time proto->deadline
+                                                           * is called; 0: none */
 size_t conn_in_len(const struct http_conn *c);
 size_t conn_out_len(const struct http_conn *c);
 bool   conn_close_gently(struct http_conn *c); /* returns false */
@@ -221,7 +229,8 @@ void h2_begin(struct http_conn *c);
 struct http_exchange *exchange_new(struct http_conn *c, const struct h1_head *h, const char *bytes, size_t n);
 void exchange_end(struct http_exchange *x, bool complete); /* tells the responder, logs, frees */
 void exchange_pull(struct http_exchange *x);
-void exchange_reply_as_is(struct http_exchange *x, int code, const char *type, const void *body, size_t n); /* not packed */
+/* not packed */
+void exchange_reply_as_is(struct http_exchange *x, int code, const char *type, const void *body, size_t n);
 void exchange_head_done(struct http_exchange *x); /* before its body: a streamed one's handler is called */
 bool exchange_take_body(struct http_exchange *x, const char *p, size_t n); /* false: larger than allowed */
 void exchange_body_done(struct http_exchange *x);
@@ -229,14 +238,17 @@ bool exchange_wants_body(const struct http_exchange *x); /* is the request's bod
 void wakers_run(struct http_loop *l);
 const char *http_reason(int code);
 /* The body of an error of this module's own; returns its type. */
-const char *exchange_error_body(struct http_server *s, const char *path, int code, const char *why, struct buf *out);
+const char *exchange_error_body(struct http_server *s, const char *path, int code, const char *why,
+                                struct buf *out);
 /* An answer to what was not understood was sent: to the log. */
 void exchange_log_refusal(struct http_conn *c, int code, size_t bytes_out);
 
 /* encoding.c: the request's body unpacked in place: 0, or the status to answer and why. */
 int encoding_unpack(struct http_exchange *x, const char **why);
-/* The answer's body packed into out, as the client accepts it: the coding's name, or NULL: send it as it is. */
-const char *encoding_pack(struct http_exchange *x, const char *type, const void *p, size_t n, struct buf *out);
+/* The answer's body packed into out, as the client accepts it:
+ * the coding's name, or NULL: send it as it is. */
+const char *encoding_pack(struct http_exchange *x, const char *type, const void *p, size_t n,
+                          struct buf *out);
 bool encoding_accepts(const struct http_exchange *x, const char *coding);
 bool encoding_worth(const struct http_exchange *x, const char *type, uint64_t n); /* would that pack it? */
 /* Once and small, for many requests; empty where nothing is gained. */

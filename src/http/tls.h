@@ -10,7 +10,8 @@ struct event_base;
 
 /* PEM files: the certificate with its chain, its key (NULL: in the same file), and the authorities whose
  * certificates clients must show (NULL: none asked for). h2: offer HTTP/2. */
-status tls_new(struct tls **out, const char *cert, const char *key, const char *client_ca, bool h2, struct error *e);
+status tls_new(struct tls **out, const char *cert, const char *key, const char *client_ca, bool h2,
+               struct error *e);
 void   tls_free(struct tls *t);
 /* Read the files again, for connections to come; after a failure the old ones stay. One thread at a time. */
 status tls_reload(struct tls *t, struct error *e);

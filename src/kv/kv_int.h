@@ -67,7 +67,8 @@ bool kv_evict_one(struct kv *kv, bool prefetch_only); /* to the free list; false
 void kv_hold(struct kv *kv, uint32_t id);
 void kv_drop(struct kv *kv, uint32_t id);
 void kv_push(struct kv *kv, struct kv_table *t, uint32_t id);
-uint32_t kv_take_block(struct kv *kv, const struct kv_table *t); /* private, held once; KV_NONE: none to be had */
+uint32_t kv_take_block(struct kv *kv, const struct kv_table *t); /* private, held once;
+                                                                  * KV_NONE: none to be had */
 void kv_add_copy(struct kv *kv, uint32_t from, uint32_t to);
 
 #endif

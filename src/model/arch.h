@@ -9,7 +9,8 @@
 
 /* Where a bound weight is remembered. W_GLOBAL_* once per model, the others once per layer. */
 enum weight_slot {
-    W_EMBD, W_POS_EMBD, W_OUT_NORM, W_OUT_NORM_B, W_OUT, W_OUT_B, W_RANK, W_RANK_B, W_ROPE_FREQS, W_ROPE_LONG, W_ROPE_SHORT,
+    W_EMBD, W_POS_EMBD, W_OUT_NORM, W_OUT_NORM_B, W_OUT, W_OUT_B, W_RANK, W_RANK_B, W_ROPE_FREQS, W_ROPE_LONG,
+    W_ROPE_SHORT,
     W_N_GLOBAL,
     W_ATTN_NORM = W_N_GLOBAL, W_ATTN_NORM_B, W_Q, W_Q_B, W_K, W_K_B, W_V, W_V_B, W_QKV, W_QKV_B, W_Q_NORM,
     W_K_NORM, W_O, W_O_B, W_ATTN_POST_NORM, W_FFN_NORM, W_FFN_NORM_B, W_FFN_POST_NORM, W_GATE, W_GATE_B, W_UP,
@@ -19,10 +20,16 @@ enum weight_slot {
 
 /* A dimension in terms of the configuration. */
 enum dim_of {
-    D_NONE, D_VOCAB, D_EMBD, D_CTX, D_HEAD, D_Q, D_KV, D_QKV, D_FF, D_FF2, D_EXPERT, D_FF_X, D_FF_S, D_ROT_HALF, D_RANK
+    D_NONE, D_VOCAB, D_EMBD, D_CTX, D_HEAD, D_Q, D_KV, D_QKV, D_FF, D_FF2, D_EXPERT, D_FF_X, D_FF_S,
+    D_ROT_HALF, D_RANK
 };
 
-enum { W_REQUIRED = 0, W_OPTIONAL = 1, W_DENSE = 2 /* only without experts */, W_MOE = 4 /* only with experts */ };
+enum {
+    W_REQUIRED = 0,
+    W_OPTIONAL = 1,
+    W_DENSE = 2, /* only without experts */
+    W_MOE = 4    /* only with experts */
+};
 
 struct weight_row {
     uint8_t     slot;
@@ -54,7 +61,8 @@ struct decoder_style {
     float    q_scale;       /* 0: 1 / sqrt(head_dim) */
     float    attn_softcap, logit_softcap;
     uint32_t window;        /* of the windowed layers */
-    uint32_t window_period; /* every window_period-th layer sees everything, the others `window` keys; 0: all see everything */
+    uint32_t window_period; /* every window_period-th layer sees everything,
+                             * the others `window` keys; 0: all see everything */
     float    window_rope_base; /* RoPE base of the windowed layers, unscaled; 0: the same as the others' */
 };
 
@@ -64,11 +72,12 @@ struct arch {
     status (*style)(const struct arch_build *b, struct decoder_style *s, struct error *e);
 };
 
-extern const struct arch arch_llama, arch_qwen2, arch_qwen2moe, arch_qwen3, arch_qwen3moe, arch_gpt2, arch_gemma2,
-    arch_gemma3, arch_phi3;
+extern const struct arch arch_llama, arch_qwen2, arch_qwen2moe, arch_qwen3, arch_qwen3moe, arch_gpt2,
+    arch_gemma2, arch_gemma3, arch_phi3;
 
 /* "llama" + suffix -> "llama.attention.head_count" and so on, read with gguf_get_*. */
-status arch_u32(const struct arch_build *b, const char *suffix, bool required, uint32_t *out, struct error *e);
+status arch_u32(const struct arch_build *b, const char *suffix, bool required, uint32_t *out,
+                struct error *e);
 status arch_f32(const struct arch_build *b, const char *suffix, bool required, float *out, struct error *e);
 status arch_str(const struct arch_build *b, const char *suffix, struct gguf_str *out, struct error *e);
 
@@ -76,7 +85,8 @@ status config_read(struct arch_build *b, struct error *e);
 status weights_bind(struct arch_build *b, struct error *e);
 status decoder_build(struct arch_build *b, const struct decoder_style *s, struct error *e);
 /* Append a RoPE table for this base; scaled: apply the file's scaling (linear, YaRN, factors). */
-status rope_add(struct arch_build *b, float base, bool scaled, bool interleaved, uint32_t *index, struct error *e);
+status rope_add(struct arch_build *b, float base, bool scaled, bool interleaved, uint32_t *index,
+                struct error *e);
 
 wref slot_global(const struct arch_build *b, enum weight_slot s);
 wref slot_layer(const struct arch_build *b, uint32_t layer, enum weight_slot s);

@@ -47,8 +47,8 @@ void fit_share(const struct fit *f, struct place_share *out, uint32_t device, ui
 /* The fewest of n devices, and at most so many, that hold all layers, balanced; returns how many, 0:
  * none do. out NULL: only whether. Exact up to SET_EXACT devices (set.c). */
 enum { SET_EXACT = 8 };
-uint32_t set_find(const struct fit *f, const uint32_t *device, const uint64_t *room, uint32_t n, uint32_t most,
-                  struct place_share *out);
+uint32_t set_find(const struct fit *f, const uint32_t *device, const uint64_t *room, uint32_t n,
+                  uint32_t most, struct place_share *out);
 
 /* --- who leaves (evict.c) --- */
 

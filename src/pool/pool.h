@@ -146,7 +146,8 @@ const char *pool_state_name(enum pool_state s); /* "cold", ..., "ready", ... */
 
 struct pool_share { /* of a device */
     const char *uuid;
-    uint64_t bytes, predicted_bytes, actual_bytes; /* bytes: as the ledger has it now; actual_bytes 0: not known */
+    uint64_t bytes, predicted_bytes, actual_bytes; /* bytes: as the ledger has it now;
+                                                    * actual_bytes 0: not known */
     uint32_t n_layer; /* in the order of the shares */
 };
 struct pool_model_view {
@@ -183,8 +184,8 @@ struct pool_decision_view { /* newest first */
     const char *json; /* of a placement, see place_decision_json; "" otherwise */
 };
 struct pool_counts {
-    uint64_t requests, refused, retries, loads, load_failures, evictions, expirations, crashes, hangs, reloads,
-             placements;
+    uint64_t requests, refused, retries, loads, load_failures, evictions, expirations;
+    uint64_t crashes, hangs, reloads, placements;
     int64_t  place_ns, place_max_ns; /* of all decisions together; the longest */
 };
 struct pool_device_view {

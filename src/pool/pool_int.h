@@ -209,7 +209,8 @@ struct note *pool_note(struct pool *p, const char *what, const char *model, cons
 /* served.c */
 struct served *served_find(struct pool *p, const char *name); /* NULL: nothing was asked of it yet */
 struct served *served_named(struct pool *p, const char *text); /* as people write names; NULL: none */
-struct served *served_of(struct pool *p, struct spec *s); /* makes it; takes s over, which is what it is now */
+struct served *served_of(struct pool *p, struct spec *s); /* makes it; takes s over,
+                                                           * which is what it is now */
 void     served_free(struct served *m);
 uint32_t served_replicas(const struct served *m); /* workers of ours that it shall have when it is loaded */
 int64_t  served_keep_alive(const struct pool *p, const struct served *m); /* ms; < 0: for ever */

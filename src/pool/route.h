@@ -59,7 +59,8 @@ bool        route_strategy_find(enum route_strategy *out, const char *name);
 
 struct route_want {
     uint64_t affinity; /* hash of the prompt's beginning; 0: none */
-    uint64_t session;  /* hash of the conversation's name, which keeps its end while that is usable; 0: none */
+    uint64_t session;  /* hash of the conversation's name,
+                        * which keeps its end while that is usable; 0: none */
     uint64_t avoid;    /* id of an end that has just failed; 0: none. It is taken when there is no other */
     uint64_t draw;     /* another number for each request: what chance decides is a function of it */
     int64_t  now_ns;

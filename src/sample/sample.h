@@ -3,7 +3,8 @@
  * The parameters are those of design/API_SURFACE.md section 2; defaults are neutral (temperature 1, nothing
  * cut), the caller's API family sets its own. Randomness is rng_uniform(seed, choice, position, lane), so
  * the result depends on nothing but the arguments and the tokens accepted before. A sampler belongs to one
- * sequence. Strategies are rows of a table (sample/strategy.h), one file each; the chain is an order of them. */
+ * sequence. Strategies are rows of a table (sample/strategy.h), one file each; the chain is an order of
+ * them. */
 #ifndef CORRAL_SAMPLE_H
 #define CORRAL_SAMPLE_H
 
@@ -55,7 +56,8 @@ struct sample_result {
     float   logprob;                          /* valid when want_logprob or n_logprobs */
     const struct sample_logprob *top;         /* n_top rows, best first; valid until the next draw */
     uint32_t n_top;
-    double   learned;                         /* what mirostat or adaptive_target will know once it is accepted; else 0 */
+    double   learned;                         /* what mirostat or adaptive_target
+                                               * will know once it is accepted; else 0 */
 };
 
 struct sampler;
@@ -69,7 +71,8 @@ status sampler_new(struct sampler **out, const struct sample_params *p, uint32_t
 void   sampler_free(struct sampler *s);
 /* Count token into the history that penalties look at; prompt tokens do not count for min_tokens. */
 void   sampler_accept(struct sampler *s, int32_t token, bool from_prompt);
-/* Tokens were accepted that another sampler had drawn: go on with what that one learned, the last sample_result's. */
+/* Tokens were accepted that another sampler had drawn:
+ * go on with what that one learned, the last sample_result's. */
 void   sampler_resume(struct sampler *s, double learned);
 bool   sampler_learns(const struct sample_params *p); /* is there anything to learn? */
 /* What the model says of a token: its log-probability and the best ones. Nothing is chosen. */
@@ -80,11 +83,13 @@ void   sampler_score(struct sampler *s, const float *logits, int32_t token, stru
 status sampler_draw(struct sampler *s, const float *logits, const uint32_t *mask, uint64_t position,
                     struct sample_result *out, struct error *e);
 
-/* The same on a device, in two halves: the draw for that position as a list of operations (but for the mask, which is the
- * caller's), and what the device made of it. false: only sampler_draw can do it. edit is valid until the next call. */
+/* The same on a device, in two halves: the draw for that position as a list of operations (but for the mask,
+ * which is the caller's), and what the device made of it. false: only sampler_draw can do it. edit is valid
+ * until the next call. */
 bool   sampler_program(struct sampler *s, uint64_t position, struct sample_program *out);
 /* Will it say the same for the next draw, but for the position, whatever token this one brings? */
 bool   sampler_steady(const struct sampler *s);
-status sampler_take(struct sampler *s, const struct program_answer *a, struct sample_result *out, struct error *e);
+status sampler_take(struct sampler *s, const struct program_answer *a, struct sample_result *out,
+                    struct error *e);
 
 #endif

@@ -1,7 +1,7 @@
 /* Inside the sampler: the candidates, the state that strategies share, and the table of strategies.
  *
- * A draw starts with the whole vocabulary as candidates and runs strategies over them; each removes candidates
- * or changes their logits. To add one: a file with its apply function and a row in strategy.c.
+ * A draw starts with the whole vocabulary as candidates and runs strategies over them; each removes
+ * candidates or changes their logits. To add one: a file with its apply function and a row in strategy.c.
  *
  * Invariants of struct cands:
  * - Candidates stand in ascending token order, always. A cut-off finds its threshold in scratch memory and
@@ -135,9 +135,10 @@ double   cands_softmax(struct cands *c);
 void     cands_keep_logit(struct cands *c, float least);  /* keep those with logit >= least */
 void     cands_keep_top(struct cands *c, uint32_t k);     /* keep the k best; ties: the lower token */
 void     cands_keep_one(struct cands *c, uint32_t i);
-/* Keep the smallest set of best candidates, by value[i], whose c->prob reach need, but at least min_keep. Those
- * below least_prob, or of probability 0, are left out from the start. */
-void     cands_keep_mass(struct cands *c, const float *value, double need, double least_prob, uint32_t min_keep);
+/* Keep the smallest set of best candidates, by value[i], whose c->prob reach need, but at least min_keep.
+ * Those below least_prob, or of probability 0, are left out from the start. */
+void     cands_keep_mass(struct cands *c, const float *value, double need, double least_prob,
+                         uint32_t min_keep);
 void     cands_keep_marked(struct cands *c); /* keep those with c->key[i] != 0 */
 
 /* A key orders candidates by value, then by ascending index: no two are equal. */
@@ -155,8 +156,8 @@ static inline uint32_t key_index(uint64_t key) { return ~(uint32_t)key; }
 /* The least key of the smallest set of best keys whose weights reach need. weight[index], or 1 each when
  * NULL. Reorders key. n > 0. Expected time O(n). */
 uint64_t key_threshold(uint64_t *key, uint32_t n, const float *weight, double need);
-/* The keys of the k best of x[0..n) into key, which has room for n; in no order. Values that are NaN or -INFINITY
- * are not among them, so there may be fewer. Returns how many. */
+/* The keys of the k best of x[0..n) into key, which has room for n; in no order. Values that are NaN or
+ * -INFINITY are not among them, so there may be fewer. Returns how many. */
 uint32_t key_best(uint64_t *key, const float *x, uint32_t n, uint32_t k);
 void     key_sort(uint64_t *key, uint32_t n); /* best first, O(n log n), in place */
 

@@ -119,7 +119,8 @@ status store_set_options(struct store *s, const char *name, const char *json, bo
 /* Options, read. Text and JSON in here belong to `all`. */
 struct store_settings {
     json_t *all;
-    int64_t context, parallel, threads, concurrency, replicas, kv_bytes, max_devices; /* 0: as the server has it */
+    /* 0: as the server has it */
+    int64_t context, parallel, threads, concurrency, replicas, kv_bytes, max_devices;
     const char *kv_type, *backend, *strategy, *balance;        /* NULL: as the server has it */
     const char *draft;          /* path or name of a model that drafts */
     const char *chat_template;  /* path of a file */

@@ -18,7 +18,8 @@ enum tok_attr { /* of a token; tokenizer.ggml.token_type */
 
 struct tok_options {
     enum tok_bos bos;
-    bool         parse_special; /* control tokens written in the text become their ids; text from users: never */
+    bool         parse_special; /* control tokens written in the text become their ids;
+                                 * text from users: never */
     bool         no_prefix;     /* do not add the dummy leading space (continuing earlier text) */
 };
 struct tok_ids { int32_t *id; size_t n, cap; }; /* free with tok_ids_deinit; zeroed is ready */
@@ -32,12 +33,13 @@ void   tokenizer_free(struct tokenizer *t); /* NULL is fine */
  * ERR_LIMIT over 1 GiB of text. */
 status tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, const struct tok_options *o,
                         struct tok_ids *ids, struct error *e);
-/* Text cut at the tokens that parse_special finds in it: id >= 0 is that token, -1 is text. *out is to be freed. */
+/* Text cut at the tokens that parse_special finds in it:
+ * id >= 0 is that token, -1 is text. *out is to be freed. */
 struct tok_stretch { size_t begin, end; int32_t id; };
-status tokenizer_cut(const struct tokenizer *t, const char *text, size_t n, struct tok_stretch **out, size_t *n_out,
-                     struct error *e);
-/* Append the text of ids, taken as a whole text: the inverse of encode, the dummy spaces that llama tokenizers
- * put at the start and after special tokens are dropped.
+status tokenizer_cut(const struct tokenizer *t, const char *text, size_t n, struct tok_stretch **out,
+                     size_t *n_out, struct error *e);
+/* Append the text of ids, taken as a whole text: the inverse of encode, the dummy spaces that llama
+ * tokenizers put at the start and after special tokens are dropped.
  * A text that continues another keeps its leading space: use tokenizer_piece or a text_stream.
  * special: also write control tokens. Bytes as they are, even half a character. */
 void tokenizer_decode(const struct tokenizer *t, const int32_t *id, size_t n, bool special, struct buf *out);
