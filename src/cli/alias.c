@@ -53,6 +53,7 @@ const struct command cmd_alias = {
     .args = "[NAME TARGET | rm NAME]",
     .summary = "other names for models",
     .help =
+        "Examples:\n"
         "  corral alias                                        all there are\n"
         "  corral alias gpt-4o-mini qwen3                      clients that ask for the one get the other\n"
         "  corral alias coder hf:Qwen/Qwen3-8B-GGUF:Q4_K_M     what corral pull coder brings\n"

@@ -4,8 +4,8 @@
 
 #include "base/base.h"
 
-/* Operations per second of all threads together, two for a product that is added; 0 where this program knows no
- * instruction for it. */
+/* Operations per second of all threads together, two for a product that is added; 0 where this program knows
+ * no instruction for it. */
 struct arithmetic {
     double bytes;  /* unsigned by signed bytes, in sums as wide as the instruction has them */
     double floats; /* fused multiply-add of float32 */

@@ -51,7 +51,8 @@ void cli_help(FILE *to)
           "  corral run model.gguf               talk to a model file\n"
           "  corral serve model.gguf             an OpenAI-compatible server on http://127.0.0.1:8080/v1\n"
           "\nEvery option --some-name can also be set in the environment as CORRAL_SOME_NAME; a flag wins.\n"
-          "Models given by name are looked for in $CORRAL_HOME/models (default ~/.local/share/corral).\n"
+          "Models given by name are those of corral list; they are kept in $CORRAL_HOME (default\n"
+          "~/.local/share/corral), and any *.gguf file in its folder models/ is one of them.\n"
           "Exit status: 0 done, 1 failed, 2 wrong usage or not supported.\n",
           to);
 }

@@ -1,4 +1,5 @@
-/* The command line: one file per command, one row per command in commands.c's table, options as typed rows. */
+/* The command line: one file per command,
+ * one row per command in commands.c's table, options as typed rows. */
 #ifndef CORRAL_CLI_H
 #define CORRAL_CLI_H
 
@@ -16,9 +17,11 @@ struct command {
     int (*run)(int argc, char **argv); /* argv[0] is the command's name; returns the exit status */
 };
 
-extern const struct command cmd_run, cmd_serve, cmd_worker, cmd_logits, cmd_tokenize, cmd_detokenize, cmd_bench, cmd_inspect, cmd_plan,
-    cmd_quantize, cmd_eval, cmd_doctor, cmd_template, cmd_schema, cmd_completion, cmd_pull, cmd_list, cmd_show, cmd_rm, cmd_cp,
-    cmd_alias, cmd_options, cmd_ps, cmd_stop, cmd_logs, cmd_jobs, cmd_gpus;
+extern const struct command cmd_run, cmd_serve, cmd_worker,
+    cmd_pull, cmd_list, cmd_show, cmd_rm, cmd_cp, cmd_alias, cmd_options,
+    cmd_ps, cmd_stop, cmd_logs, cmd_jobs, cmd_gpus,
+    cmd_inspect, cmd_plan, cmd_tokenize, cmd_detokenize, cmd_logits, cmd_template, cmd_schema,
+    cmd_bench, cmd_eval, cmd_quantize, cmd_doctor, cmd_completion;
 
 /* The commands under their headings in `corral --help`, in order; a row without a command ends the list.
  * In commands.c: that is where a new command adds its row. */

@@ -27,7 +27,8 @@ const struct command cmd_cp = {
     .name = "cp",
     .args = "FROM TO",
     .summary = "give a model a second name, with options of its own",
-    .help = "  corral cp qwen3 support-bot\n"
+    .help = "Examples:\n"
+            "  corral cp qwen3 support-bot\n"
             "  corral options support-bot system='You are brief.'\n\n"
             "Takes no space: both names mean the same files until one of them is pulled anew.\n",
     .opts = opts,

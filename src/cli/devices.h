@@ -4,12 +4,12 @@
 
 #include "backend/backend.h"
 
-/* BACKEND[:NUMBER][=LAYERS], with commas between: in the order of the layers. ERR_ARG and ERR_NOT_FOUND name the
- * entry and what would do; no device is touched. out: BACKEND_MAX_SHARES. */
+/* BACKEND[:NUMBER][=LAYERS], with commas between: in the order of the layers. ERR_ARG and ERR_NOT_FOUND name
+ * the entry and what would do; no device is touched. out: BACKEND_MAX_SHARES. */
 status devices_parse(struct backend_share *out, uint32_t *n, const char *text, struct error *e);
 
-/* What computes: the devices of such a list, or the backend of that name; backend NULL: nobody said. on->share
- * lies in share. */
+/* What computes: the devices of such a list, or the backend of that name; backend NULL: nobody said.
+ * on->share lies in share. */
 status devices_choose(const struct backend_api **api, struct backend_options *on, struct backend_share *share,
                       const char *backend, const char *devices, struct error *e);
 

@@ -412,7 +412,10 @@ const struct command cmd_doctor = {
     .name = "doctor",
     .args = "[--json]",
     .summary = "what this machine is, what can compute on it, what to mend",
-    .help = "Exit status 1 when no backend is usable; warnings alone are no failure.\n",
+    .help = "Examples:\n"
+            "  corral doctor\n"
+            "  corral doctor --json\n\n"
+            "Exit status 1 when no backend is usable; warnings alone are no failure.\n",
     .opts = opts,
     .run = run,
 };

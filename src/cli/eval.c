@@ -326,6 +326,7 @@ const struct command cmd_eval = {
         "The text is cut into chunks; the tokens in the later half of each are scored, as llama.cpp's "
         "perplexity\n"
         "tool does it. docs/eval.md has the method.\n\n"
+        "Examples:\n"
         "  corral eval model.gguf -f wiki.test.raw\n"
         "  corral eval model-Q4_K_M.gguf -f wiki.test.raw --against model-F16.gguf\n"
         "  corral eval model.gguf -f text.txt --kv-type q8_0 --against model.gguf --against-kv-type f16\n",

@@ -22,9 +22,10 @@ struct forward_options {
 };
 
 /* f is zeroed by the caller; close it also after a failure. m outlives f. */
-status forward_open(struct forward *f, const struct model_desc *m, const struct forward_options *o, struct error *e);
-/* Compute n tokens at position pos, after those before it. *logits: (n_logits, n_vocab) of the last n_logits tokens, valid
- * until the next step. */
+status forward_open(struct forward *f, const struct model_desc *m, const struct forward_options *o,
+                    struct error *e);
+/* Compute n tokens at position pos, after those before it. *logits: (n_logits, n_vocab) of the last n_logits
+ * tokens, valid until the next step. */
 status forward_step(struct forward *f, const int32_t *token, uint32_t n, uint32_t pos, uint32_t n_logits,
                     const float **logits, struct error *e);
 void   forward_close(struct forward *f);

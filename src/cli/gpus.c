@@ -105,7 +105,10 @@ const struct command cmd_gpus = {
     .name = "gpus",
     .args = "[--json]",
     .summary = "the GPUs and the memory that models can have",
-    .help = "USED is what the driver says, by anybody; MODELS' is what the server has given to models. "
+    .help = "Examples:\n"
+            "  corral gpus\n"
+            "  corral gpus --json | jq '.gpu_pool_status.gpu_list[].uuid'\n\n"
+            "USED is what the driver says, by anybody; MODELS' is what the server has given to models. "
             "docs/devices.md\n",
     .opts = opts,
     .run = run,

@@ -431,6 +431,7 @@ const struct command cmd_inspect = {
     .args = "[MODEL] [--ctx N] [--parallel N] [--tensors] [--json]",
     .summary = "show what a model file holds and the memory it needs",
     .help = "The plan is exact: it asks the backend what it would allocate, without allocating it.\n\n"
+            "Examples:\n"
             "  corral inspect model.gguf\n"
             "  corral inspect model.gguf --ctx 32k --parallel 8 --kv-type q8_0\n"
             "  corral inspect model.gguf --json | jq .plan\n"

@@ -8,7 +8,7 @@
 
 static struct remote_options o;
 static struct {
-    const char *status, *model;
+    const char *status, *reference;
     int64_t limit;
 } filter;
 static const struct opt opts[] = {{.name = "status",
@@ -16,11 +16,11 @@ static const struct opt opts[] = {{.name = "status",
                                    .at = &filter.status,
                                    .arg = "LIST",
                                    .help = "only these: queued,running,completed,failed,cancelled"},
-                                  {.name = "model",
+                                  {.name = "reference",
                                    .type = OPT_STR,
-                                   .at = &filter.model,
+                                   .at = &filter.reference,
                                    .arg = "REFERENCE",
-                                   .help = "only those of this one"},
+                                   .help = "only pulls of this one"},
                                   {.name = "limit",
                                    .letter = 'n',
                                    .type = OPT_INT,
@@ -28,7 +28,7 @@ static const struct opt opts[] = {{.name = "status",
                                    .min = 1,
                                    .max = 10000,
                                    .def = "20",
-                                   .help = "the newest so many"},
+                                   .help = "how many, newest first"},
                                   REMOTE_OPTS(o),
                                   {0}};
 
@@ -57,8 +57,8 @@ static status list(struct remote *r, struct error *e)
     int n = snprintf(path, sizeof path, "/jobs?limit=%lld", (long long)filter.limit);
     if (filter.status)
         n += snprintf(path + n, sizeof path - (size_t)n, "%s", remote_path("&status=", filter.status, ""));
-    if (filter.model && n < 1000)
-        snprintf(path + n, sizeof path - (size_t)n, "%s", remote_path("&model=", filter.model, ""));
+    if (filter.reference && n < 1000)
+        snprintf(path + n, sizeof path - (size_t)n, "%s", remote_path("&model=", filter.reference, ""));
     TRY(remote_ask(r, "GET", path, NULL, &all, e));
     if (o.json) {
         json_print(json_incref(json_object_get(all, "jobs")));
@@ -125,7 +125,8 @@ const struct command cmd_jobs = {
     .name = "jobs",
     .args = "[ID | cancel ID] [--status LIST]",
     .summary = "pulls under way and those that were; cancel one",
-    .help = "  corral jobs --status queued,running\n"
+    .help = "Examples:\n"
+            "  corral jobs --status queued,running\n"
             "  corral jobs 12                 one, with its files\n"
             "  corral jobs cancel 12          what it fetched stays for two weeks, for another try\n",
     .opts = opts,

@@ -47,7 +47,10 @@ const struct command cmd_list = {
     .name = "list",
     .args = "[--json]",
     .summary = "the models that are here",
-    .help = "Models come by corral pull, by POST /api/create, or as *.gguf files in $CORRAL_HOME/models. "
+    .help = "Examples:\n"
+            "  corral list\n"
+            "  corral list --json | jq -r '.[].name'\n\n"
+            "Models come by corral pull, by POST /api/create, or as *.gguf files in $CORRAL_HOME/models. "
             "STATE says what a\n"
             "server has of each: cold (not in memory), loading, ready, ...\n",
     .opts = opts,

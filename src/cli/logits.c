@@ -119,9 +119,11 @@ static int run(int argc, char **argv)
 {
     struct error e = {0};
     int32_t *id = NULL;
-    size_t n_word;
+    const char *word[1];
+    size_t n_word = 0;
     uint32_t n = 0;
-    if (opt_parse(opts, argc, argv, NULL, &n_word, 0, &e) != OK) return cli_usage_error(&cmd_logits, &e);
+    if (opt_parse(opts, argc, argv, word, &n_word, 1, &e) != OK) return cli_usage_error(&cmd_logits, &e);
+    if (n_word && !o.model) o.model = word[0];
     if (!o.tokens || !o.out) {
         (void)fail(&e, ERR_ARG, "%s is missing", o.tokens ? "--out" : "--tokens");
         return cli_usage_error(&cmd_logits, &e);
@@ -134,9 +136,10 @@ static int run(int argc, char **argv)
 
 const struct command cmd_logits = {
     .name = "logits",
-    .args = "-m MODEL --tokens ID,ID,... -o OUT.f32",
+    .args = "[MODEL] --tokens ID,ID,... -o OUT.f32",
     .summary = "write the logits after every token of a prompt",
     .help = "The output is float32, little endian, [tokens][vocabulary].\n\n"
+            "Examples:\n"
             "  corral logits -m model.gguf --tokens \"1,403,407\" -o out.f32\n"
             "  corral logits -m model.gguf --tokens \"1,403,407\" -o ref.f32 --backend ref\n",
     .opts = opts,

@@ -15,12 +15,12 @@ static const struct opt opts[] = {{.name = "lines",
                                    .min = 1,
                                    .max = 1000000,
                                    .def = "200",
-                                   .help = "the last so many"},
+                                   .help = "how many, the last ones"},
                                   {.name = "follow",
                                    .letter = 'f',
                                    .type = OPT_BOOL,
                                    .at = &own.follow,
-                                   .help = "and what comes, until Ctrl-C"},
+                                   .help = "go on with what comes, until Ctrl-C"},
                                   REMOTE_OPTS(o),
                                   {0}};
 
@@ -59,7 +59,10 @@ const struct command cmd_logs = {
     .name = "logs",
     .args = "NAME [-n LINES] [-f]",
     .summary = "what the workers of a model wrote, and why one ended",
-    .help = "The files themselves are in $CORRAL_HOME/logs.\n",
+    .help = "Examples:\n"
+            "  corral logs qwen3\n"
+            "  corral logs qwen3 -n 20 -f      the last 20 lines, and what comes\n\n"
+            "The files themselves are in $CORRAL_HOME/logs.\n",
     .opts = opts,
     .run = run,
 };

@@ -11,8 +11,8 @@ enum { MODEL_PATH_MAX = 4096 };
 status cli_home(char path[MODEL_PATH_MAX], struct error *e);
 
 /* Open what name means: the model inside the program when it is NULL or "demo", a path, or a name in
- * $CORRAL_HOME/models or of the store. Writes to path what was opened ("demo" for the model inside). ERR_NOT_FOUND says where
- * it was looked for. options may be NULL. */
+ * $CORRAL_HOME/models or of the store. Writes to path what was opened ("demo" for the model inside).
+ * ERR_NOT_FOUND says where it was looked for. options may be NULL. */
 status model_file_open(struct gguf **out, char path[MODEL_PATH_MAX], const char *name,
                        const struct gguf_options *options, struct error *e);
 

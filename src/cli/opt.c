@@ -406,14 +406,15 @@ static void help_row(const struct opt *o, FILE *to)
 
     range_text(o, range, sizeof range);
     opt_env_name(env, o->name);
-    const char *def = o->type == OPT_BOOL && o->def && !strcmp(o->def, "true") ? "on" : o->def;
-    if (o->type == OPT_BOOL && def && !strcmp(def, "false")) def = NULL;
+    bool on = false;
+    if (o->type == OPT_BOOL && o->def) parse_bool(o->def, &on);
+    const char *def = o->type != OPT_BOOL ? o->def : on ? "on" : NULL;
     snprintf(detail, sizeof detail, "[%s%s%s%s%s%s%s%s%s%s]", o->choices ? o->choices : "",
              o->choices ? "; " : "", def && *def ? "default " : "", def && *def ? def : "",
              def && *def && o->unit ? " " : "", def && *def && o->unit ? o->unit : "",
              def && *def ? "; " : "", range, range[0] ? "; " : "", env);
-    print_wrapped(to, detail, at);
-    if (o->type == OPT_LIST) print_wrapped(to, "(may be repeated)", HELP_INDENT + 1);
+    at = print_wrapped(to, detail, at);
+    if (o->type == OPT_LIST) print_wrapped(to, "(may be repeated)", at);
     fputc('\n', to);
 }
 

@@ -2,15 +2,16 @@
  *
  *   static struct { const char *model; int64_t n; bool json; } o;
  *   static const struct opt opts[] = {
- *       {.name = "model", .letter = 'm', .type = OPT_STR, .at = &o.model, .arg = "FILE", .help = "model file"},
- *       {.name = "tokens", .letter = 'n', .type = OPT_INT, .at = &o.n, .min = 0, .max = 1 << 20, .def = "128",
- *        .help = "tokens to generate"},
+ *       {.name = "model", .letter = 'm', .type = OPT_STR, .at = &o.model, .arg = "FILE",
+ *        .help = "model file"},
+ *       {.name = "tokens", .letter = 'n', .type = OPT_INT, .at = &o.n, .min = 0, .max = 1 << 20,
+ *        .def = "128", .help = "tokens to generate"},
  *       {.name = "json", .type = OPT_BOOL, .at = &o.json, .help = "machine-readable output"},
  *       {0}};
  *
  * An unknown flag is an error that names the nearest one; a value out of range names the range. Integers may
- * end in k, M or G (1024, 1024^2, 1024^3). A row whose name is "" is a heading in --help. Shared groups of rows
- * are macros, see session.h. */
+ * end in k, M or G (1024, 1024^2, 1024^3). A row whose name is "" is a heading in --help. Shared groups of
+ * rows are macros, see session.h. */
 #ifndef CORRAL_OPT_H
 #define CORRAL_OPT_H
 
@@ -36,14 +37,16 @@ struct opt {
 };
 
 /* Fill the targets: defaults, then environment, then flags. `--` ends the flags; other words go to
- * word[0..*n_word), at most max_word (ERR_ARG over it). --name=value and --name value, -n value, --no-name for booleans. */
+ * word[0..*n_word), at most max_word (ERR_ARG over it). --name=value and --name value, -n value, --no-name
+ * for booleans. */
 status opt_parse(const struct opt *opts, int argc, char **argv, const char **word, size_t *n_word,
                  size_t max_word, struct error *e);
 void opt_help(const struct opt *opts, FILE *to);
 /* Change one option by name later on (value stays the caller's and is kept for text), and list all values. */
 status opt_set(const struct opt *opts, const char *name, const char *value, struct error *e);
 void opt_show(const struct opt *opts, FILE *to);
-/* Flags for another command with these rows, where values are not the defaults: "--ctx=4096". For the program's life. */
+/* Flags for another command with these rows, where values are not the defaults: "--ctx=4096".
+ * For the program's life. */
 void opt_flags(const struct opt *opts, struct opt_list *out);
 /* Whether --help or -h stands among the flags (not as the value of one, not after `--`). */
 bool opt_wants_help(const struct opt *opts, int argc, char **argv);

@@ -103,7 +103,8 @@ const struct command cmd_options = {
     .name = "options",
     .args = "[NAME [OPTION=VALUE ...]]",
     .summary = "how a model is run here: context, parallel, keep_alive, defaults, ...",
-    .help = "  corral options                                      all that there are\n"
+    .help = "Examples:\n"
+            "  corral options                                      all that there are\n"
             "  corral options qwen3                                those that are set\n"
             "  corral options qwen3 context=8192 parallel=4        a loaded model is reloaded with them\n"
             "  corral options qwen3 defaults.temperature=0.2       a default of requests\n"

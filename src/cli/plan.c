@@ -219,6 +219,7 @@ const struct command cmd_plan = {
             "backend whose device is elsewhere. The first line of the ladder is what was asked for; each "
             "further one\n"
             "takes less. The gateway places models by this (docs/placement.md).\n\n"
+            "Examples:\n"
             "  corral plan model.gguf --ctx 32k --parallel 8\n"
             "  corral plan model.gguf --backend cuda --kv-fallback q8_0 --json | jq .rungs\n"
             "  corral plan model.gguf --devices cuda:0=20,cuda:1=12   what each of them takes "

@@ -97,6 +97,9 @@ const struct command cmd_ps = {
     .args = "[--json]",
     .summary = "the workers of the server: what is loaded, where, and how busy it is",
     .help =
+        "Examples:\n"
+        "  corral ps\n"
+        "  corral ps --server http://gpu-box:8080      of another machine\n\n"
         "MEMORY is what a worker has, or what it was planned to take while it loads. UNLOADED is when the "
         "model is unloaded if\n"
         "nobody asks for it.\n",

@@ -193,7 +193,9 @@ static status pull(struct remote *r, const char *const *word, size_t n_word, str
     const char *how = json_text(p.last, "status");
     if (s == OK && strcmp(how, "completed") != 0) {
         const char *why = json_text(p.last, "error");
-        s = fail(e, !strcmp(how, "cancelled") ? ERR_CANCELLED : ERR_IO, "%s: %s", word[0],
+        bool named = !strncmp(why, word[0], strlen(word[0]));
+        s = fail(e, !strcmp(how, "cancelled") ? ERR_CANCELLED : ERR_IO, "%s%s%s", named ? "" : word[0],
+                 named ? "" : ": ",
                  *why   ? why
                  : *how ? how
                         : "the server said nothing of it");
@@ -218,6 +220,7 @@ const struct command cmd_pull = {
     .args = "REFERENCE [--as NAME]",
     .summary = "bring a model here: from a hub, a registry, S3, the web or a file",
     .help =
+        "Examples:\n"
         "  corral pull hf:Qwen/Qwen3-8B-GGUF:Q4_K_M      the Hugging Face hub; HF_TOKEN for what is not "
         "public\n"
         "  corral pull llama3.2                          an Ollama registry\n"

@@ -389,6 +389,7 @@ const struct command cmd_quantize = {
             "The output matrix and others that lose most get more bits; vectors and small tables stay as "
             "they are.\n"
             "The summary gives the error of each type: root mean square, by that of the weights.\n\n"
+            "Examples:\n"
             "  corral quantize model-f16.gguf model-q4_k_m.gguf Q4_K_M\n"
             "  corral quantize model-00001-of-00003.gguf model.gguf Q8_0      parts become one file\n"
             "  corral quantize model-f16.gguf Q4_K_M --dry-run\n"

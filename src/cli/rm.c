@@ -41,7 +41,8 @@ const struct command cmd_rm = {
     .name = "rm",
     .args = "NAME... [--version N]",
     .summary = "remove models, and their files if nothing else needs them",
-    .help = "  corral rm qwen3 llama3:8b\n"
+    .help = "Examples:\n"
+            "  corral rm qwen3 llama3:8b\n"
             "  corral rm qwen3 --version 1      one version; corral show lists them\n\n"
             "Files that were named by path and never copied stay where they are.\n",
     .opts = opts,

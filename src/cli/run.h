@@ -29,8 +29,8 @@ struct run_chat {
     struct chat_parser *parser;
     struct buf content, reasoning;
 };
-status run_chat_begin(struct run_chat *c, const struct session *s, const json_t *messages, struct tok_ids *ids,
-                      struct error *e);
+status run_chat_begin(struct run_chat *c, const struct session *s, const json_t *messages,
+                      struct tok_ids *ids, struct error *e);
 status run_chat_answer(struct run_chat *c, struct session *s, struct answer *g, struct error *e);
 void run_chat_reset(struct run_chat *c);
 void run_chat_deinit(struct run_chat *c);

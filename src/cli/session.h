@@ -27,7 +27,8 @@ enum { SESSION_DEFAULT_CTX = 8192, SESSION_MAX_CTX = 1 << 24, SESSION_MAX_THREAD
      .help = "what computes: see corral doctor"}
 #define DEVICES_OPT(to)                                                                                    \
     {.name = "devices", .type = OPT_STR, .at = &(to), .arg = "LIST",                                       \
-     .help = "devices that share the model by layers: cuda:0=20,cuda:1=12,cpu; without numbers by free memory"}
+     .help = "devices that share the model by layers: cuda:0=20,cuda:1=12,cpu; without numbers by free "    \
+             "memory"}
 #define THREADS_OPT(to)                                                                                    \
     {.name = "threads", .letter = 't', .type = OPT_INT, .at = &(to), .min = 0, .max = SESSION_MAX_THREADS, \
      .def = "0", .help = "threads of the CPU backend; 0: all cores"}
@@ -65,16 +66,20 @@ struct session {
 
 /* Open the file that word (or o->model) names. s must be zeroed; close it also after a failure. */
 status session_open(struct session *s, const struct session_options *o, const char *word, struct error *e);
-/* The same without the tokenizer, for commands that need token numbers only (tok, eog and chat stay empty). */
-status session_open_model(struct session *s, const struct session_options *o, const char *word, struct error *e);
-/* Engine options as the rows say, for max_seqs sequences at once; change what you like, then session_start. */
+/* The same without the tokenizer, for commands that need
+ * token numbers only (tok, eog and chat stay empty). */
+status session_open_model(struct session *s, const struct session_options *o, const char *word,
+                          struct error *e);
+/* Engine options as the rows say, for max_seqs sequences at once;
+ * change what you like, then session_start. */
 status session_engine_options(const struct session *s, const struct session_options *o, uint32_t max_seqs,
                               struct engine_options *out, struct error *e);
 /* Load the weights and start the engine, with progress on a terminal's stderr. */
 status session_start(struct session *s, const struct engine_options *options, struct error *e);
 void session_close(struct session *s);
 /* A text to continue, as ids. Control tokens are never read out of it. ERR_ARG when nothing comes of it. */
-status session_encode(const struct session *s, const char *text, size_t n, struct tok_ids *out, struct error *e);
+status session_encode(const struct session *s, const char *text, size_t n, struct tok_ids *out,
+                      struct error *e);
 
 /* Progress of loading on stderr when that is a terminal; for engine_options and backend_api.load. */
 bool session_progress(void *user, size_t done, size_t total);

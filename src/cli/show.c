@@ -134,7 +134,8 @@ const struct command cmd_show = {
     .name = "show",
     .args = "NAME [--json]",
     .summary = "what is known of a model: facts, options, versions, memory",
-    .help = "  corral show qwen3\n"
+    .help = "Examples:\n"
+            "  corral show qwen3\n"
             "  corral show qwen3 --json | jq .facts\n\n"
             "The table of memory is what corral plan says for the options that the model has here: its first "
             "line is what it\n"

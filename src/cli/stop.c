@@ -12,7 +12,8 @@ static status stop(struct remote *r, const char *const *word, size_t n_word, str
         return fail(e, ERR_ARG, "which model? corral ps lists those that are loaded, --all means all");
     if (all) {
         TRY(remote_ask(r, "POST", "/unload", json_object(), NULL, e));
-        if (!o.json) puts("stopped all models");
+        if (!o.json)
+            puts(remote_is_own(r) ? "No server is running: nothing is loaded." : "stopped all models");
     }
     for (size_t i = 0; i < n_word && !all; i++) {
         TRY(remote_ask(r, "POST", remote_path("/models/", word[i], "/unload"), json_object(), NULL, e));
@@ -31,7 +32,10 @@ const struct command cmd_stop = {
     .name = "stop",
     .args = "NAME... | --all",
     .summary = "unload models of the server, which gives their memory back",
-    .help = "Answers under way are finished first. The next request for a model loads it again.\n",
+    .help = "Examples:\n"
+            "  corral stop qwen3\n"
+            "  corral stop --all\n\n"
+            "Answers under way are finished first. The next request for a model loads it again.\n",
     .opts = opts,
     .run = run,
 };

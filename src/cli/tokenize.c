@@ -187,7 +187,7 @@ static int run_detokenize(int argc, char **argv)
 
 const struct command cmd_tokenize = {
     .name = "tokenize",
-    .args = "-m MODEL [--bos auto|on|off] [--parse-special] [--jsonl]",
+    .args = "[MODEL] [--bos auto|on|off] [--parse-special] [--jsonl]",
     .summary = "text on standard input to token ids",
     .help = "Examples:\n"
             "  echo -n 'Hello, world!' | corral tokenize -m model.gguf\n"
@@ -198,7 +198,7 @@ const struct command cmd_tokenize = {
 
 const struct command cmd_detokenize = {
     .name = "detokenize",
-    .args = "-m MODEL [--special] [--jsonl]",
+    .args = "[MODEL] [--special] [--jsonl]",
     .summary = "token ids on standard input to text",
     .help = "Examples:\n"
             "  echo '[9906, 11, 1917, 0]' | corral detokenize -m model.gguf\n"

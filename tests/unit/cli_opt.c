@@ -214,6 +214,8 @@ static void command_table_is_sound(void **state)
         assert_non_null(c->summary);
         assert_non_null(c->run);
         assert_non_null(c->opts);
+        assert_non_null(c->help);
+        assert_non_null(strstr(c->help, "Examples:\n"));
         assert_ptr_equal(cli_find_command(c->name), c);
         for (const struct opt *a = c->opts; a && a->name; a++) {
             assert_true(!a->name[0] || a->at);
