@@ -21,6 +21,10 @@ static bool set_anthropic_tools(struct parse *p, const char *name, const json_t 
     json_t *tools = anthropic_tools(v, p->f);
     if (!tools) return false;
     request_keep(p->r, tools);
+    for (size_t i = 0; i < json_array_size(v); i++)
+        if (!field_others(p, name, json_array_get(v, i),
+                          "type|name|description|input_schema|strict|cache_control"))
+            return false;
     return set_tools(p, name, tools);
 }
 
@@ -37,7 +41,7 @@ static bool set_tool_choice(struct parse *p, const char *name, const json_t *v)
                       "tool_choice: the type must be 'auto', 'any', 'none', or 'tool' with the name of one");
     p->r->tool_choice = (enum tool_choice)i;
     p->r->one_call = json_is_true(json_object_get(v, "disable_parallel_tool_use"));
-    return true;
+    return field_others(p, name, v, "type|name|disable_parallel_tool_use");
 }
 
 static bool set_thinking(struct parse *p, const char *name, const json_t *v)
@@ -46,6 +50,7 @@ static bool set_thinking(struct parse *p, const char *name, const json_t *v)
     static const char *const on[] = {"enabled", "adaptive", "between_tools"};
     const json_t *budget = json_object_get(v, "budget_tokens");
     bool known = false;
+    if (!field_others(p, name, v, "type|budget_tokens")) return false;
     if (type && !strcmp(type, "disabled")) {
         p->r->chat.think = CHAT_THINK_OFF;
         return true;
@@ -74,6 +79,7 @@ static bool set_output(struct parse *p, const char *name, const json_t *v)
     struct error e;
     if (effort && !json_is_string(effort) && !json_is_null(effort))
         return field_wrong_type(p, "output_config.effort", "a string");
+    if (!field_others(p, name, v, "effort|format")) return false;
     p->r->chat.effort = json_string_value(effort);
     if (!format || json_is_null(format)) return true;
     return constraint_field(&p->r->constraint, "output_format", format, &e) == OK ||
@@ -93,6 +99,7 @@ static const struct field rows[] = {
     {"output_format", FIELD_ANY, .set = set_constraint, .schema = "\"type\":\"object\""},
     {"stop_sequences", FIELD_ARRAY, .set = set_stop, .schema = "\"items\":{\"type\":\"string\"}"},
     {"stream", FIELD_FLAG, 0, 0, AT(stream), .def = "false"},
+    /* What Anthropic's accounts and data centres need: no text depends on it. */
     {"metadata", FIELD_OBJECT, .use = FIELD_ACCEPTED},
     {"service_tier", FIELD_TEXT, .use = FIELD_ACCEPTED},
     {"speed", FIELD_TEXT, .use = FIELD_ACCEPTED},

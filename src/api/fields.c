@@ -22,10 +22,13 @@ bool field_out_of_range(struct parse *p, const char *name, double min, double ma
 void field_ignored(struct parse *p, const char *name)
 {
     struct buf *list = &p->r->ignored;
-    if (list->n > 1024) return;
-    if (list->n) buf_adds(list, ", ");
-    for (const char *c = name; *c && c < name + 64; c++) /* it goes into a header */
-        buf_addc(list, *c > 0x20 && *c < 0x7f && *c != ',' ? *c : '_');
+    char word[68] = ", "; /* it goes into a header */
+    size_t n = 2;
+    for (const char *c = name; *c && c < name + 64; c++)
+        word[n++] = *c > 0x20 && *c < 0x7f && *c != ',' ? *c : '_';
+    for (const char *at = list->n ? list->data : NULL; at; at = strchr(at, ' '), at += at != NULL)
+        if (!strncmp(at, word + 2, n - 2) && (!at[n - 2] || at[n - 2] == ',')) return; /* once is enough */
+    if (list->n <= 1024) buf_add(list, list->n ? word : word + 2, list->n ? n : n - 2);
 }
 
 /* ---- one value --------------------------------------------------------------------------------------- */
@@ -120,7 +123,7 @@ static bool is_neutral(const struct field *row, const json_t *v)
     return same;
 }
 
-static bool no_effect(struct parse *p, const char *name)
+bool field_no_effect(struct parse *p, const char *name)
 {
     if (p->strict)
         return refuse(p->f, 400, "unsupported_parameter", name, "'%.64s' would have no effect on this server",
@@ -129,12 +132,25 @@ static bool no_effect(struct parse *p, const char *name)
     return true;
 }
 
+bool field_others(struct parse *p, const char *name, const json_t *object, const char *known)
+{
+    const char *member;
+    json_t *v;
+    char path[64];
+    json_object_foreach((json_t *)object, member, v)
+    {
+        snprintf(path, sizeof path, "%s.%s", name, member);
+        if (!json_is_null(v) && !is_choice(known, member) && !field_no_effect(p, path)) return false;
+    }
+    return true;
+}
+
 static bool read_row(struct parse *p, const struct field *row, const json_t *v)
 {
     switch (row->use) {
     case FIELD_USED: return read_value(p, row, v);
     case FIELD_ACCEPTED: return true;
-    case FIELD_IGNORED: return is_neutral(row, v) || no_effect(p, row->name);
+    case FIELD_IGNORED: return is_neutral(row, v) || field_no_effect(p, row->name);
     case FIELD_REFUSED:
         return is_neutral(row, v) || refuse(p->f, 400, "unsupported_parameter", row->name,
                                             "'%s' is not supported by this server%s%s", row->name,
@@ -170,8 +186,8 @@ bool fields_read(struct parse *p, const struct field_table *t, const json_t *obj
             }
         }
     }
-    json_object_foreach((json_t *)object, name,
-                        v) if (!json_is_null(v) && !find_row(t, name) && !no_effect(p, name)) return false;
+    json_object_foreach((json_t *)object, name, v) if (!json_is_null(v) && !find_row(t, name) &&
+                                                       !field_no_effect(p, name)) return false;
     return true;
 }
 

@@ -77,5 +77,9 @@ void fields_schema(const struct field_table *t, struct buf *out);
 bool field_wrong_type(struct parse *p, const char *name, const char *want); /* "'name' must be WANT" */
 bool field_out_of_range(struct parse *p, const char *name, double min, double max, bool whole);
 void field_ignored(struct parse *p, const char *name); /* name it in x-corral-ignored */
+bool field_no_effect(struct parse *p, const char *name); /* the same, but refused in strict mode */
+/* For setters that read an object by themselves: field_no_effect for members but those known
+ * ("a|b|c"), as name.member. */
+bool field_others(struct parse *p, const char *name, const json_t *object, const char *known);
 
 #endif

@@ -25,14 +25,14 @@ static const struct field embed_rows[] = {
     {"dimensions", FIELD_COUNT, 0, 65536, .set = set_dimensions, .help = "the first so many numbers, scaled to length 1 again"},
     {"keep_alive", FIELD_ANY, .set = ollama_set_keep_alive, .schema = "\"type\":[\"string\",\"number\"]"},
     {"truncate", FIELD_FLAG, .use = FIELD_ACCEPTED, .help = "a text that is too long is refused, never cut"},
-    {"options", FIELD_OBJECT, .use = FIELD_ACCEPTED},
+    {"options", FIELD_OBJECT, .use = FIELD_ACCEPTED, .help = "none changes a vector"},
 };
 const struct field_table ollama_embed_fields = {"OllamaEmbed", embed_rows, COUNT_OF(embed_rows), NULL};
 static const struct field old_rows[] = {
     {"model", FIELD_ANY, .set = ollama_set_model, .schema = "\"type\":\"string\"", .required = true},
     {"prompt", FIELD_ANY, .set = set_texts, .schema = "\"type\":\"string\""},
     {"keep_alive", FIELD_ANY, .set = ollama_set_keep_alive, .schema = "\"type\":[\"string\",\"number\"]"},
-    {"options", FIELD_OBJECT, .use = FIELD_ACCEPTED},
+    {"options", FIELD_OBJECT, .use = FIELD_ACCEPTED, .help = "none changes a vector"},
 };
 const struct field_table ollama_embeddings_fields = {"OllamaEmbeddings", old_rows, COUNT_OF(old_rows), NULL};
 // clang-format on

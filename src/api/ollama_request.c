@@ -109,7 +109,8 @@ static const struct field option_rows[] = {
     {"num_predict", FIELD_ANY, .set = set_num_predict, .schema = "\"type\":\"integer\"", .def = "-1", .help = "tokens of the answer; -1: no limit, -2: until the context is full"},
     {"num_ctx", FIELD_INT, 0, BIG, .set = set_num_ctx, .help = "more than the server's --ctx has no effect and is reported"},
     {"stop", FIELD_ANY, .set = set_stop, .schema = "\"type\":[\"string\",\"array\"]"},
-    {"num_keep", FIELD_INT, -1, BIG, .use = FIELD_ACCEPTED},
+    {"num_keep", FIELD_INT, -1, BIG, .use = FIELD_ACCEPTED, .help = "as shift"},
+    /* How a model is run, the server decides (docs/api-ollama.md). */
     {"num_batch", FIELD_INT, 0, BIG, .use = FIELD_ACCEPTED},
     {"num_gpu", FIELD_INT, -1, BIG, .use = FIELD_ACCEPTED},
     {"main_gpu", FIELD_INT, 0, BIG, .use = FIELD_ACCEPTED},
@@ -135,7 +136,7 @@ static const struct field common_rows[] = {
     {"logprobs", FIELD_FLAG, 0, 0, AT(logprobs), .def = "false"},
     {"top_logprobs", FIELD_COUNT, 0, REQUEST_MAX_TOP, AT(params.n_logprobs), .def = "0"},
     {"truncate", FIELD_FLAG, .use = FIELD_ACCEPTED, .help = "a prompt that is too long is refused, never cut"},
-    {"shift", FIELD_FLAG, .use = FIELD_ACCEPTED},
+    {"shift", FIELD_FLAG, .use = FIELD_ACCEPTED, .help = "nothing is shifted: an answer ends where the context is full"},
 };
 static const struct field_table common_fields = {"OllamaCommon", common_rows, COUNT_OF(common_rows), NULL};
 

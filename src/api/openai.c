@@ -98,6 +98,7 @@ static bool set_prediction(struct parse *p, const char *name, const json_t *v)
 {
     const json_t *content = json_object_get(v, "content");
     struct buf b = {0};
+    if (!field_others(p, name, v, "type|content")) return false;
     if (json_is_string(content)) {
         p->r->prediction = json_string_value(content);
         return true;
@@ -193,7 +194,7 @@ static const struct field chat_rows[] = {
     {"top_logprobs", FIELD_COUNT, 0, REQUEST_MAX_TOP, AT(params.n_logprobs), .def = "0"},
     STREAM_ROWS,
     ACCOUNT_ROWS,
-    {"store", FIELD_FLAG, .use = FIELD_ACCEPTED},
+    {"store", FIELD_FLAG, .use = FIELD_IGNORED, .def = "false", .help = "answers of /v1/responses are kept"},
     {"verbosity", FIELD_TEXT, .use = FIELD_IGNORED, .def = "\"medium\""},
     {"modalities", FIELD_ARRAY, .use = FIELD_REFUSED, .def = "[\"text\"]"},
     {"audio", FIELD_OBJECT, .use = FIELD_REFUSED},

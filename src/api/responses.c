@@ -32,7 +32,10 @@ static bool set_tools_flat(struct parse *p, const char *name, const json_t *v)
 static bool set_text(struct parse *p, const char *name, const json_t *v)
 {
     const json_t *format = json_object_get(v, "format");
+    const char *verbosity = json_string_value(json_object_get(v, "verbosity"));
     struct error e;
+    bool usual = verbosity && !strcmp(verbosity, "medium");
+    if (!field_others(p, name, v, usual ? "format|verbosity" : "format")) return false;
     if (!format || json_is_null(format)) return true;
     return constraint_field(&p->r->constraint, "text.format", format, &e) == OK ||
            refuse(p->f, 400, e.code == ERR_UNSUPPORTED ? "unsupported_value" : "invalid_value", "text.format",
@@ -42,6 +45,7 @@ static bool set_text(struct parse *p, const char *name, const json_t *v)
 static bool set_reasoning(struct parse *p, const char *name, const json_t *v)
 {
     const json_t *effort = json_object_get(v, "effort");
+    if (!field_others(p, name, v, "effort")) return false;
     if (!effort || json_is_null(effort)) return true;
     return json_is_string(effort) ? openai_set_effort(p, name, effort)
                                   : field_wrong_type(p, "reasoning.effort", "a string");
@@ -51,9 +55,18 @@ static bool set_include(struct parse *p, const char *name, const json_t *v)
 {
     for (size_t i = 0; i < json_array_size(v); i++) {
         const char *s = json_string_value(json_array_get(v, i));
-        if (s && !strcmp(s, "message.output_text.logprobs")) p->r->logprobs = true;
+        if (!s) return field_wrong_type(p, name, "an array of strings");
+        if (!strcmp(s, "message.output_text.logprobs"))
+            p->r->logprobs = true;
+        else if (!field_no_effect(p, s))
+            return false;
     }
     return true;
+}
+
+static bool set_stream_options(struct parse *p, const char *name, const json_t *v)
+{
+    return field_others(p, name, v, "include_obfuscation");
 }
 
 static bool set_one_call(struct parse *p, const char *name, const json_t *v)
@@ -80,7 +93,7 @@ static const struct field rows[] = {
     {"include", FIELD_ARRAY, 0, 16, 0, set_include, .help = "message.output_text.logprobs"},
     {"top_logprobs", FIELD_COUNT, 0, REQUEST_MAX_TOP, AT(params.n_logprobs), .def = "0"},
     {"stream", FIELD_FLAG, 0, 0, AT(stream), .def = "false", .help = "server-sent events, numbered"},
-    {"stream_options", FIELD_OBJECT, .use = FIELD_ACCEPTED},
+    {"stream_options", FIELD_OBJECT, 0, 0, 0, set_stream_options, .help = "include_obfuscation is accepted"},
     {"stop", FIELD_ANY, 0, 0, 0, set_stop, .schema = STRING_OR_ARRAY},
     {"chat_template_kwargs", FIELD_OBJECT, .at = AT(chat.kwargs)},
     {"metadata", FIELD_OBJECT, .use = FIELD_ACCEPTED},

@@ -2,10 +2,12 @@
  * engine, what is written back. The tokenizer is real, with one token for every byte. */
 #include "support/api_server.h"
 
-#define CHAT   "/v1/chat/completions"
-#define TEXT   "/v1/completions"
-#define TOOL_F "{\"type\":\"function\",\"function\":{\"name\":\"f\"}}"
-#define HI     "\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]"
+#define CHAT      "/v1/chat/completions"
+#define TEXT      "/v1/completions"
+#define RESPONSES "/v1/responses"
+#define MESSAGES  "/v1/messages"
+#define TOOL_F    "{\"type\":\"function\",\"function\":{\"name\":\"f\"}}"
+#define HI        "\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]"
 
 static void requests_that_are_refused(void **state)
 {
@@ -186,11 +188,51 @@ static void parameters_reach_the_engine(void **state)
         json_decref(post_json(CHAT, body));
         assert_int_equal(script.cache_class, kept[i].cls);
     }
+}
 
-    int code;
-    post(CHAT, "{\"user\":\"me\",\"store\":true,\"frobnicate\":1,\"x y\":2," HI "}", &code);
-    assert_int_equal(code, 200);
-    assert_non_null(strstr(answer, "X-Corral-Ignored: frobnicate, x_y\r\n"));
+/* What is taken and changes nothing is named, and refused where the client asked for that. */
+static void what_has_no_effect_is_said(void **state)
+{
+    static const struct {
+        const char *path, *body, *ignored; /* NULL: nothing is */
+    } cases[] = {
+        {CHAT, "{\"user\":\"me\",\"metadata\":{\"a\":\"b\"},\"store\":false," HI "}", NULL},
+        {CHAT, "{\"store\":true," HI "}", "store"},
+        {CHAT, "{\"frobnicate\":1,\"x y\":2," HI "}", "frobnicate, x_y"},
+        {CHAT, "{\"stream_options\":{\"include_obfuscation\":false,\"x\":1}," HI "}", "x"},
+        {CHAT, "{\"prediction\":{\"type\":\"content\",\"content\":\"a\",\"x\":1}," HI "}", "prediction.x"},
+        {RESPONSES,
+         "{\"input\":\"Hi\",\"reasoning\":{\"effort\":null,\"summary\":null},\"include\":[],"
+         "\"text\":{\"verbosity\":\"medium\"},\"stream_options\":{\"include_obfuscation\":true}}",
+         NULL},
+        {RESPONSES, "{\"input\":\"Hi\",\"reasoning\":{\"effort\":\"low\",\"summary\":\"auto\"}}",
+         "reasoning.summary"},
+        {RESPONSES, "{\"input\":\"Hi\",\"text\":{\"verbosity\":\"low\"}}", "text.verbosity"},
+        {RESPONSES,
+         "{\"input\":\"Hi\",\"include\":[\"reasoning.encrypted_content\",\"message.output_text.logprobs\"]}",
+         "reasoning.encrypted_content"},
+        {RESPONSES, "{\"input\":\"Hi\",\"stream_options\":{\"x\":1}}", "stream_options.x"},
+        {MESSAGES,
+         "{\"thinking\":{\"type\":\"disabled\",\"display\":\"omitted\"},\"metadata\":{\"user_id\":\"u\"}," HI
+         "}",
+         "thinking.display"},
+        {MESSAGES, "{\"output_config\":{\"effort\":\"low\",\"task_budget\":{\"total\":9}}," HI "}",
+         "output_config.task_budget"},
+        {MESSAGES,
+         "{\"tools\":[{\"name\":\"f\",\"input_schema\":{},\"cache_control\":{},\"defer_loading\":true},"
+         "{\"name\":\"g\",\"input_schema\":{},\"defer_loading\":true}]," HI "}",
+         "tools.defer_loading"},
+    };
+    static const char header[] = "\r\nX-Corral-Ignored: ";
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        char want[128];
+        int code;
+        const char *text = post(cases[i].path, cases[i].body, &code);
+        snprintf(want, sizeof want, "%s%s\r\n", header, cases[i].ignored ? cases[i].ignored : "");
+        const char *found = strstr(answer, cases[i].ignored ? want : header);
+        if (code != 200 || !found != !cases[i].ignored)
+            fail_msg("%s: %d %s", cases[i].body, code, text);
+    }
 }
 
 static void what_a_schema_leaves_out_is_said(void **state)
@@ -622,6 +664,7 @@ int main(void)
         cmocka_unit_test_setup(requests_that_are_refused, before),
         cmocka_unit_test_setup(too_deep_and_too_large, before),
         cmocka_unit_test_setup(parameters_reach_the_engine, before),
+        cmocka_unit_test_setup(what_has_no_effect_is_said, before),
         cmocka_unit_test_setup(what_a_schema_leaves_out_is_said, before),
         cmocka_unit_test_setup(prompts_reach_the_engine, before),
         cmocka_unit_test_setup(whole_answers, before),
