@@ -5,22 +5,18 @@
 #include <sys/socket.h>
 
 #include "http/client.h"
+#include "http/http_int.h"
 
-struct net {
-    unsigned char prefix[16];
-    int bits;
-};
-
-static bool inside(const unsigned char *a, const struct net *n)
+bool address_inside(const unsigned char *a, const struct address_net *n)
 {
-    int whole = n->bits / 8, rest = n->bits % 8;
-    if (memcmp(a, n->prefix, (size_t)whole) != 0) return false;
+    uint32_t whole = n->bits / 8, rest = n->bits % 8;
+    if (memcmp(a, n->prefix, whole) != 0) return false;
     return !rest || (a[whole] ^ n->prefix[whole]) >> (8 - rest) == 0;
 }
 
 static bool public_v4(const unsigned char *a)
 {
-    static const struct net special[] = {
+    static const struct address_net special[] = {
         {{0}, 8},             /* this network */
         {{10}, 8},            /* private */
         {{100, 64}, 10},      /* behind a carrier's NAT */
@@ -37,25 +33,26 @@ static bool public_v4(const unsigned char *a)
         {{224}, 3},           /* multicast, reserved, broadcast */
     };
     for (size_t i = 0; i < COUNT_OF(special); i++)
-        if (inside(a, &special[i])) return false;
+        if (address_inside(a, &special[i])) return false;
     return true;
 }
 
 static bool public_v6(const unsigned char *a)
 {
-    static const struct net mapped = {{[10] = 0xff, [11] = 0xff}, 96}, nat64 = {{0, 0x64, 0xff, 0x9b}, 96},
-                            six_to_four = {{0x20, 0x02}, 16}, global = {{0x20}, 3};
-    static const struct net special[] = {
+    static const struct address_net mapped = {{[10] = 0xff, [11] = 0xff}, 96},
+                                    nat64 = {{0, 0x64, 0xff, 0x9b}, 96}, six_to_four = {{0x20, 0x02}, 16},
+                                    global = {{0x20}, 3};
+    static const struct address_net special[] = {
         {{0x20, 0x01}, 23},             /* protocols, Teredo among them */
         {{0x20, 0x01, 0x0d, 0xb8}, 32}, /* documentation */
         {{0x3f, 0xff}, 20},             /* documentation */
     };
-    if (inside(a, &mapped) || inside(a, &nat64)) return public_v4(a + 12);
-    if (inside(a, &six_to_four)) return public_v4(a + 2);
-    if (!inside(a, &global))
+    if (address_inside(a, &mapped) || address_inside(a, &nat64)) return public_v4(a + 12);
+    if (address_inside(a, &six_to_four)) return public_v4(a + 2);
+    if (!address_inside(a, &global))
         return false; /* loopback, link, private, multicast, and what is not given out yet */
     for (size_t i = 0; i < COUNT_OF(special); i++)
-        if (inside(a, &special[i])) return false;
+        if (address_inside(a, &special[i])) return false;
     return true;
 }
 

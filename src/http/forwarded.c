@@ -13,14 +13,10 @@ static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff}; /* before an
 
 enum { NODE_BYTES = 64 }; /* of an address with a port */
 
-struct net {
-    unsigned char prefix[16];
-    uint32_t bits;
-};
 struct proxies {
     bool unix_too, rfc7239; /* rfc7239: they write Forwarded */
     size_t n;
-    struct net net[];
+    struct address_net net[];
 };
 
 bool address_read(unsigned char out[16], const struct sockaddr *a)
@@ -50,7 +46,7 @@ static void print(char out[INET6_ADDRSTRLEN], const unsigned char address[16])
 
 /* ---- which proxies ----------------------------------------------------------------------------------- */
 
-static status read_net(struct net *out, const char *text, struct error *e)
+static status read_net(struct address_net *out, const char *text, struct error *e)
 {
     char address[INET6_ADDRSTRLEN];
     const char *slash = strchr(text, '/');
@@ -70,7 +66,7 @@ static status read_net(struct net *out, const char *text, struct error *e)
 
 status proxies_new(struct proxies **out, const char *const *text, size_t n, bool rfc7239, struct error *e)
 {
-    struct proxies *p = mem_zalloc(1, sizeof *p + n * sizeof(struct net));
+    struct proxies *p = mem_zalloc(1, sizeof *p + n * sizeof(struct address_net));
     p->rfc7239 = rfc7239;
     for (size_t i = 0; i < n; i++) {
         if (!strcmp(text[i], "unix")) {
@@ -86,18 +82,11 @@ status proxies_new(struct proxies **out, const char *const *text, size_t n, bool
     return OK;
 }
 
-static bool inside(const struct net *n, const unsigned char address[16])
-{
-    uint32_t whole = n->bits / 8, rest = n->bits % 8;
-    if (memcmp(n->prefix, address, whole) != 0) return false;
-    return !rest || (n->prefix[whole] ^ address[whole]) >> (8 - rest) == 0;
-}
-
 bool proxies_have(const struct proxies *p, const unsigned char *address)
 {
     if (!p || !address) return p && p->unix_too;
     for (size_t i = 0; i < p->n; i++)
-        if (inside(&p->net[i], address)) return true;
+        if (address_inside(address, &p->net[i])) return true;
     return false;
 }
 

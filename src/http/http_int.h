@@ -94,6 +94,10 @@ void handover_begin(struct http_server *s);
 void handover_abandon(struct http_server *s);
 void handover_say_ready(struct http_server *s);
 
+/* address.c: of IPv6, or with a prefix of four bytes IPv4. */
+struct address_net { unsigned char prefix[16]; uint32_t bits; };
+bool   address_inside(const unsigned char *a, const struct address_net *n);
+
 /* forwarded.c. Addresses are IPv6; an IPv4 one is mapped. */
 struct proxies;
 /* free() it. rfc7239: they name their clients in Forwarded, not in X-Forwarded-For. */
