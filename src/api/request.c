@@ -317,8 +317,13 @@ static bool one_prompt(struct parse *p, const char *name, const json_t *v, struc
     return out->ids.n || refuse(p->f, 400, "invalid_value", name, "'%s' is empty", name);
 }
 
-bool read_prompts(struct parse *p, const char *name, const json_t *v, bool many, size_t n)
+bool read_prompts(struct parse *p, const char *name, const json_t *v, size_t most, const char *what)
 {
+    bool many = json_is_array(v) && !json_is_integer(json_array_get(v, 0));
+    size_t n = many ? json_array_size(v) : 1;
+    if (n < 1 || n > most)
+        return refuse(p->f, 400, "value_out_of_range", name, "'%s' must hold between 1 and %zu %s", name,
+                      most, what);
     request_add_prompts(p->r, n);
     for (size_t i = 0; i < n; i++)
         if (!one_prompt(p, name, many ? json_array_get(v, i) : v, &p->r->prompt[i])) return false;
@@ -327,12 +332,7 @@ bool read_prompts(struct parse *p, const char *name, const json_t *v, bool many,
 
 bool set_prompt(struct parse *p, const char *name, const json_t *v)
 {
-    bool many = json_is_array(v) && !json_is_integer(json_array_get(v, 0));
-    size_t n = many ? json_array_size(v) : 1;
-    if (n < 1 || n > REQUEST_MAX_CHOICES)
-        return refuse(p->f, 400, "value_out_of_range", name, "'%s' must hold between 1 and %d prompts", name,
-                      REQUEST_MAX_CHOICES);
-    return read_prompts(p, name, v, many, n);
+    return read_prompts(p, name, v, REQUEST_MAX_CHOICES, "prompts");
 }
 
 static bool encode_text(const struct api *api, const struct request *r, struct prompt *p, struct fault *f)

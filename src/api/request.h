@@ -132,8 +132,8 @@ bool set_stop_ids(struct parse *p, const char *name, const json_t *v);
 bool set_samplers(struct parse *p, const char *name, const json_t *v);
 bool set_dry_breakers(struct parse *p, const char *name, const json_t *v);
 bool set_prompt(struct parse *p, const char *name, const json_t *v); /* text, ids, or an array of those */
-/* v, or with `many` its n elements, as prompts. */
-bool read_prompts(struct parse *p, const char *name, const json_t *v, bool many, size_t n);
+/* The same, at most so many, which the message calls `what`. */
+bool read_prompts(struct parse *p, const char *name, const json_t *v, size_t most, const char *what);
 bool set_messages(struct parse *p, const char *name, const json_t *v); /* OpenAI's; checked */
 bool set_tools(struct parse *p, const char *name, const json_t *v);    /* OpenAI's; checked */
 bool set_constraint(struct parse *p, const char *name, const json_t *v); /* constraint_field knows name */

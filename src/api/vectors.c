@@ -230,13 +230,8 @@ void vectors_run(struct http_exchange *x, const struct api *api, const struct re
 
 bool set_inputs(struct parse *p, const char *name, const json_t *v)
 {
-    bool many = json_is_array(v) && !json_is_integer(json_array_get(v, 0));
-    size_t n = many ? json_array_size(v) : 1;
-    if (n < 1 || n > VECTORS_MAX_INPUTS)
-        return refuse(p->f, 400, "value_out_of_range", name, "'%s' must hold between 1 and %d texts", name,
-                      VECTORS_MAX_INPUTS);
     p->r->encode = vectors_encode;
-    return read_prompts(p, name, v, many, n);
+    return read_prompts(p, name, v, VECTORS_MAX_INPUTS, "texts");
 }
 
 bool vectors_encode(const struct api *api, struct request *r, struct fault *f)
