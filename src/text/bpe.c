@@ -77,11 +77,7 @@ void bpe_word(struct tok_run *run, const char *word, size_t n)
 {
     const struct tokenizer *t = run->t;
     struct tok_sym here[TOK_SHORT_RUN], *sym = here;
-    int32_t whole = n <= t->max_token ? strmap_find(&t->by_piece, word, n) : -1;
-    if (whole >= 0) {
-        tok_ids_add(run->ids, whole);
-        return;
-    }
+    if (tok_add_whole(run, word, n)) return;
     if (n > TOK_SHORT_RUN) sym = mem_try(n, sizeof *sym);
     for (size_t i = 0; sym && i < n; i++)
         sym[i] = (struct tok_sym){.off = (uint32_t)i,

@@ -88,11 +88,7 @@ static void spm_word(struct tok_run *run, const char *word, size_t n)
 {
     const struct tokenizer *t = run->t;
     struct tok_sym here[TOK_SHORT_RUN], *sym = here;
-    int32_t whole = n <= t->max_token ? strmap_find(&t->by_piece, word, n) : -1;
-    if (whole >= 0) {
-        tok_ids_add(run->ids, whole);
-        return;
-    }
+    if (tok_add_whole(run, word, n)) return;
     size_t count = count_characters(word, n);
     if (count > TOK_SHORT_RUN) sym = mem_try(count, sizeof *sym);
     if (sym) link_characters(t, word, n, sym);

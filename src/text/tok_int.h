@@ -120,6 +120,14 @@ static inline bool tok_is_plain(const struct tokenizer *t, int32_t id)
     return t->attr[id] == TOK_NORMAL || t->attr[id] == TOK_USER_DEFINED || t->attr[id] == TOK_UNUSED;
 }
 
+/* False: the word is not one token. */
+static inline bool tok_add_whole(struct tok_run *run, const char *word, size_t n)
+{
+    int32_t id = n <= run->t->max_token ? strmap_find(&run->t->by_piece, word, n) : -1;
+    if (id >= 0) tok_ids_add(run->ids, id);
+    return id >= 0;
+}
+
 /* vocab.c */
 status vocab_load(struct tokenizer *t, const struct gguf *g, struct error *e);
 
