@@ -230,8 +230,7 @@ static void what_has_no_effect_is_said(void **state)
         const char *text = post(cases[i].path, cases[i].body, &code);
         snprintf(want, sizeof want, "%s%s\r\n", header, cases[i].ignored ? cases[i].ignored : "");
         const char *found = strstr(answer, cases[i].ignored ? want : header);
-        if (code != 200 || !found != !cases[i].ignored)
-            fail_msg("%s: %d %s", cases[i].body, code, text);
+        if (code != 200 || !found != !cases[i].ignored) fail_msg("%s: %d %s", cases[i].body, code, text);
     }
 }
 
