@@ -18,6 +18,9 @@ status server_options_check(const struct server_options *o, struct error *e)
 {
     if ((o->tls_key || o->tls_client_ca) && !o->tls_cert)
         return fail(e, ERR_ARG, "--tls-key and --tls-client-ca need --tls-cert");
+    if (o->hsts && !o->tls_cert) return fail(e, ERR_ARG, "--hsts is about https: it needs --tls-cert");
+    if (strcmp(o->proxy_header, "forwarded") == 0 && !o->trusted_proxy.n)
+        return fail(e, ERR_ARG, "--proxy-header: nobody's is believed without --trusted-proxy");
     return OK;
 }
 

@@ -475,10 +475,15 @@ def test_clients_of_a_proxy_are_counted_one_by_one():
             time.sleep(0.02)
 
 
-def test_a_proxy_that_is_no_address():
-    p = subprocess.run([wire.CORRAL, "serve", wire.DEMO, "--port", "0", "--trusted-proxy", "10.0.0.0/33"], capture_output=True,
-                       text=True, timeout=60)
-    assert p.returncode != 0 and "10.0.0.0/33" in p.stderr, p
+def test_options_that_would_have_no_effect():
+    cases = [
+        (["--trusted-proxy", "10.0.0.0/33"], "10.0.0.0/33"),
+        (["--proxy-header", "forwarded"], "--trusted-proxy"),
+        (["--hsts", "60"], "--tls-cert"),
+    ]
+    for flags, why in cases:
+        p = subprocess.run([wire.CORRAL, "serve", wire.DEMO, "--port", "0", *flags], capture_output=True, text=True, timeout=60)
+        assert p.returncode == 2 and why in p.stderr, (flags, p)
 
 
 def test_health_answers_while_streams_run(srv):
