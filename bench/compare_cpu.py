@@ -1,14 +1,19 @@
 #!/usr/bin/env python3
 """Corral against llama.cpp on the same files, in turns, as ratios.
 
-usage: compare_cpu.py [--rounds 5] [--threads 2] [--corral build/corral] [--peer-python PYTHON] [--batches 2,16] MODEL.gguf ...
+usage: compare_cpu.py [--rounds 5] [--threads 2] [--corral build/corral] [--peer-python PYTHON] [--isa avx2]
+                      [--only TEXT] [--without TEXT] [--batches 2,4,16,32] [--prompts 64,128] MODEL.gguf ...
 
 PYTHON is one that has llama-cpp-python from PyPI (which builds llama.cpp for this machine). Each round runs both programs
 once per workload, one right after the other, and counts only ratios within a round; the table gives their median and
-spread, and the medians of both speeds. Files with the shapes of real models: ../shared/tools/make_bench_models.py.
+spread, and the medians of both speeds. A second table has the medians alone, a row per file, with what is slower than
+llama.cpp in bold: with --batches and --prompts, whether any type is slower at any number of columns of a step.
+--isa sets CORRAL_CPU_ISA for Corral, to stand beside a llama.cpp that was built for the same instructions.
+Files with the shapes of real models: ../shared/tools/make_bench_models.py.
 """
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -23,8 +28,12 @@ WORKLOADS = {  # name: (prompt, generated, batch, depth)
 }
 
 
-def run(command):
-    p = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+def numbers(text):
+    return [int(n) for n in text.split(",") if n]
+
+
+def run(command, **env):
+    p = subprocess.run([str(c) for c in command], capture_output=True, text=True, env={**os.environ, **env})
     if p.returncode != 0:
         sys.exit(f"{' '.join(map(str, command))}\nfailed:\n{p.stderr[-2000:]}")
     return json.loads(p.stdout)
@@ -32,7 +41,7 @@ def run(command):
 
 def corral(a, model, prompt, gen, batch, depth):
     j = run([a.corral, "bench", "-m", model, "-p", prompt, "-n", gen, "-b", batch, "-d", depth, "-t", a.threads, "-r", 1,
-             "--json"])
+             "--json"], **({"CORRAL_CPU_ISA": a.isa} if a.isa else {}))
     return {"prefill": j["prefill_tok_s"]["median"], "decode": j["decode_tok_s"]["median"],
             "of memory": j["batches"][0]["memory_fraction"],
             "of arithmetic": j["batches"][0]["arithmetic_fraction"] if gen else j["prefill_arithmetic_fraction"]}
@@ -40,6 +49,16 @@ def corral(a, model, prompt, gen, batch, depth):
 
 def llamacpp(a, model, prompt, gen, batch, depth):
     return run([a.peer_python, HERE / "llamacpp_once.py", model, prompt, gen, batch, depth, a.threads])
+
+
+def print_medians(table):
+    """table: {file: {workload: ratio}}"""
+    names = list(next(iter(table.values())))
+    print("\n| file | " + " | ".join(names) + " |\n|---|" + "---|" * len(names))
+    for file, row in table.items():
+        print(f"| {file} | " + " | ".join(f"{r:.2f}" if r >= 1 else f"**{r:.2f}**" for r in row.values()) + " |")
+    every = [r for row in table.values() for r in row.values()]
+    print(f"\n{sum(r < 1 for r in every)} of {len(every)} medians are below 1; the lowest is {min(every):.2f}.")
 
 
 def main():
@@ -51,13 +70,18 @@ def main():
     p.add_argument("--peer-python", default=sys.executable)
     p.add_argument("--only", default="", help="workloads whose name contains this")
     p.add_argument("--without", help="none whose name contains this")
-    p.add_argument("--batches", default="", help="decoding of these numbers of sequences, too: 2,4,16")
+    p.add_argument("--batches", type=numbers, default=[], help="decoding of these numbers of sequences, too: 2,4,16,32")
+    p.add_argument("--prompts", type=numbers, default=[], help="prompts of these lengths, too: 64,128")
+    p.add_argument("--isa", help="CORRAL_CPU_ISA for Corral: avx2, avxvnni, avx512, ...")
     a = p.parse_args()
     workloads = {n: w for n, w in WORKLOADS.items() if a.only in n and not (a.without and a.without in n)}
-    for n in filter(None, a.batches.split(",")):
-        workloads[f"decode 16, batch {n}"] = (16, 16, int(n), 0)
+    workloads |= {f"prefill {n}": (n, 0, 1, 0) for n in a.prompts}
+    workloads |= {f"decode 16, batch {n}": (16, 16, n, 0) for n in a.batches}
+    if not workloads:
+        p.error("no workload is left")
     print("| file | workload | ratio: median (min to max) | corral tok/s | llama.cpp tok/s | of memory bandwidth | of arithmetic |")
     print("|---|---|---|---|---|---|---|")
+    table = {pathlib.Path(m).stem: {} for m in a.models}
     for model in a.models:
         for name, work in workloads.items():
             what = name.split()[0]
@@ -73,6 +97,8 @@ def main():
             print(f"| {pathlib.Path(model).stem} | {name} | {statistics.median(ratio):.2f} ({min(ratio):.2f} to "
                   f"{max(ratio):.2f}) | {statistics.median(o[what] for o in ours):.1f} | "
                   f"{statistics.median(theirs):.1f} | {memory if what == 'decode' else ''} | {arithmetic} |", flush=True)
+            table[pathlib.Path(model).stem][name] = statistics.median(ratio)
+    print_medians(table)
 
 
 main()
