@@ -36,9 +36,7 @@ void constraint_spec_deinit(struct constraint_spec *s);
  * 400 with the message; also when a field before it asked for something else. */
 status constraint_field(struct constraint_spec *s, const char *name, const struct json_t *value,
                         struct error *e);
-/* The same by kind, for callers without such a field (tool calls, the command line). */
-status constraint_from_json_schema(struct constraint_spec *s, const struct json_t *schema, struct error *e);
-status constraint_from_json_object(struct constraint_spec *s, struct error *e);
+/* The same by kind, for callers without such a field (tool calls). */
 status constraint_from_text(struct constraint_spec *s, const char *kind, const char *text, size_t n,
                             struct error *e);
 

@@ -21,7 +21,7 @@ status constraint_from_text(struct constraint_spec *s, const char *kind, const c
     return s->text.failed ? fail(e, ERR_MEMORY, "out of memory for the constraint") : OK;
 }
 
-status constraint_from_json_object(struct constraint_spec *s, struct error *e)
+static status from_json_object(struct constraint_spec *s, struct error *e)
 {
     static const char any_object[] = "{\"type\":\"object\"}";
     TRY(constraint_from_text(s, "json_schema", any_object, sizeof any_object - 1, e));
@@ -41,7 +41,7 @@ static status from_json(struct constraint_spec *s, const char *kind, const json_
 
 /* Members come in the order of the schema, as clients of the hosted APIs expect: it also lets more of the
  * text be forced. */
-status constraint_from_json_schema(struct constraint_spec *s, const json_t *schema, struct error *e)
+static status from_json_schema(struct constraint_spec *s, const json_t *schema, struct error *e)
 {
     if (!json_is_object(schema) && !json_is_boolean(schema))
         return fail(e, ERR_ARG, "a JSON schema is an object or a boolean");
@@ -54,11 +54,11 @@ status constraint_from_json_schema(struct constraint_spec *s, const json_t *sche
 
 static status schema_field(struct constraint_spec *s, const json_t *v, struct error *e)
 {
-    if (!json_is_string(v)) return constraint_from_json_schema(s, v, e);
+    if (!json_is_string(v)) return from_json_schema(s, v, e);
     json_error_t je; /* some clients send the schema as text */
     json_t *parsed = json_loadb(json_string_value(v), json_string_length(v), JSON_DECODE_ANY, &je);
     if (!parsed) return fail(e, ERR_ARG, "the schema is not JSON: %.150s", je.text);
-    status code = constraint_from_json_schema(s, parsed, e);
+    status code = from_json_schema(s, parsed, e);
     json_decref(parsed);
     return code;
 }
@@ -87,7 +87,7 @@ static status grammar_field(struct constraint_spec *s, const json_t *v, struct e
 static status true_for_object(struct constraint_spec *s, const json_t *v, struct error *e)
 {
     if (!json_is_boolean(v)) return fail(e, ERR_ARG, "must be true or false");
-    return json_is_true(v) ? constraint_from_json_object(s, e) : OK;
+    return json_is_true(v) ? from_json_object(s, e) : OK;
 }
 
 static status tag_field(struct constraint_spec *s, const json_t *v, struct error *e)
@@ -107,8 +107,7 @@ static status response_format(struct constraint_spec *s, const json_t *v, struct
     if (!type) return fail(e, ERR_ARG, "must be an object with a \"type\"");
     if (strcmp(type, "text") == 0) return OK;
     schema = json_object_get(json_is_object(inner) ? inner : v, "schema");
-    if (strcmp(type, "json_object") == 0)
-        return schema ? schema_field(s, schema, e) : constraint_from_json_object(s, e);
+    if (strcmp(type, "json_object") == 0) return schema ? schema_field(s, schema, e) : from_json_object(s, e);
     if (strcmp(type, "json_schema") == 0) {
         if (!schema) return fail(e, ERR_ARG, "\"json_schema\" must have a \"schema\"");
         return schema_field(s, schema, e);
@@ -121,9 +120,9 @@ static status response_format(struct constraint_spec *s, const json_t *v, struct
 /* Ollama: "json", "", or a schema. */
 static status ollama_format(struct constraint_spec *s, const json_t *v, struct error *e)
 {
-    if (!json_is_string(v)) return constraint_from_json_schema(s, v, e);
+    if (!json_is_string(v)) return from_json_schema(s, v, e);
     if (json_string_length(v) == 0) return OK;
-    if (strcmp(json_string_value(v), "json") == 0) return constraint_from_json_object(s, e);
+    if (strcmp(json_string_value(v), "json") == 0) return from_json_object(s, e);
     return fail(e, ERR_ARG, "must be \"json\" or a JSON schema");
 }
 

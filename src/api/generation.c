@@ -178,8 +178,9 @@ static void add_piece(struct choice *c, enum piece_kind kind, uint32_t call, siz
     c->piece[c->n_piece++] = (struct piece){kind, call, at, n};
 }
 
-void generation_add_text(struct choice *c, enum piece_kind kind, uint32_t call, struct buf *to,
-                         const char *text, size_t n)
+/* As a piece of the answer; nothing when n is 0. to: content, reasoning or a call's args. */
+static void add_text(struct choice *c, enum piece_kind kind, uint32_t call, struct buf *to, const char *text,
+                     size_t n)
 {
     if (n == 0) return;
     add_piece(c, kind, call, to->n, n);
@@ -191,16 +192,15 @@ static void on_chat_event(void *user, const struct chat_event *ev)
     struct choice *c = user;
     c->thinking = ev->kind == CHAT_REASONING;
     switch (ev->kind) {
-    case CHAT_CONTENT: generation_add_text(c, PIECE_CONTENT, 0, &c->content, ev->text, ev->n); break;
-    case CHAT_REASONING: generation_add_text(c, PIECE_REASONING, 0, &c->reasoning, ev->text, ev->n); break;
+    case CHAT_CONTENT: add_text(c, PIECE_CONTENT, 0, &c->content, ev->text, ev->n); break;
+    case CHAT_REASONING: add_text(c, PIECE_REASONING, 0, &c->reasoning, ev->text, ev->n); break;
     case CHAT_CALL:
         c->call = mem_realloc(c->call, c->n_call + 1, sizeof *c->call);
         c->call[c->n_call] = (struct tool_call){mem_strdup(ev->id), mem_strdup(ev->name), {0}};
         add_piece(c, PIECE_CALL, c->n_call++, 0, 0);
         break;
     case CHAT_ARGS:
-        if (ev->call < c->n_call)
-            generation_add_text(c, PIECE_ARGS, ev->call, &c->call[ev->call].args, ev->text, ev->n);
+        if (ev->call < c->n_call) add_text(c, PIECE_ARGS, ev->call, &c->call[ev->call].args, ev->text, ev->n);
         break;
     case CHAT_CALL_END: add_piece(c, PIECE_CALL_END, ev->call, 0, 0); break;
     }
@@ -213,7 +213,7 @@ static void pass_on(struct choice *c)
     if (c->parser && c->text.n)
         chat_parser_push(c->parser, c->text.data, c->text.n, on_chat_event, c);
     else
-        generation_add_text(c, PIECE_CONTENT, 0, &c->content, c->text.data, c->text.n);
+        add_text(c, PIECE_CONTENT, 0, &c->content, c->text.data, c->text.n);
     buf_reset(&c->text);
 }
 
@@ -317,7 +317,7 @@ void generation_take_echo(struct generation *g)
     for (uint32_t i = 0; i < g->n_choice; i++) {
         const struct buf *echo = &g->req.prompt[g->choice[i].prompt].echo;
         struct choice *c = &g->choice[i];
-        generation_add_text(c, PIECE_CONTENT, 0, &c->content, echo->data, echo->n);
+        add_text(c, PIECE_CONTENT, 0, &c->content, echo->data, echo->n);
         if (!g->req.score_prompt) continue;
         c->text_bytes = echo->n;
         take_score(c, &(struct arrival){.token = g->req.prompt[c->prompt].ids.id[0], .logprob = NAN}, NULL);

@@ -87,7 +87,7 @@ void show_body(const struct model_show *m, const char *name, bool all, struct bu
     buf_addc(out, '}');
 }
 
-void show_facts(const struct model_show *m, struct buf *out)
+static void add_facts(const struct model_show *m, struct buf *out)
 {
     const struct model_facts *f = m->facts;
     buf_addc(out, '{');
@@ -114,7 +114,7 @@ void show_file(const struct gguf *g, bool all, struct buf *out)
     if (chat_format_of_model(&chat, tok, g, &e) != OK) chat = NULL;
     const struct model_show m = {&facts, chat, tok};
     buf_adds(out, "\"facts\":");
-    show_facts(&m, out);
+    add_facts(&m, out);
     buf_adds(out, ",\"show\":");
     show_body(&m, gguf_path(g), all, out);
     chat_format_free(chat);

@@ -17,8 +17,6 @@ void show_capabilities(const struct model_show *m, struct buf *out);   /* ["comp
 void show_details(const struct model_facts *f, struct buf *out);       /* {"format":"gguf","family":..} */
 /* The whole answer of /api/show. all: arrays of the metadata too, and the tensors. */
 void show_body(const struct model_show *m, const char *name, bool all, struct buf *out);
-/* {"architecture":..,"parameters":..,"quantization":..,"capabilities":[..],..} */
-void show_facts(const struct model_show *m, struct buf *out);
 /* Of a file that nobody serves: "facts":{..},"show":{..}. What cannot be read of it is left out. */
 void show_file(const struct gguf *g, bool all, struct buf *out);
 

@@ -11,11 +11,6 @@ static const struct grammar_kind *const kinds[] = {&grammar_json_schema,    &gra
                                                    &grammar_gbnf,           &grammar_choice,
                                                    &grammar_structural_tag, &grammar_lark};
 
-const char *grammar_kind_at(size_t i)
-{
-    return i < COUNT_OF(kinds) ? kinds[i]->name : NULL;
-}
-
 static const struct grammar_kind *find_kind(const char *name)
 {
     for (size_t i = 0; i < COUNT_OF(kinds); i++)

@@ -47,7 +47,6 @@ void grammar_unref(struct grammar *g);                /* NULL is fine */
 size_t grammar_bytes(const struct grammar *g);        /* memory it holds, kept masks
                                                        * included: it grows in use */
 const char *grammar_dropped(const struct grammar *g); /* lenient: what was left out, "" when nothing was */
-const char *grammar_kind_at(size_t i);                /* names of the kinds; NULL ends the list */
 
 /* The start of a text. The state holds a reference to g. */
 struct grammar_state *grammar_state_new(struct grammar *g);

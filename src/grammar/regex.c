@@ -483,11 +483,3 @@ void regex_add(struct build *b, struct nfa *n, const struct regex *r, bool whole
     nfa_add_chars(b, n, tail, &any, tail);
     nfa_add_eps(b, n, tail, to, NFA_ALWAYS);
 }
-
-struct char_set regex_class(struct build *b, const char *p, size_t *n, const char *where)
-{
-    struct parser s = {.b = b, .p = p + 1, .end = p + *n, .where = where};
-    struct char_set set = char_class(&s);
-    *n = (size_t)(s.p - p);
-    return set;
-}

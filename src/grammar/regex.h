@@ -20,7 +20,5 @@ const struct dfa *regex_dfa(struct build *b, const char *p, size_t n, const char
 const struct regex *regex_look(const struct regex *r, size_t i, bool *negative);
 /* All characters but line ends (false), or all (true). */
 struct char_set regex_any(struct build *b, bool line_ends);
-/* A set of characters written as [..] at p; *n: bytes it took. For grammars that share the notation. */
-struct char_set regex_class(struct build *b, const char *p, size_t *n, const char *where);
 
 #endif

@@ -11,8 +11,7 @@ struct rule {
     const char *name;
     size_t n;
     bool nullable, possible, recursive, inlined;
-    const struct node *node;   /* a value: it has no automaton of its own */
-    const struct shape *given; /* nor has a shape that was there before */
+    const struct node *node; /* a value: it has no automaton of its own */
     struct nfa nfa;
     struct call *call;
     size_t n_call, cap_call;
@@ -22,11 +21,6 @@ struct rule {
     size_t n_exits, cap_exits;
     uint8_t visit; /* 1: on the way, 2: done */
 };
-
-static bool is_given(const struct rule *x)
-{
-    return x->node || x->given;
-}
 
 static int name_length(const struct rule *x)
 {
@@ -56,17 +50,6 @@ uint32_t rules_add_node(struct rules *r, const struct node *node)
     x->node = node;
     x->possible = node->possible;
     x->recursive = true; /* nothing to inline */
-    return (uint32_t)r->n_rule - 1;
-}
-
-uint32_t rules_add_shape(struct rules *r, const struct shape *shape)
-{
-    struct rule *x = new_rule(r);
-    ASSERT(shape->kind == SHAPE_TERM);
-    x->given = shape;
-    x->possible = true;
-    x->nullable = shape->dfa->state[DFA_START].exit >= 0;
-    x->recursive = true;
     return (uint32_t)r->n_rule - 1;
 }
 
@@ -189,7 +172,7 @@ static void link_exits(struct rules *r, struct rule *x)
             if (!call) continue;
             const struct rule *callee = r->rule[x->call[call - 1].rule];
             e->node = callee->node;
-            e->shape = callee->given ? callee->given : callee->shape;
+            e->shape = callee->shape;
             e->back = x->back[call];
         }
     x->shape->exits = x->exits;
@@ -233,7 +216,7 @@ static void find_possible(struct rules *r)
         more = false;
         for (size_t i = r->n_rule; i-- > 0;) {
             struct rule *x = r->rule[i];
-            if (is_given(x)) continue;
+            if (x->node) continue;
             bool nullable = x->nullable || reaches_end(r, x, true),
                  possible = x->possible || reaches_end(r, x, false);
             more |= nullable != x->nullable || possible != x->possible;
@@ -250,7 +233,7 @@ static void find_possible(struct rules *r)
 /* Rules that x may call before it has read a byte. */
 static void check_left(struct rules *r, struct rule *x, int depth)
 {
-    if (is_given(x) || x->visit == 2) return;
+    if (x->node || x->visit == 2) return;
     if (x->visit == 1 || depth > 500)
         build_fail(r->b, ERR_UNSUPPORTED, "%s: rule \"%.*s\" is left-recursive: it begins with itself",
                    r->kind, name_length(x), x->name);
@@ -287,7 +270,7 @@ static uint32_t after_empty_call(const struct rules *r, const struct rule *x, co
  * left. */
 static void check_loops(struct rules *r, const struct rule *x)
 {
-    if (is_given(x)) return;
+    if (x->node) return;
     const struct dfa *d = x->shape->dfa;
     uint32_t *n_in = build_alloc(r->b, d->n_state, sizeof *n_in), n = 0;
     uint32_t *queue = build_alloc(r->b, d->n_state, sizeof *queue);
@@ -318,15 +301,15 @@ const struct shape *rules_finish(struct rules *r, uint32_t root)
     uint8_t *seen = build_alloc(r->b, r->n_rule, 1);
     for (uint32_t i = 0; i < r->n_rule; i++) {
         memset(seen, 0, r->n_rule);
-        if (!is_given(r->rule[i])) r->rule[i]->recursive = calls(r, i, i, seen);
+        if (!r->rule[i]->node) r->rule[i]->recursive = calls(r, i, i, seen);
     }
     for (size_t i = 0; i < r->n_rule; i++) inline_calls(r, r->rule[i]);
     for (size_t i = 0; i < r->n_rule; i++)
-        if (!is_given(r->rule[i])) make_shape(r, r->rule[i]);
+        if (!r->rule[i]->node) make_shape(r, r->rule[i]);
     find_possible(r);
     for (size_t i = 0; i < r->n_rule; i++) check_left(r, r->rule[i], 0);
     for (size_t i = 0; i < r->n_rule; i++) check_loops(r, r->rule[i]);
     for (size_t i = 0; i < r->n_rule; i++)
-        if (!is_given(r->rule[i])) link_exits(r, r->rule[i]);
+        if (!r->rule[i]->node) link_exits(r, r->rule[i]);
     return r->rule[root]->shape;
 }

@@ -26,8 +26,6 @@ struct rules {
 /* A new rule; name (n bytes, borrowed) is for messages. Returns its number. */
 uint32_t rules_add(struct rules *r, const char *name, size_t n);
 uint32_t rules_add_node(struct rules *r, const struct node *node);   /* a value */
-uint32_t rules_add_shape(struct rules *r, const struct shape *shape); /* a SHAPE_TERM without
-                                                                       * a frame of its own */
 struct nfa *rules_nfa(struct rules *r, uint32_t rule); /* of one made by rules_add;
                                                         * valid until rules_finish */
 /* Within rule: from -> what `callee` reads -> to. */

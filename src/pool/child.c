@@ -149,13 +149,6 @@ bool child_ended(struct child *c, int *wait_status)
     return true;
 }
 
-bool child_gone(const struct child *c)
-{
-    siginfo_t info = {0};
-    if (!c->pid) return true;
-    return waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid != 0;
-}
-
 void child_signal(const struct child *c, int number)
 {
     if (c->pid) kill(c->pid, number);

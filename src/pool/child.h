@@ -23,7 +23,6 @@ struct child_options {
 /* It dies with this thread, and may become no more than it is. */
 status child_spawn(struct child *c, const struct child_options *o, struct error *e);
 bool   child_ended(struct child *c, int *wait_status); /* reaped: pid is 0 then */
-bool   child_gone(const struct child *c);              /* it has ended, from any thread; not reaped */
 void   child_signal(const struct child *c, int number);
 void   child_close(struct child *c); /* what is left of its descriptors */
 

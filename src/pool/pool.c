@@ -448,16 +448,6 @@ status pool_reload(struct pool *p, const char *model, struct error *e)
     return unlock_and_wake(p);
 }
 
-status pool_keep(struct pool *p, const char *model, int32_t keep_alive_s, struct error *e)
-{
-    struct served *m;
-    TRY(find_locked(p, model, &m, e));
-    m->used_ns = clock_ns();
-    if (keep_alive_s != POOL_KEEP_UNSET)
-        m->keep_alive_ms = keep_alive_s < 0 ? -1 : (int64_t)keep_alive_s * 1000;
-    return unlock_and_wake(p);
-}
-
 void pool_watch(struct pool *p, struct http_waker *w)
 {
     pthread_mutex_lock(&p->lock);

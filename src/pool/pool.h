@@ -127,9 +127,6 @@ status pool_unload(struct pool *p, const char *model, struct error *e);
  * place, one after the other. A model that is not loaded stays so. */
 status pool_reload(struct pool *p, const char *model, struct error *e);
 void   pool_unload_all(struct pool *p);
-/* A loaded model was not asked for anything but shall stay as if it was (keep-alive begins anew), with
- * another keep-alive if that is not POOL_KEEP_UNSET. */
-status pool_keep(struct pool *p, const char *model, int32_t keep_alive_s, struct error *e);
 /* The file of home/logs that has what a model's workers wrote to stderr; path.1 is the older part. */
 void   pool_log_path(const struct pool *p, const char *model, char *out, size_t cap);
 
