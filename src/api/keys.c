@@ -57,16 +57,18 @@ static bool same(const char *a, const char *b)
     return !differ;
 }
 
+const char *api_key_of(const struct http_exchange *x)
+{
+    const char *bearer = http_header(x, "authorization");
+    return bearer && !strncasecmp(bearer, "Bearer ", 7) ? bearer + 7 : http_header(x, "x-api-key");
+}
+
 int api_authorize(void *keys, const struct http_exchange *x, enum http_role role, const char **why)
 {
     const struct api_keys *k = keys;
-    const char *given = http_header(x, "authorization");
+    const char *given = api_key_of(x);
     bool known = false;
     if (k->n == 0) return 0;
-    if (given && !strncasecmp(given, "Bearer ", 7))
-        given += 7;
-    else
-        given = http_header(x, "x-api-key");
     *why = given ? "this API key is not known here"
                  : "no API key: send it as 'Authorization: Bearer KEY' or 'X-Api-Key: KEY'";
     for (size_t i = 0; given && i < k->n; i++) known = same(k->key[i], given) || known;

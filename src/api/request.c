@@ -7,6 +7,7 @@
 
 #include "api/api_int.h"
 #include "api/fim.h"
+#include "api/keys.h"
 #include "api/resume.h"
 #include "base/rng.h"
 
@@ -63,9 +64,8 @@ void request_add_prompts(struct request *r, size_t n)
 /* FNV-1a of the key. */
 uint64_t request_tenant(const struct http_exchange *x)
 {
-    const char *key = http_header(x, "authorization");
+    const char *key = api_key_of(x);
     uint64_t h = 0xCBF29CE484222325u;
-    if (!key) key = http_header(x, "x-api-key");
     if (!key) return 0;
     for (; *key; key++) h = (h ^ (uint8_t)*key) * 0x100000001B3u;
     return h;

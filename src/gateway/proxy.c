@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/kept.h"
+#include "api/keys.h"
 #include "api/openapi.h"
 #include "gateway/body.h"
 #include "gateway/duration.h"
@@ -236,7 +237,7 @@ static void start(struct proxy *p, struct relay_ask *ask)
     ask->family = family_of_path(p->target);
     ask->stream = p->stream;
     ask->want.model = p->model;
-    ask->want.key = relay_key(p->x);
+    ask->want.key = api_key_of(p->x);
     ask->want.client = http_client(p->x);
     p->relay = relay_new(p->g, ask, http_waker_new(p->x));
 }

@@ -68,8 +68,6 @@ const char *relay_header(const struct relay *r, const char *name); /* of the ans
 
 /* relay_headers.c: which headers go to the worker, and which come back. At most RELAY_MAX_HEADERS. */
 enum { RELAY_MAX_HEADERS = 32 };
-/* The client's API key, whichever header it came in; or NULL. */
-const char *relay_key(const struct http_exchange *x);
 size_t relay_request_headers(const struct http_exchange *x, bool remote, struct http_header *out);
 bool   relay_returns(const char *name);
 

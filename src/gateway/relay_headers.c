@@ -15,12 +15,6 @@ static const struct {
             {"User-Agent", false},      {"Authorization", true},    {"X-Api-Key", true},
             {"X-Corral-Strict", true},  {"X-Corral-Priority", true}};
 
-const char *relay_key(const struct http_exchange *x)
-{
-    const char *key = http_header(x, "authorization");
-    return key ? key : http_header(x, "x-api-key");
-}
-
 /* The worker knows whose request it is by the key: clients share a model fairly. */
 size_t relay_request_headers(const struct http_exchange *x, bool remote, struct http_header *out)
 {

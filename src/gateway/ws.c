@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/keys.h"
 #include "api/ws_calls.h"
 #include "gateway/body.h"
 #include "gateway/relay.h"
@@ -37,7 +38,7 @@ static void *start(struct ws_calls *c, void *gateway, const char *path, json_t *
                                   .body = text,
                                   .model = m.raw,
                                   .want = {.model = w->model,
-                                           .key = relay_key(x),
+                                           .key = api_key_of(x),
                                            .client = http_client(x),
                                            .keep_alive_s = POOL_KEEP_UNSET},
                                   .family = family_of_path(path),

@@ -189,8 +189,8 @@ def test_what_outlives_workers(tmp_path):
         assert srv.get("/v1/responses/" + second["id"])[2]["id"] == second["id"]
         assert talk(srv, "Three?") == 5
 
-        def ask(method, path, key=None, body=None):
-            headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        def ask(method, path, key=None, body=None, shown="Authorization: Bearer "):
+            headers = {"Content-Type": "application/json"} | (dict([(shown + key).split(": ")]) if key else {})
             data = json.dumps(body).encode() if body else None
             return srv.open(urllib.request.Request(srv.url + path, data, headers, method=method), 20)
 
@@ -212,6 +212,8 @@ def test_what_outlives_workers(tmp_path):
             ("DELETE", "/v1/responses/session%20s1", None, 404, None),
             ("DELETE", "/chat/s1", "mine", 404, None),
         ]
+        for shown in ("Authorization: bearer ", "X-Api-Key: "):  # one key is one client
+            assert ask("GET", "/v1/responses/" + third["id"], "mine", shown=shown)[0] == 200, shown
         for method, path, key, code, member in cases:
             got, _, answer = ask(method, path, key)
             assert got == code and (not member or answer[member[0]] == member[1]), (method, path, key, got, answer)
