@@ -172,9 +172,27 @@ static bool wants(const struct http_exchange *x, const char *type)
     return accept && strstr(accept, type);
 }
 
+/* Members that mean nothing here, misspelt ones for instance, are named as in answers of models. */
+static void name_ignored(struct http_exchange *x, const json_t *body)
+{
+    static const char known[] = "|model|name|as|copy|stream|wait|";
+    struct buf list = {0};
+    const char *name;
+    json_t *v;
+    json_object_foreach((json_t *)body, name, v)
+    {
+        char word[64];
+        snprintf(word, sizeof word, "|%.60s|", name);
+        if (!json_is_null(v) && !strstr(known, word)) buf_addf(&list, "%s%.60s", list.n ? ", " : "", name);
+    }
+    if (list.n) http_set_header(x, "X-Corral-Ignored", list.data);
+    buf_deinit(&list);
+}
+
 /* False: it was answered. */
 static bool start(struct http_exchange *x, struct gateway *g, const json_t *body, int64_t *id)
 {
+    name_ignored(x, body);
     const char *model = json_string_value(json_object_get(body, "model"));
     bool trusted = gateway_trusts(g, x);
     char why[300];

@@ -105,6 +105,8 @@ def test_pull_in_our_words(srv, hub):
     assert done["progress"] == 1 and done["name"] == "second:latest" and done["files"][0]["done"]
     code, waited = call(srv, "POST", "/pull", {"model": "hf:org/repo:q8_0", "as": "third", "wait": True})
     assert code == 200 and waited["status"] == "completed"
+    code, head, _ = srv.post("/pull", {"model": "hf:org/repo:q8_0", "as": "third", "wait": True, "sa": "fourth", "insecure": True})
+    assert code == 200 and head["X-Corral-Ignored"] == "sa, insecure"
     told = [json.loads(x) for x in lines(srv, "/pull", {"model": "hf:org/repo:q8_0", "as": "third", "stream": True})]
     assert told[-1]["status"] == "completed"
     events = list(lines(srv, f"/jobs/{job['id']}", accept="text/event-stream"))
