@@ -119,9 +119,10 @@ static json_t *kept_history(struct parse *p, const json_t *id)
     json_decref(kept);
     if (!messages) {
         refuse(p->f, 404, "previous_response_not_found", "previous_response_id",
-               "the response '%.80s' is not known here: responses are kept for an hour by the process that "
-               "gave them, in its memory, unless 'store' was false; send the conversation as 'input'",
-               json_string_value(id));
+               "the response '%.80s' is not known here: responses are kept for an hour%s, unless 'store' was "
+               "false; send the conversation as 'input'",
+               json_string_value(id),
+               p->api->o.remember ? "" : " by the process that gave them, in its memory");
         return NULL;
     }
     return json_copy(messages);
