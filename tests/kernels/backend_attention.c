@@ -208,7 +208,7 @@ static void check_shape(const struct cpu_kernels *kernels, const struct shape *s
 
 static void attention(void **state)
 {
-    const struct cpu_kernels *set[4];
+    const struct cpu_kernels *set[MAX_CPU_KERNELS];
     size_t n_set = cpu_kernels_all(set, COUNT_OF(set));
     for (size_t k = quick; k < n_set; k++)
         for (size_t i = 0; i < COUNT_OF(shapes); i += quick ? 4 : 1) check_shape(set[k], &shapes[i], i);

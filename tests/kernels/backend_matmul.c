@@ -171,7 +171,7 @@ static void check_product(const struct cpu_kernels *k, const struct matmul_kerne
 
 static void products(void **state)
 {
-    const struct cpu_kernels *set[4];
+    const struct cpu_kernels *set[MAX_CPU_KERNELS];
     size_t n_set = cpu_kernels_all(set, COUNT_OF(set));
     for (size_t s = quick; s < n_set; s++) {
         for (size_t i = 0; i < N_RANDOM_KINDS; i++) {
@@ -190,7 +190,7 @@ static void products(void **state)
 
 static void row_operations(void **state)
 {
-    const struct cpu_kernels *set[4];
+    const struct cpu_kernels *set[MAX_CPU_KERNELS];
     size_t n_set = cpu_kernels_all(set, COUNT_OF(set));
     enum { N = 103 };
     for (size_t s = 0; s < n_set; s++) {
@@ -251,7 +251,7 @@ static void row_operations(void **state)
 
 static void quantized_activations(void **state)
 {
-    const struct cpu_kernels *set[4];
+    const struct cpu_kernels *set[MAX_CPU_KERNELS];
     size_t n_set = cpu_kernels_all(set, COUNT_OF(set));
     float x[96] = {0};
     for (size_t i = 32; i < 70; i++) x[i] = (float)(rng_uniform(8, 0, i, 0) - 0.3);

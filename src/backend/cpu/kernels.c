@@ -5,6 +5,9 @@
 #include <string.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <errno.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #elif defined(__aarch64__) && defined(__APPLE__)
 #include <sys/sysctl.h>
 #elif defined(__aarch64__)
@@ -13,7 +16,7 @@
 
 #include "base/log.h"
 
-static struct cpu_kernels table[4];
+static struct cpu_kernels table[MAX_CPU_KERNELS];
 static size_t n_table;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -29,6 +32,21 @@ static bool has_avx_vnni(void) /* leaf 7.1, EAX bit 4 */
 {
     unsigned a, b, c, d;
     return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
+#endif
+#ifdef CORRAL_ISA_AMX
+/* The processor has tiles and products of their bytes (leaf 7, EDX bits 24 and 25), and Linux lets this
+ * process use them: since 5.16 it must ask first, once, because each thread's state grows by 8 KiB
+ * (Documentation/arch/x86/xstate.rst). */
+static bool has_amx(void)
+{
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    unsigned a, b, c, d;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d >> 24 & 3) != 3) return false;
+    if (syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0) return true;
+    LOG(WARN, "cpu", "isa",
+        "this processor has AMX, but Linux does not let it be used (%s): going on without", strerror(errno));
+    return false;
 }
 #endif
 #elif defined(__aarch64__)
@@ -67,6 +85,12 @@ static void fill(void)
     if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
         cpu_kernels_avx512(&table[n_table++]);
+#ifdef CORRAL_ISA_AMX
+    if (!strcmp(table[n_table - 1].name, "avx512") && has_amx()) {
+        table[n_table] = table[n_table - 1];
+        cpu_kernels_amx(&table[n_table++]);
+    }
+#endif
 #endif
 #elif defined(__aarch64__)
     cpu_kernels_neon(&table[n_table++]);

@@ -10,6 +10,7 @@
 #include "model/model.h"
 
 enum {
+    MAX_CPU_KERNELS = 8, /* tables of one machine */
     MAX_PANEL_ROWS = 32,
     PANEL_K = 4096,     /* most inputs of a panel of pairs; where panels end does not change sums */
     PANEL_K_BYTES = 8192,
@@ -111,6 +112,7 @@ void cpu_kernels_portable(struct cpu_kernels *k);
 void cpu_kernels_avx2(struct cpu_kernels *k);
 void cpu_kernels_avxvnni(struct cpu_kernels *k); /* where the compiler knows it, as the next */
 void cpu_kernels_avx512(struct cpu_kernels *k);  /* F, BW, DQ, VL, VNNI */
+void cpu_kernels_amx(struct cpu_kernels *k);     /* tiles of bytes in a table that has what avx512's has */
 void cpu_kernels_neon(struct cpu_kernels *k);    /* every AArch64 */
 void cpu_kernels_dotprod(struct cpu_kernels *k); /* that, with dot products */
 void cpu_kernels_i8mm(struct cpu_kernels *k);    /* and products of small matrices */

@@ -23,12 +23,23 @@
         }                                                                                                      \
     } while (0)
 
+#ifdef W_TILES /* tiles.h: of W_COLUMNS columns */
+SIMD void tiles_group(wi i[W_ROWS][W_COLUMNS], const int8_t *w, const struct act_row *x, size_t at, size_t sum_at,
+                      const int ZERO);
+#endif
+
 /* i = products of the group from input `at` on with NC columns, less what those counted from zero have too much. */
 #ifndef W_MMLA
 SIMD void bytes_group(wi i[W_ROWS][W_COLUMNS], const int8_t *w, const struct act_row *x, size_t at, size_t sum_at,
                       const int NC, const int GROUP, const int ZERO, const int DEPTH)
 {
     const int quads = GROUP / 4, depth = W_DEPTH(DEPTH, quads);
+#ifdef W_TILES
+    if (NC == W_COLUMNS) {
+        tiles_group(i, w, x, at, sum_at, ZERO);
+        return;
+    }
+#endif
     for (int j = 0; j < quads; j += depth) {
         wt t[W_ROWS][W_COLUMNS];
         W_UNROLL(8)
