@@ -219,7 +219,8 @@ static void what_has_no_effect_is_said(void **state)
         {MESSAGES, "{\"output_config\":{\"effort\":\"low\",\"task_budget\":{\"total\":9}}," HI "}",
          "output_config.task_budget"},
         {MESSAGES,
-         "{\"tools\":[{\"name\":\"f\",\"input_schema\":{},\"cache_control\":{},\"defer_loading\":true},"
+         "{\"tool_choice\":{\"type\":\"none\"},"
+         "\"tools\":[{\"name\":\"f\",\"input_schema\":{},\"cache_control\":{},\"defer_loading\":true},"
          "{\"name\":\"g\",\"input_schema\":{},\"defer_loading\":true}]," HI "}",
          "tools.defer_loading"},
     };
