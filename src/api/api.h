@@ -32,6 +32,7 @@ struct api_options {
     bool request_templates; /* requests may bring a chat template:
                              * only of clients that are trusted with time */
     bool journal; /* streams tell their journal to those who ask, and are resumed from one (resume.h) */
+    bool locked; /* weights are locked in the host's memory */
     const char *remember; /* a folder for responses and sessions,
                            * so that they outlive the process; NULL: in memory */
     uint32_t max_buffered; /* tokens kept for a reader that is too slow; 0: 65536 */

@@ -53,6 +53,19 @@ static bool set_num_ctx(struct parse *p, const char *name, const json_t *v)
     return true;
 }
 
+/* So is what is locked. */
+static bool set_use_mlock(struct parse *p, const char *name, const json_t *v)
+{
+    if (!json_is_true(v) || p->api->o.locked) return true;
+    if (p->strict)
+        return refuse(p->f, 400, "unsupported_value", name,
+                      "option \"%s\": the weights are not locked in memory: serve with --mlock, or give the "
+                      "model the option mlock",
+                      name);
+    field_ignored(p, "options.use_mlock");
+    return true;
+}
+
 static bool set_think(struct parse *p, const char *name, const json_t *v)
 {
     static const char *const levels[][2] = {
@@ -117,7 +130,7 @@ static const struct field option_rows[] = {
     {"num_thread", FIELD_INT, 0, BIG, .use = FIELD_ACCEPTED},
     {"draft_num_predict", FIELD_INT, 0, BIG, .use = FIELD_ACCEPTED},
     {"use_mmap", FIELD_FLAG, .use = FIELD_ACCEPTED},
-    {"use_mlock", FIELD_FLAG, .use = FIELD_ACCEPTED},
+    {"use_mlock", FIELD_FLAG, .set = set_use_mlock, .help = "an option of the model, mlock: without that it has no effect and is reported"},
     {"numa", FIELD_FLAG, .use = FIELD_ACCEPTED},
     {"low_vram", FIELD_FLAG, .use = FIELD_ACCEPTED},
     {"f16_kv", FIELD_FLAG, .use = FIELD_ACCEPTED},

@@ -16,7 +16,7 @@
 #include "model/model.h"
 #include "sample/program.h"
 
-enum { BACKEND_ABI = 6, KV_BLOCK_TOKENS = 16 };
+enum { BACKEND_ABI = 7, KV_BLOCK_TOKENS = 16 };
 
 struct backend_api;
 struct backend;       /* an open device (or set of devices) */
@@ -38,6 +38,11 @@ struct backend_share {
     uint32_t n_layer; /* 0: as many as the device has memory for beside the others */
 };
 enum { BACKEND_MAX_SHARES = 16 };
+/* How weights that stay in the host's memory lie there (cpu). */
+struct backend_host {
+    bool copy; /* read to memory of their own, not used where they lie in the mapped file */
+    bool lock; /* never paged out. Where the system does not allow it, there is a warning */
+};
 struct backend_options {
     int32_t  device;
     /* backend_split: who shares the model; device then is 0, or BACKEND_NO_DEVICE for all of them. kv_bytes: what the KV
@@ -47,6 +52,7 @@ struct backend_options {
     uint64_t kv_bytes;
     uint32_t n_thread; /* 0: as many as there are cores to run on */
     bool     deterministic; /* GPUs: logits of a token depend on what is before it alone, as they do on the others; slower */
+    struct backend_host host;
 };
 
 struct backend_limits { /* what one step may hold at most; scratch memory is sized by it */

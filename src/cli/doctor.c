@@ -136,6 +136,12 @@ static void judge_machine(struct doctor *d)
     if (strcmp(m->huge_pages, "never") == 0)
         warn(d, "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled",
              "transparent huge pages are off: reading weights costs more address translation");
+    if (m->n_node > 1)
+        warn(d, "try --numa distribute, or isolate for a model that one node holds (docs/memory.md)",
+             "memory lies on %u nodes: half and more of it is far from each processor; --numa is there for "
+             "it, but "
+             "has not run on such a machine yet",
+             m->n_node);
     if (m->open_files < MANY_FILES)
         warn(d, "ulimit -n 4096, or LimitNOFILE= in the service file",
              "only %" PRIu64 " files may be open: a server with many clients needs more", m->open_files);
@@ -199,6 +205,7 @@ static void print_machine(const struct machine *m)
     row("memory", "%s, %s available", human_bytes(m->memory_bytes).s, human_bytes(m->available_bytes).s);
     row("memory limit", "%s",
         m->group_bytes && m->group_bytes < m->memory_bytes ? human_bytes(m->group_bytes).s : "none");
+    if (m->n_node) row("memory nodes", "%u", m->n_node);
     row("swap", "%s", m->swap_bytes ? human_bytes(m->swap_bytes).s : "none");
     row("huge pages", "%s", m->huge_pages[0] ? m->huge_pages : "not offered by this kernel");
     if (m->open_files == UINT64_MAX)
@@ -312,6 +319,7 @@ static void json_machine(struct buf *b, const struct machine *m)
     number(b, "memory_available_bytes", m->available_bytes);
     number(b, "memory_limit_bytes", m->group_bytes);
     buf_addf(b, "\"swap_bytes\":%" PRIu64 ",", m->swap_bytes);
+    number(b, "memory_nodes", m->n_node);
     member(b, "huge_pages", m->huge_pages);
     number(b, "open_files", m->open_files);
     number(b, "locked_bytes", m->locked_bytes);

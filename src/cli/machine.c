@@ -11,6 +11,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "base/numa.h"
 #include "device/device.h"
 
 /* The rest of the first line of a file that begins with prefix, or the first line when prefix is "". */
@@ -166,6 +167,15 @@ static uint64_t meminfo(const char *key)
     return strtoull(text, NULL, 10) * 1024;
 }
 
+static void look_at_nodes(struct machine *m)
+{
+    struct numa_map map;
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0) return;
+    numa_look(&map, "/sys", &set);
+    m->n_node = map.n;
+}
+
 static void look_at_memory(struct machine *m)
 {
     struct device_host host;
@@ -175,6 +185,7 @@ static void look_at_memory(struct machine *m)
     m->available_bytes = host.available_bytes;
     m->group_bytes = host.limit_bytes;
     m->swap_bytes = meminfo("SwapTotal:");
+    look_at_nodes(m);
     line_of("/sys/kernel/mm/transparent_hugepage/enabled", "", text, sizeof text);
     char *open = strchr(text, '['), *close = open ? strchr(open, ']') : NULL;
     if (close) snprintf(m->huge_pages, sizeof m->huge_pages, "%.*s", (int)(close - open - 1), open + 1);

@@ -16,6 +16,7 @@ struct machine {
     uint64_t memory_bytes, available_bytes, group_bytes; /* group_bytes 0: no limit */
     char     huge_pages[16];        /* transparent huge pages: always, madvise, never */
     uint64_t swap_bytes;
+    uint32_t n_node;                /* of memory, with processors this process may run on; 0: not known */
     uint64_t open_files, locked_bytes; /* limits; UINT64_MAX: none */
     struct machine_gpus gpus;
     char     nvidia_driver[32]; /* "" without one */

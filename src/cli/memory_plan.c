@@ -45,7 +45,8 @@ static status open_to_plan(struct backend **out, const struct engine_options *o,
                                               .share = o->share,
                                               .n_share = o->n_share,
                                               .kv_bytes = o->kv_bytes,
-                                              .n_thread = o->n_thread};
+                                              .n_thread = o->n_thread,
+                                              .host = o->host};
     return o->api->open(out, &plan_only, e);
 }
 

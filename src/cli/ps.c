@@ -40,7 +40,8 @@ static void add_worker(struct table *t, const json_t *w, const json_t *m)
     else
         table_add(t, "%s", "remote");
     add_devices(t, json_object_get(w, "devices"));
-    table_add(t, "%s", human_bytes((uint64_t)(bytes > 0 ? bytes : json_num(w, "predicted_bytes"))).s);
+    table_add(t, "%s%s", human_bytes((uint64_t)(bytes > 0 ? bytes : json_num(w, "predicted_bytes"))).s,
+              json_num(w, "locked_bytes") > 0 ? " locked" : "");
     table_add(t, "%.0f", json_num(m, "context"));
     table_add(t, "%.0f", json_num(w, "running"));
     table_add(t, "%.0f", json_num(w, "queued"));
@@ -96,13 +97,13 @@ const struct command cmd_ps = {
     .name = "ps",
     .args = "[--json]",
     .summary = "the workers of the server: what is loaded, where, and how busy it is",
-    .help =
-        "Examples:\n"
-        "  corral ps\n"
-        "  corral ps --server http://gpu-box:8080      of another machine\n\n"
-        "MEMORY is what a worker has, or what it was planned to take while it loads. UNLOADED is when the "
-        "model is unloaded if\n"
-        "nobody asks for it.\n",
+    .help = "Examples:\n"
+            "  corral ps\n"
+            "  corral ps --server http://gpu-box:8080      of another machine\n\n"
+            "MEMORY is what a worker has, or what it was planned to take while it loads; locked: its weights "
+            "are locked in\n"
+            "memory (--mlock, or the model's option mlock). UNLOADED is when the model is unloaded if nobody "
+            "asks for it.\n",
     .opts = opts,
     .run = run,
 };

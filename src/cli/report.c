@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/pages.h"
 #include "cli/devices.h"
 
 enum { PROGRESS_EVERY_MS = 100, PATIENCE_MS = 2000 };
@@ -74,9 +75,9 @@ void report_ready(const struct engine *en, uint32_t parallel)
     buf_addf(&b,
              "{\"event\":\"ready\",\"pid\":%d,\"backend\":\"%s\",\"context\":%u,\"parallel\":%u,\"plan\":{"
              "\"weight_bytes\":%zu,\"mapped_bytes\":%zu,\"scratch_bytes\":%zu,\"kv_block_bytes\":%zu,"
-             "\"kv_blocks\":%u},\"parts\":",
+             "\"kv_blocks\":%u},\"locked_bytes\":%llu,\"parts\":",
              (int)getpid(), part->on.api->name, st.max_context, parallel, p->weight_bytes, p->mapped_bytes,
-             p->scratch_bytes, p->kv_block_bytes, st.n_kv_block);
+             p->scratch_bytes, p->kv_block_bytes, st.n_kv_block, (unsigned long long)pages_locked_bytes());
     devices_json(&b, part, n_part, st.n_kv_block);
     buf_addc(&b, '}');
     write_line(&b, PATIENCE_MS);

@@ -269,6 +269,7 @@ static int run_main(int argc, char **argv)
     if (!interactive) r = read_prompt(&prompt, &e);
     if (r == OK) r = session_open(&s, &o.model, word[0], &e);
     if (r == OK) r = session_engine_options(&s, &o.model, 1, &engine, &e);
+    if (r == OK) r = session_place(&s, &o.model, &e);
     if (r == OK) r = session_start(&s, &engine, &e);
     if (r == OK) {
         bool chat = o.chat || (s.chat && !o.raw);

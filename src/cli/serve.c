@@ -40,6 +40,7 @@ static const struct opt worker_rows[] = {SERVING_OPTS(o.serving),
                                          ANSWER_OPTS(o.serving),
                                          CHAT_FORMAT_OPTS(o.chat),
                                          {.name = "remember", .type = OPT_STR, .at = &o.remember},
+                                         NUMA_OPT(o.model.numa),
                                          {.name = "set", .type = OPT_LIST, .at = &o.model.set},
                                          {0}};
 
@@ -208,7 +209,8 @@ static const struct opt opts[] = {
 
 /* ---- options for workers ----------------------------------------------------------------------------- */
 
-/* What placement must know too; the rest are flags of workers. The caller frees it. */
+/* What placement must know too, and what a model may say for itself; the rest are flags of workers. The
+ * caller frees it. */
 static char *make_defaults(void)
 {
     json_t *d = json_object();
@@ -218,6 +220,8 @@ static char *make_defaults(void)
     json_object_set_new(d, "backend", json_string(strcmp(o.model.backend, "auto") ? o.model.backend : "cpu"));
     json_object_set_new(d, "kv_type", json_string(o.model.kv_type));
     if (o.serving.kv_bytes) json_object_set_new(d, "kv_bytes", json_integer(o.serving.kv_bytes));
+    json_object_set_new(d, "mmap", json_boolean(o.model.mmap));
+    json_object_set_new(d, "mlock", json_boolean(o.model.mlock));
     json_object_set_new(d, "parallel", json_integer(o.serving.parallel));
     char *text = json_dumps(d, JSON_COMPACT);
     json_decref(d);

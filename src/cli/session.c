@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/numa.h"
 #include "cli/devices.h"
 
 /* The context length that the file was trained with; 0 when it does not say. */
@@ -83,6 +84,28 @@ bool session_progress(void *user, size_t done, size_t total)
     return true;
 }
 
+struct backend_host session_host(const struct session_options *o)
+{
+    return (struct backend_host){.copy = !o->mmap, .lock = o->mlock};
+}
+
+static bool any_on_cpu(const struct session *s)
+{
+    for (uint32_t i = 0; i < s->on.n_share; i++)
+        if (s->on.share[i].api == &backend_cpu) return true;
+    return s->api == &backend_cpu;
+}
+
+status session_place(const struct session *s, const struct session_options *o, struct error *e)
+{
+    enum numa_mode mode;
+    if (!numa_mode_by_name(o->numa, &mode)) return fail(e, ERR_ARG, "unknown NUMA mode '%s'", o->numa);
+    if (o->mlock && !any_on_cpu(s))
+        LOG(WARN, "cli", "mlock", "not locked: the %s backend has no weights in the host's memory to lock",
+            s->api->name);
+    return numa_begin(mode, e);
+}
+
 status session_engine_options(const struct session *s, const struct session_options *o, uint32_t max_seqs,
                               struct engine_options *out, struct error *e)
 {
@@ -94,6 +117,7 @@ status session_engine_options(const struct session *s, const struct session_opti
         .n_thread = (uint32_t)o->threads,
         .max_context = s->ctx,
         .max_seqs = max_seqs,
+        .host = session_host(o),
         .progress = session_progress,
     };
     if (!kv_type_by_name(o->kv_type, &out->kv_type))

@@ -11,8 +11,9 @@
 #include "text/tokenizer.h"
 
 struct session_options {
-    const char *model, *backend, *devices, *kv_type;
+    const char *model, *backend, *devices, *kv_type, *numa;
     int64_t ctx, threads;
+    bool mmap, mlock;
     struct opt_list set;
 };
 
@@ -39,6 +40,16 @@ enum { SESSION_DEFAULT_CTX = 8192, SESSION_MAX_CTX = 1 << 24, SESSION_MAX_THREAD
 #define KV_TYPE_OPT(to, dflt)                                                                              \
     {.name = "kv-type", .type = OPT_STR, .at = &(to), .choices = KV_TYPES, .def = dflt, .arg = "TYPE",     \
      .help = "numbers in the KV cache; bf16 and fp8 on GPUs"}
+/* How weights that stay in the host's memory lie there (docs/memory.md). */
+#define MMAP_OPT(to)                                                                                       \
+    {.name = "mmap", .type = OPT_BOOL, .at = &(to), .def = "true",                                         \
+     .help = "use weights where they lie in the mapped file; --no-mmap reads them to memory of their own"}
+#define MLOCK_OPT(to)                                                                                      \
+    {.name = "mlock", .type = OPT_BOOL, .at = &(to),                                                       \
+     .help = "lock the weights in the host's memory, so that they are never paged out"}
+#define NUMA_OPT(to)                                                                                       \
+    {.name = "numa", .type = OPT_STR, .at = &(to), .choices = "off|distribute|isolate", .def = "off",      \
+     .arg = "MODE", .help = "machines with several nodes of memory: use all of them evenly, or one"}
 #define SET_OPT(to)                                                                                        \
     {.name = "set", .type = OPT_LIST, .at = &(to), .arg = "KEY=TYPE:VALUE",                                \
      .help = "override metadata of the model file, e.g. llama.rope.freq_base=f32:1e6"}
@@ -46,7 +57,8 @@ enum { SESSION_DEFAULT_CTX = 8192, SESSION_MAX_CTX = 1 << 24, SESSION_MAX_THREAD
 /* o: a struct session_options with static storage. */
 #define SESSION_OPTS(o)                                                                                    \
     MODEL_OPT((o).model), BACKEND_OPT((o).backend, "auto"), DEVICES_OPT((o).devices),                      \
-        THREADS_OPT((o).threads), CTX_OPT((o).ctx), KV_TYPE_OPT((o).kv_type, "f16"), SET_OPT((o).set)
+        THREADS_OPT((o).threads), CTX_OPT((o).ctx), KV_TYPE_OPT((o).kv_type, "f16"),                       \
+        MMAP_OPT((o).mmap), MLOCK_OPT((o).mlock), NUMA_OPT((o).numa), SET_OPT((o).set)
 
 struct session {
     char path[MODEL_PATH_MAX];      /* "demo": the model inside the program */
@@ -76,6 +88,10 @@ status session_engine_options(const struct session *s, const struct session_opti
                               struct engine_options *out, struct error *e);
 /* Load the weights and start the engine, with progress on a terminal's stderr. */
 status session_start(struct session *s, const struct engine_options *options, struct error *e);
+/* What the rows say of weights in the host's memory. */
+struct backend_host session_host(const struct session_options *o);
+/* --numa, for this process: before it starts threads that compute. Says what of these rows has no effect. */
+status session_place(const struct session *s, const struct session_options *o, struct error *e);
 void session_close(struct session *s);
 /* A text to continue, as ids. Control tokens are never read out of it. ERR_ARG when nothing comes of it. */
 status session_encode(const struct session *s, const char *text, size_t n, struct tok_ids *out,

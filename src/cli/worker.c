@@ -8,6 +8,7 @@
 #include "api/api.h"
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/pages.h"
 #include "cli/chat_format.h"
 #include "cli/report.h"
 #include "cli/server.h"
@@ -97,6 +98,7 @@ static status serve(struct session *s, struct http_server *server, struct chat_f
     if (report_wanted()) eo.progress = report_progress;
     eo.on_lost = device_is_lost;
     eo.lost_user = server;
+    TRY(session_place(s, &o.model, e));
     TRY(session_start(s, &eo, e));
     const struct api_options ao = {.engine = s->engine,
                                    .tok = s->tok,
@@ -113,6 +115,7 @@ static status serve(struct session *s, struct http_server *server, struct chat_f
                                    .journal = o.journal || report_wanted(),
                                    .remember = o.remember,
                                    .max_seqs = (uint32_t)o.serving.parallel,
+                                   .locked = pages_locked_bytes() > 0,
                                    .keepalive_ms = server_ms(o.serving.comment)};
     TRY(api_new(api, &ao, e));
     size_t n_route = api_routes(*api, &routes);

@@ -40,7 +40,7 @@ status draft_model_new(struct draft_model **out, const struct engine_options *o,
     const struct backend_share on = memory_draft_device(o);
     const struct model_desc *m = o->draft;
     struct draft_model *dm = mem_zalloc(1, sizeof *dm);
-    const struct backend_options bo = {.device = on.device, .n_thread = o->n_thread};
+    const struct backend_options bo = {.device = on.device, .n_thread = o->n_thread, .host = o->host};
     const uint32_t n = lim->max_seqs;
     *dm = (struct draft_model){.api = on.api, .m = m, .lim = *lim};
     dm->lim.max_logits = n;

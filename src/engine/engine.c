@@ -37,7 +37,8 @@ static status open_backend(struct engine *en, const struct engine_options *o, st
                                  .n_share = o->n_share,
                                  .kv_bytes = o->kv_bytes,
                                  .n_thread = o->n_thread,
-                                 .deterministic = o->deterministic};
+                                 .deterministic = o->deterministic,
+                                 .host = o->host};
     uint32_t n_block = 0;
     TRY(en->api->open(&en->backend, &bo, e));
     TRY(en->api->plan(en->backend, en->m, &en->lim, &en->plan, e));

@@ -28,6 +28,7 @@ struct engine_options {
                                the machine's memory, or what is free of a device's own */
     enum dtype kv_type;     /* DT_F16 by default (0 is DT_F32: set it) */
     bool       deterministic; /* GPUs: answers do not depend on what runs beside them; slower */
+    struct backend_host host; /* of weights that stay in the host's memory */
     backend_progress progress;
     void      *progress_user;
     bool       no_prefix_cache; /* no request uses or feeds the prefixes of others */

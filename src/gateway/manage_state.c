@@ -191,9 +191,10 @@ static void add_servers(struct buf *b, const struct pool_view *v, const struct d
             buf_adds(b, "null");
         buf_addf(b,
                  ",\"healthy\":%s,\"running\":%u,\"queued\":%u,\"in_flight\":%u,\"last_step_age_s\":%.3f,"
-                 "\"predicted_bytes\":%llu,\"actual_bytes\":%llu,\"gpu_assignment\":",
+                 "\"predicted_bytes\":%llu,\"actual_bytes\":%llu,\"locked_bytes\":%llu,\"gpu_assignment\":",
                  w->healthy ? "true" : "false", w->running, w->queued, w->in_flight, w->last_step_age_s,
-                 (unsigned long long)w->predicted_bytes, (unsigned long long)w->actual_bytes);
+                 (unsigned long long)w->predicted_bytes, (unsigned long long)w->actual_bytes,
+                 (unsigned long long)w->locked_bytes);
         add_assignment(b, w, s);
         buf_adds(b, ",\"devices\":[");
         for (uint32_t k = 0; k < w->n_share; k++) {

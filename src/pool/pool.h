@@ -172,6 +172,7 @@ struct pool_worker_view {
     int64_t  started_ms, ready_ms, answered_ms;
     uint64_t requests, failures;
     uint64_t predicted_bytes, actual_bytes; /* 0: not known */
+    uint64_t locked_bytes;   /* of the host's memory, when it was ready */
     const struct pool_share *share;
     uint32_t n_share;
 };

@@ -101,7 +101,7 @@ struct worker {
     struct place_share share[PLACE_MAX_DEVICES];
     uint32_t n_share;
     struct place_rung rung; /* how it is to run */
-    uint64_t kv_bytes, plan_bytes, actual_bytes, mapped_bytes;
+    uint64_t kv_bytes, plan_bytes, actual_bytes, mapped_bytes, locked_bytes;
     uint64_t actual[PLACE_MAX_DEVICES]; /* of each share; 0: not known */
     bool     measured;
     status   code; /* why it failed, as it says itself */

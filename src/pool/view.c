@@ -56,7 +56,8 @@ static void view_worker(struct pool *p, struct pool_view *v, const struct clocks
                                                          .requests = w->requests,
                                                          .failures = w->failures,
                                                          .predicted_bytes = w->plan_bytes,
-                                                         .actual_bytes = w->actual_bytes};
+                                                         .actual_bytes = w->actual_bytes,
+                                                         .locked_bytes = w->locked_bytes};
     struct pool_worker_view *x = &v->worker[v->n_worker - 1];
     struct pool_share *share = mem_zalloc(w->n_share + 1, sizeof *share);
     for (uint32_t i = 0; i < w->n_share; i++)

@@ -187,6 +187,8 @@ static void make_args(struct pool *p, const struct worker *w, struct args *a)
     add_number(a, "--threads", set->threads);
     add_text(a, "--kv-type", w->rung.kv_type);
     add_number(a, "--kv-bytes", (int64_t)w->kv_bytes);
+    if (!set->mmap) add_arg(a, "--no-mmap");
+    if (set->mlock) add_arg(a, "--mlock");
     add_text(a, "--draft", w->draft);
     add_text(a, "--chat-template", set->chat_template);
     add_arg(a, "--");
@@ -245,6 +247,7 @@ static void is_ready(struct pool *p, struct worker *w, const json_t *j, int64_t 
     w->context = (uint32_t)number(j, "context");
     w->parallel = (uint32_t)number(j, "parallel");
     w->mapped_bytes = number(plan, "mapped_bytes");
+    w->locked_bytes = number(j, "locked_bytes");
     snprintf(w->backend, sizeof w->backend, "%s", backend ? backend : "");
     w->ready_ns = w->answered_ns = now;
     w->healthy = true;

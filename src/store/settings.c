@@ -32,6 +32,8 @@ static const struct row rows[] = {
     {{"kv_bytes", "memory for the KV cache"}, COUNT, AT(kv_bytes), 1, 1LL << 50, NULL},
     {{"backend", "what computes: see corral doctor"}, TEXT, AT(backend), 0, 32, NULL},
     {{"threads", "threads of the CPU backend"}, COUNT, AT(threads), 1, 1024, NULL},
+    {{"mmap", "false: weights are read to memory of their own, not used in the mapped file"}, FLAG, AT(mmap), 0, 0, NULL},
+    {{"mlock", "weights are locked in the host's memory"}, FLAG, AT(mlock), 0, 0, NULL},
     {{"gpus", "UUIDs of the GPUs that it may use"}, TEXTS, AT(gpus), 1, 64, NULL},
     {{"max_devices", "GPUs that it may be divided among"}, COUNT, AT(max_devices), 1, 64, NULL},
     {{"allow_cpu", "false: refused rather than run, or partly run, on the CPU"}, FLAG, AT(allow_cpu), 0, 0, NULL},
@@ -201,7 +203,7 @@ static status unknown(const char *key, struct error *e)
     return fail(e, ERR_ARG, "there is no option '%.60s': docs/models.md lists them", key);
 }
 
-static const struct store_settings unset = {.keep_alive_ms = STORE_UNSET, .allow_cpu = true};
+static const struct store_settings unset = {.keep_alive_ms = STORE_UNSET, .allow_cpu = true, .mmap = true};
 
 static status read_all(struct store_settings *o, struct error *e)
 {

@@ -130,6 +130,8 @@ struct store_settings {
     bool pinned;                /* never evicted for another */
     bool preload;
     bool allow_cpu;             /* true if nothing is said */
+    bool mmap;                  /* the same */
+    bool mlock;
     const json_t *gpus;         /* ["GPU-uuid", ...]; NULL, as all below: not set */
     const json_t *defaults;     /* {field: value} for requests that do not say */
     const json_t *set;          /* {field: value} for all requests */

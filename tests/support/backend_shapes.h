@@ -54,7 +54,7 @@ static void random_tokens(int32_t *t, uint32_t n, uint32_t n_vocab, uint64_t see
 }
 
 /* A block table that is not in order. */
-static void scatter(uint32_t *block, uint32_t n, uint32_t first, uint32_t stride)
+static inline void scatter(uint32_t *block, uint32_t n, uint32_t first, uint32_t stride)
 {
     for (uint32_t i = 0; i < n; i++) block[i] = (first + i * stride) % N_BLOCK;
 }
@@ -68,8 +68,8 @@ static void same_bits(const float *a, const float *b, size_t n, const struct tin
 }
 
 /* Five sequences of len tokens advance together by different steps, decode beside prefill. */
-static void batched_as_alone(const struct backend_api *api, const struct tiny_shape *s, uint32_t n_thread,
-                             uint32_t len, uint64_t seed)
+static inline void batched_as_alone(const struct backend_api *api, const struct tiny_shape *s, uint32_t n_thread,
+                                    uint32_t len, uint64_t seed)
 {
     struct tiny_model m;
     struct rig r;

@@ -266,12 +266,12 @@ static void parameters(void **state)
     post("/api/chat",
          "{\"model\":\"tiny\",\"options\":{\"num_predict\":7,\"temperature\":0,\"seed\":5,\"repeat_penalty\":"
          "1.5,"
-         "\"num_ctx\":4096,\"num_gpu\":1}," HI "}",
+         "\"num_ctx\":4096,\"num_gpu\":1,\"use_mmap\":true,\"use_mlock\":true}," HI "}",
          &code);
     assert_true(script.params.temperature == 0 && script.params.seed == 5 &&
                 script.params.repeat_penalty == 1.5f);
     assert_int_equal(script.max_tokens, 7);
-    assert_non_null(strstr(answer, "X-Corral-Ignored: options.num_ctx"));
+    assert_non_null(strstr(answer, "X-Corral-Ignored: options.num_ctx, options.use_mlock\r\n"));
     assert_int_equal(script.keep_alive_ns, 0);
     post("/api/generate", "{\"model\":\"tiny\",\"keep_alive\":\"1m30s\"}", &code);
     assert_int_equal(script.keep_alive_ns, (int64_t)90 * 1000000000);

@@ -228,6 +228,8 @@ static void options_are_checked(void **state)
          "true}",
          NULL},
         {"{\"context\": null}", NULL},
+        {"{\"mmap\": false, \"mlock\": true}", NULL},
+        {"{\"mlock\": \"yes\"}", "true or false"},
         {"{\"defaults\": {\"temperature\": 0.2, \"stop\": [\"x\"]}, \"strip\": [\"seed\"]}", NULL},
         {"{\"split\": {\"a\": 90, \"b\": 10.5}}", NULL},
         {"{\"contxt\": 1}", "is 'context' meant?"},

@@ -144,9 +144,9 @@ def test_errors(srv, client):
 
 
 def test_what_has_no_effect_is_named(srv):
-    body = {"model": "demo", "prompt": "x", "stream": False, "options": {"num_ctx": 100000, "num_predict": 1, "warp": 9}}
+    body = {"model": "demo", "prompt": "x", "stream": False, "options": {"num_ctx": 100000, "num_predict": 1, "warp": 9, "use_mlock": True}}
     code, head, _ = srv.post("/api/generate", body)
-    assert code == 200 and head["X-Corral-Ignored"] == "options.num_ctx, warp"
+    assert code == 200 and head["X-Corral-Ignored"] == "options.num_ctx, options.use_mlock, warp"
     request = urllib.request.Request(srv.url + "/api/generate", json.dumps(body).encode(), {"X-Corral-Strict": "1"})
     code, _, answer = srv.open(request, 20)
     assert code == 400 and "num_ctx" in answer["error"]

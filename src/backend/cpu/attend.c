@@ -27,7 +27,7 @@ static struct attn_args tile_args(const struct attend *w, uint32_t tile, uint32_
     const size_t nq = (size_t)c->n_head * c->head_dim, head = (size_t)kv_head * group * c->head_dim;
     return (struct attn_args){
         .kv = &bm->kv,
-        .mem = bm->queued_kv->mem,
+        .mem = bm->queued_kv->mem.data,
         .block = bm->queued->seq[t->seq].block,
         .layer = w->op->layer,
         .kv_head = kv_head,

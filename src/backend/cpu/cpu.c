@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "backend/cpu/cpu_int.h"
@@ -48,7 +47,7 @@ static status cpu_open(struct backend **out, const struct backend_options *o, st
     *out = NULL;
     TRY(crew_new(&crew, o->n_thread ? o->n_thread : crew_usable_cores(), e));
     *out = mem_zalloc(1, sizeof **out);
-    **out = (struct backend){.k = cpu_kernels(), .crew = crew};
+    **out = (struct backend){.k = cpu_kernels(), .crew = crew, .host = o->host};
     return OK;
 }
 
@@ -91,66 +90,51 @@ static status cpu_plan(struct backend *b, const struct model_desc *m, const stru
     TRY(check_weights(b, m, e));
     scratch_layout(&s, NULL, m, l, crew_n_thread(b->crew));
     *out = (struct backend_plan){.kv_block_bytes = kv.block_bytes, .scratch_bytes = s.total_bytes};
-    for (uint32_t i = 1; i < m->n_weight; i++) out->mapped_bytes += m->weight[i].n_bytes;
-    return OK;
-}
-
-/* Bring the mapped weights into memory, stride by stride with progress in between, so that the first request
- * does not pay for reading the file. Weights that do not fit are left to the kernel's paging. */
-static status read_ahead(const struct model_desc *m, backend_progress progress, void *user, struct error *e)
-{
-    const size_t stride = (size_t)64 << 20, page = (size_t)sysconf(_SC_PAGESIZE);
-    const size_t memory = (size_t)sysconf(_SC_PHYS_PAGES) * page;
-    size_t total = 0, done = 0;
-    for (uint32_t i = 1; i < m->n_weight; i++) total += m->weight[i].n_bytes;
-    if (!progress || total > memory / 10 * 8) return OK;
-    for (uint32_t i = 1; i < m->n_weight; i++) {
-        const struct weight *w = &m->weight[i];
-        for (size_t at = 0; at < w->n_bytes; at += stride) {
-            size_t n = MIN(stride, w->n_bytes - at);
-            uintptr_t from = (uintptr_t)(w->data + at) / page * page;
-            /* Advice only: without it the pages come when they are touched. */
-            (void)madvise((void *)from, (uintptr_t)(w->data + at + n) - from, MADV_POPULATE_READ);
-            done += n;
-            if (!progress(user, done, total)) return fail(e, ERR_CANCELLED, "loading was stopped");
-        }
-    }
-    return OK;
-}
-
-static status cpu_load(struct backend_model **out, struct backend *b, const struct model_desc *m,
-                       const struct backend_limits *l, backend_progress progress, void *user, struct error *e)
-{
-    struct kv_layout kv;
-    struct scratch s;
-    *out = NULL;
-    TRY(layout_kv(&kv, m, l, e));
-    TRY(check_weights(b, m, e));
-    TRY(read_ahead(m, progress, user, e));
-    scratch_layout(&s, NULL, m, l, crew_n_thread(b->crew));
-    void *mem = NULL;
-    if (posix_memalign(&mem, 64, s.total_bytes) != 0)
-        return fail(e, ERR_MEMORY, "no memory for %.1f MiB of scratch space", (double)s.total_bytes / 0x1p20);
-    scratch_layout(&s, mem, m, l, crew_n_thread(b->crew));
-    *out = mem_zalloc(1, sizeof **out);
-    **out = (struct backend_model){.b = b, .m = m, .lim = *l, .kv = kv, .mem = mem, .s = s};
-    for (uint32_t i = 0; i < m->n_op; i++)
-        if (m->op[i].kind == OP_LOGITS) (*out)->fine = weight_of(*out, m->op[i].logits.out.weight);
+    if (b->host.copy)
+        out->weight_bytes = weights_copy_bytes(m);
+    else
+        for (uint32_t i = 1; i < m->n_weight; i++) out->mapped_bytes += m->weight[i].n_bytes;
     return OK;
 }
 
 static void cpu_unload(struct backend_model *m)
 {
     if (!m) return;
-    free(m->mem);
+    weights_unload(&m->weights);
+    pages_close(&m->mem);
     free(m);
+}
+
+static status cpu_load(struct backend_model **out, struct backend *b, const struct model_desc *m,
+                       const struct backend_limits *l, backend_progress progress, void *user, struct error *e)
+{
+    struct kv_layout kv;
+    *out = NULL;
+    TRY(layout_kv(&kv, m, l, e));
+    TRY(check_weights(b, m, e));
+    struct backend_model *bm = mem_zalloc(1, sizeof *bm);
+    *bm = (struct backend_model){.b = b, .m = m, .lim = *l, .kv = kv};
+    scratch_layout(&bm->s, NULL, m, l, crew_n_thread(b->crew));
+    status s = pages_open(&bm->mem, bm->s.total_bytes, e);
+    if (s != OK) s = fail_in(e, "scratch memory");
+    if (s == OK) s = weights_load(&bm->weights, m, &b->host, progress, user, e);
+    if (s != OK) {
+        cpu_unload(bm);
+        return s;
+    }
+    scratch_layout(&bm->s, bm->mem.data, m, l, crew_n_thread(b->crew));
+    for (uint32_t i = 0; i < m->n_op; i++)
+        if (m->op[i].kind == OP_LOGITS) bm->fine = weight_of(bm, m->op[i].logits.out.weight);
+    *out = bm;
+    return OK;
 }
 
 static status cpu_kv_open(struct backend_kv **out, struct backend_model *m, uint32_t n_block, struct error *e)
 {
-    uint8_t *mem = mem_try(n_block, m->kv.block_bytes);
+    struct pages mem;
+    size_t bytes;
     *out = NULL;
-    if (!mem)
+    if (!checked_mul((size_t)n_block, m->kv.block_bytes, &bytes) || pages_open(&mem, bytes, e) != OK)
         return fail(e, ERR_MEMORY, "no memory for %u KV blocks of %zu bytes", n_block, m->kv.block_bytes);
     *out = mem_zalloc(1, sizeof **out);
     **out = (struct backend_kv){.m = m, .mem = mem, .n_block = n_block};
@@ -160,23 +144,23 @@ static status cpu_kv_open(struct backend_kv **out, struct backend_model *m, uint
 static void cpu_kv_close(struct backend_kv *kv)
 {
     if (!kv) return;
-    free(kv->mem);
+    pages_close(&kv->mem);
     free(kv);
 }
 
 static status cpu_kv_copy(struct backend_kv *kv, const struct kv_copy *list, uint32_t n, struct error *e)
 {
-    return kv_blocks_copy(kv->mem, kv->n_block, &kv->m->kv, list, n, e);
+    return kv_blocks_copy(kv->mem.data, kv->n_block, &kv->m->kv, list, n, e);
 }
 
 static status cpu_kv_read(struct backend_kv *kv, uint32_t block, void *to, struct error *e)
 {
-    return kv_block_read(kv->mem, kv->n_block, &kv->m->kv, block, to, e);
+    return kv_block_read(kv->mem.data, kv->n_block, &kv->m->kv, block, to, e);
 }
 
 static status cpu_kv_write(struct backend_kv *kv, uint32_t block, const void *from, struct error *e)
 {
-    return kv_block_write(kv->mem, kv->n_block, &kv->m->kv, block, from, e);
+    return kv_block_write(kv->mem.data, kv->n_block, &kv->m->kv, block, from, e);
 }
 
 static status cpu_step(struct backend_model *bm, struct backend_kv *kv, const struct batch *b,

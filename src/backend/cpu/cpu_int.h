@@ -5,11 +5,13 @@
 #include "backend/backend.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/crew.h"
+#include "backend/cpu/weights.h"
 #include "backend/kv_layout.h"
 
 struct backend {
     const struct cpu_kernels *k;
     struct crew *crew;
+    struct backend_host host;
 };
 
 /* Rows of activations in all forms; see struct act_row. n_group: groups of ACT_GROUP in a row. */
@@ -77,9 +79,10 @@ struct backend_model {
     struct backend          *b;
     const struct weight     *fine; /* the output matrix */
     const struct model_desc *m;
+    struct weights           weights;
     struct backend_limits    lim;
     struct kv_layout         kv;
-    void                    *mem;
+    struct pages             mem;
     struct scratch           s;
     uint64_t                 ticket;
     const struct batch      *queued; /* from step to wait */
@@ -90,7 +93,7 @@ struct backend_model {
 
 struct backend_kv {
     struct backend_model *m;
-    uint8_t *mem;
+    struct pages mem;
     uint32_t n_block;
 };
 

@@ -5,6 +5,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/numa.h"
+
 /* About 30 us on current machines: longer than the gap between the operations of a step, shorter than a sleep
  * and a wake-up cost. */
 enum { SPINS = 4000 };
@@ -87,6 +89,7 @@ static void *worker_main(void *arg)
     struct worker *w = arg;
     struct crew *p = w->crew;
     uint32_t seen = 0;
+    numa_place_thread(w->index, p->n_thread);
     while (!atomic_load(&p->stop)) {
         uint32_t spins = 0;
         while (atomic_load(&p->job) == seen && !atomic_load(&p->stop) && spins++ < SPINS) relax();

@@ -28,7 +28,7 @@ static const struct matmul_kernel *kernel_for(const struct backend_model *bm, co
 
 unsigned matmul_form(const struct backend_model *bm, wref w)
 {
-    return w ? (unsigned)kernel_for(bm, &bm->m->weight[w])->form : 0;
+    return w ? (unsigned)kernel_for(bm, weight_of(bm, w))->form : 0;
 }
 
 size_t matmul_row_bytes(const struct weight *w)

@@ -8,12 +8,12 @@
 
 const struct weight *weight_of(const struct backend_model *bm, wref w)
 {
-    return w ? &bm->m->weight[w] : NULL;
+    return w ? &bm->weights.at[w] : NULL;
 }
 
 const float *floats_of(const struct backend_model *bm, wref w)
 {
-    return w ? (const float *)(const void *)bm->m->weight[w].data : NULL;
+    return w ? (const float *)(const void *)bm->weights.at[w].data : NULL;
 }
 
 /* A stage over tokens or rows: what the task functions need. */
@@ -165,7 +165,7 @@ static void qkv_post_task(void *ctx, uint32_t t, uint32_t thread)
     for (size_t i = 0; i < hd * c->n_head; i++) q[i] *= op->q_scale;
 
     const struct batch_seq *seq = &bm->queued->seq[bm->s.seq[t]];
-    uint8_t *block = bm->queued_kv->mem + seq->block[pos / KV_BLOCK_TOKENS] * bm->kv.block_bytes;
+    uint8_t *block = bm->queued_kv->mem.data + seq->block[pos / KV_BLOCK_TOKENS] * bm->kv.block_bytes;
     for (uint32_t i = 0; i < c->n_head_kv; i++) {
         store_kv_row(bm, block + kv_row_at(&bm->kv, op->layer, false, i, pos), k + i * hd);
         store_kv_row(bm, block + kv_row_at(&bm->kv, op->layer, true, i, pos), v + i * hd);
