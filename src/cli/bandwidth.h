@@ -8,6 +8,7 @@ struct bandwidth; /* a buffer far larger than the caches, and how many threads r
 
 status bandwidth_new(struct bandwidth **out, uint32_t n_thread, struct error *e);
 void   bandwidth_free(struct bandwidth *b); /* NULL is fine */
-double bandwidth_measure(struct bandwidth *b); /* bytes per second of one pass over the buffer */
+/* Bytes per second, the best of several passes over the buffer in several ways. */
+double bandwidth_measure(struct bandwidth *b);
 
 #endif
