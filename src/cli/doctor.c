@@ -135,7 +135,7 @@ static void judge_machine(struct doctor *d)
              human_bytes(m->available_bytes).s);
     if (strcmp(m->huge_pages, "never") == 0)
         warn(d, "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled",
-             "transparent huge pages are off: reading weights costs more address translation");
+             "transparent huge pages are off: the KV cache and the memory of steps lie in small pages");
     if (m->n_node > 1)
         warn(d, "try --numa distribute, or isolate for a model that one node holds (docs/memory.md)",
              "memory lies on %u nodes: half and more of it is far from each processor; --numa is there for "
