@@ -76,11 +76,15 @@ static inline size_t attn_part_floats(size_t rows, size_t head_dim)
 {
     return round_up(rows * (round_up(head_dim, ATTN_PAD) + 2), ATTN_PAD);
 }
+/* Keys or values as floats; or, of a Q8_0 cache, the queries as integers. */
+static inline size_t attn_panel_floats(size_t rows, size_t head_dim)
+{
+    return MAX((size_t)ATTN_KEYS, rows) * round_up(head_dim, ATTN_PAD);
+}
 static inline size_t attn_scratch_floats(uint32_t group, size_t head_dim)
 {
-    const size_t ld = round_up(head_dim, ATTN_PAD);
     const size_t rows = (size_t)attn_tokens(group) * group;
-    return ATTN_KEYS * (ld + rows) + 2 * attn_part_floats(rows, head_dim);
+    return attn_panel_floats(rows, head_dim) + ATTN_KEYS * rows + 2 * attn_part_floats(rows, head_dim);
 }
 
 struct cpu_kernels {

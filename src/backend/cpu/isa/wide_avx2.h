@@ -29,11 +29,10 @@ SIMD wb wb_load(const void *p) { return (wb)_mm256_loadu_si256((const __m256i *)
 SIMD void wb_store(void *p, wb a) { _mm256_storeu_si256((__m256i *)p, (__m256i)a); }
 SIMD wp wp_load(const int16_t *p) { return _mm256_loadu_si256((const __m256i *)(const void *)p); }
 SIMD void wp_store(int16_t *p, wp a) { _mm256_storeu_si256((__m256i *)(void *)p, a); }
-SIMD void wp_from_bytes(wp out[2], wb q, int zero)
+SIMD void wp_from_bytes(wp out[2], wb q)
 {
-    const __m256i z = _mm256_set1_epi16((short)zero), v = (__m256i)q;
-    out[0] = _mm256_sub_epi16(_mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8), z);
-    out[1] = _mm256_sub_epi16(_mm256_srai_epi16(v, 8), z);
+    out[0] = _mm256_srai_epi16(_mm256_slli_epi16((__m256i)q, 8), 8);
+    out[1] = _mm256_srai_epi16((__m256i)q, 8);
 }
 /* Keeps gcc from hoisting all products of a block and spilling them (CPU.md section 6.4). */
 SIMD void wt_pin(wt *a) { __asm__ volatile("" : "+x"(*a)); }

@@ -46,11 +46,10 @@ SIMD wi wi_four_bytes(const void *p)
 }
 SIMD wp wp_load(const int16_t *p) { return _mm512_loadu_si512(p); }
 SIMD void wp_store(int16_t *p, wp a) { _mm512_storeu_si512(p, a); }
-SIMD void wp_from_bytes(wp out[2], wb q, int zero)
+SIMD void wp_from_bytes(wp out[2], wb q)
 {
-    const __m512i z = _mm512_set1_epi16((short)zero), v = (__m512i)q;
-    out[0] = _mm512_sub_epi16(_mm512_srai_epi16(_mm512_slli_epi16(v, 8), 8), z);
-    out[1] = _mm512_sub_epi16(_mm512_srai_epi16(v, 8), z);
+    out[0] = _mm512_srai_epi16(_mm512_slli_epi16((__m512i)q, 8), 8);
+    out[1] = _mm512_srai_epi16((__m512i)q, 8);
 }
 SIMD wi wi_madd(wi acc, wp w, const int16_t *x) { return _mm512_dpwssd_epi32(acc, w, wi_four_bytes(x)); }
 SIMD wb wb_load(const void *p) { return (wb)_mm512_loadu_si512(p); }

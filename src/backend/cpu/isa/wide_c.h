@@ -34,10 +34,10 @@ SIMD wi wi_madd(wi acc, wp w, const int16_t *x)
 }
 SIMD wp wp_load(const int16_t *p) { wp r; memcpy(&r, p, sizeof r); return r; }
 SIMD void wp_store(int16_t *p, wp a) { memcpy(p, &a, sizeof a); }
-/* Of each row's signed bytes, less zero: the first and the third, the second and the fourth. */
-SIMD void wp_from_bytes(wp out[2], wb q, int zero)
+/* Of each row's signed bytes the first and the third, the second and the fourth. */
+SIMD void wp_from_bytes(wp out[2], wb q)
 {
-    LANES_DO(for (int j = 0; j < 4; j++) out[j % 2].v[2 * i + j / 2] = (int16_t)((int8_t)q[4 * i + j] - zero));
+    LANES_DO(for (int j = 0; j < 4; j++) out[j % 2].v[2 * i + j / 2] = (int8_t)q[4 * i + j]);
 }
 SIMD wb wb_load(const void *p) { wb r; memcpy(&r, p, sizeof r); return r; }
 SIMD void wb_store(void *p, wb a) { memcpy(p, &a, sizeof a); }

@@ -44,13 +44,12 @@ SIMD wb wb_load(const void *p) { return vld1q_u8(p); }
 SIMD void wb_store(void *p, wb a) { vst1q_u8(p, a); }
 SIMD wp wp_load(const int16_t *p) { return vld1q_s16(p); }
 SIMD void wp_store(int16_t *p, wp a) { vst1q_s16(p, a); }
-SIMD void wp_from_bytes(wp out[2], wb q, int zero)
+SIMD void wp_from_bytes(wp out[2], wb q)
 {
     const uint8x16_t apart = {0, 4, 8, 12, 2, 6, 10, 14, 1, 5, 9, 13, 3, 7, 11, 15};
     const int8x16_t v = vqtbl1q_s8(vreinterpretq_s8_u8(q), apart);
-    const int16x8_t z = vdupq_n_s16((int16_t)zero);
-    out[0] = vsubq_s16(vmovl_s8(vget_low_s8(v)), z);
-    out[1] = vsubq_s16(vmovl_high_s8(v), z);
+    out[0] = vmovl_s8(vget_low_s8(v));
+    out[1] = vmovl_high_s8(v);
 }
 SIMD wi wi_madd(wi acc, wp w, const int16_t *x)
 {

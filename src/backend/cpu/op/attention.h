@@ -4,7 +4,8 @@
  * Keys come ATTN_KEYS at a time, at fixed positions from the start of the sequence. Those that a tile sees are widened
  * to floats once, turned so that a vector holds one number of W_LANES of them, and used for all rows; then their values,
  * in the same place, which stays in the first-level cache. Scores and weighted sums are products of such a panel with
- * rows, in registers as in gemm.h. Softmax is online with one update for each ATTN_KEYS. Each span of ATTN_SPAN keys has sums of its own, which are joined in order, so that threads may
+ * rows, in registers as in gemm.h; a cache of Q8_0 needs no panel (attention_bytes.h). Softmax is online with one update
+ * for each ATTN_KEYS. Each span of ATTN_SPAN keys has sums of its own, which are joined in order, so that threads may
  * share the spans. Every sum runs in one order: a row's result depends on its position and on the cached rows alone.
  * Source: Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018. */
 #include "backend/cpu/op/gemm.h"
@@ -23,10 +24,33 @@ struct attn {
     const struct attn_args *a;
     uint32_t n_row;
     size_t hd, ld; /* numbers of a head; rounded up to whole vectors */
-    float *panel;  /* keys, turned: (hd, ATTN_KEYS); then values: (ATTN_KEYS, ld) */
+    float *panel;  /* keys, turned: (hd, ATTN_KEYS); then values: (ATTN_KEYS, ld); or the queries as integers */
     float *score;  /* then weights: (n_row, ATTN_KEYS) */
     struct attn_sums s;
 };
+
+SIMD const float *attn_query(const struct attn *t, uint32_t r)
+{
+    return t->a->q + r / t->a->group * t->a->q_stride + r % t->a->group * t->hd;
+}
+
+/* A part of a block, keys or values of one head, and the one that is asked for meanwhile. */
+struct attn_part {
+    const uint8_t *at, *next;
+    enum dtype type;
+    size_t row_bytes;
+};
+
+/* Keys or values of the block that position `at` is in, and of the one ATTN_KEYS later, if it is one of the tile's. */
+static struct attn_part attn_part(const struct attn *t, uint32_t at, bool values)
+{
+    const struct attn_args *a = t->a;
+    const uint32_t b = at / BLOCK, last = (a->pos + a->n_tok - 1) / BLOCK;
+    const size_t row_at = kv_row_at(a->kv, a->layer, values, a->kv_head, 0);
+    return (struct attn_part){a->mem + a->block[b] * a->kv->block_bytes + row_at,
+                              a->mem + a->block[MIN(b + ATTN_KEYS / BLOCK, last)] * a->kv->block_bytes + row_at,
+                              a->kv->type, a->kv->row_bytes};
+}
 
 /* --- products --- */
 
@@ -72,38 +96,13 @@ static void attn_product(float *const *y, const float *const *x, uint32_t n, con
 
 /* --- a block of the cache to floats --- */
 
-/* A part of a block, keys or values of one head, and the one that is asked for meanwhile. */
-struct attn_part {
-    const uint8_t *at, *next;
-    enum dtype type;
-    size_t row_bytes;
-};
-
-static void attn_turn_q8_0(float *to, const struct attn_part *p, size_t hd)
-{
-    for (size_t g = 0; g < hd / QK; g++, to += QK * ATTN_KEYS) {
-        prefetch_next(p->next, BLOCK, g * sizeof(struct block_q8_0), sizeof(struct block_q8_0));
-        for (size_t r = 0; r < BLOCK; r += W_LANES) {
-            const struct rows b = {p->at + r * p->row_bytes + g * sizeof(struct block_q8_0), p->row_bytes};
-            struct lanes l;
-            wb raw[RAW];
-            open_q8_0(&l, b);
-            load_q8_0(raw, b, 0, 0);
-            for (int i = 0; i < QK; i++)
-                wf_store(to + i * ATTN_KEYS + r, wf_mul(l.s[0], wf_bytes(quad_q8_0(raw, &l, 0, 0, i / 16, i % 16 / 4), i % 4)));
-        }
-    }
-}
-
 /* The keys of a block: to[i * ATTN_KEYS + key]. */
 static void attn_turn(float *to, const struct attn_part *p, size_t hd)
 {
     if (p->type == DT_F32)
         turn_f32(to, ATTN_KEYS, BLOCK, p->at, p->row_bytes, hd, p->next);
-    else if (p->type == DT_F16)
-        turn_f16(to, ATTN_KEYS, BLOCK, p->at, p->row_bytes, hd, p->next);
     else
-        attn_turn_q8_0(to, p, hd);
+        turn_f16(to, ATTN_KEYS, BLOCK, p->at, p->row_bytes, hd, p->next);
 }
 
 /* n_row of its values: to[row * ld + i]. */
@@ -114,19 +113,17 @@ static void attn_widen(float *to, size_t ld, const struct attn_part *p, uint32_t
         prefetch_next(p->next, 1, r * p->row_bytes, p->row_bytes);
         if (p->type == DT_F32) {
             memcpy(to, from, hd * sizeof *to);
-        } else if (p->type == DT_F16) {
+        } else {
             const uint16_t *h = (const uint16_t *)(const void *)from;
             size_t i = 0;
             for (; i + W_LANES <= hd; i += W_LANES) wf_store(to + i, wf_load_halves(h + i));
             for (; i < hd; i++) to[i] = f16_to_f32(h[i]);
-        } else {
-            const struct block_q8_0 *b = (const void *)from;
-            for (size_t i = 0; i < hd; i += W_LANES)
-                wf_store(to + i, wf_mul(wf_set(half_to_float(b[i / QK].d)), wf_load_bytes(b[i / QK].qs + i % QK)));
         }
         for (size_t i = hd; i < ld; i++) to[i] = 0;
     }
 }
+
+#include "backend/cpu/op/attention_bytes.h"
 
 /* --- softmax --- */
 
@@ -164,31 +161,33 @@ SIMD void attn_range(const struct attn_args *a, uint32_t r, uint32_t at, uint32_
     *to = MIN((uint32_t)ATTN_KEYS, pos + 1 - at);
 }
 
-/* Scores of up to W_TILE_ROWS rows from r0 on, for keys [first, n_key) of those from position `at` on; as weights. */
-static void attn_score(const struct attn *t, uint32_t at, uint32_t first, uint32_t n_key, uint32_t r0, uint32_t n)
+/* Scores of up to W_TILE_ROWS rows from r0 on, for keys [first, n_key) of a panel. */
+static void attn_score(const struct attn *t, uint32_t first, uint32_t n_key, uint32_t r0, uint32_t n)
 {
-    const struct attn_args *a = t->a;
     const float *x[W_TILE_ROWS];
     float *y[W_TILE_ROWS];
-
     for (uint32_t i = 0; i < n; i++) {
-        x[i] = a->q + (r0 + i) / a->group * a->q_stride + (r0 + i) % a->group * t->hd;
+        x[i] = attn_query(t, r0 + i);
         y[i] = t->score + (r0 + i) * ATTN_KEYS + first;
     }
     attn_product(y, x, n, t->panel + first, ATTN_KEYS, t->hd, round_up(n_key, BLOCK) - first, true);
-    for (uint32_t i = 0; i < n; i++) {
-        const uint32_t r = r0 + i;
+}
+
+/* The rows' scores of keys from position `at` on as weights. */
+static void attn_soften(const struct attn *t, uint32_t at, uint32_t r0, uint32_t n)
+{
+    for (uint32_t r = r0; r < r0 + n; r++) {
         float *acc = t->s.acc + r * t->ld;
         uint32_t from, to;
-        attn_range(a, r, at, &from, &to);
+        attn_range(t->a, r, at, &from, &to);
         const float shrink =
-            attn_weigh(t->score + r * ATTN_KEYS, from, to, &t->s.max[r], &t->s.sum[r], a->softcap);
+            attn_weigh(t->score + r * ATTN_KEYS, from, to, &t->s.max[r], &t->s.sum[r], t->a->softcap);
         for (size_t j = 0; shrink != 1 && j < t->ld; j += W_LANES)
             wf_store(acc + j, wf_mul(wf_load(acc + j), wf_set(shrink)));
     }
 }
 
-/* The rows' sums += values [first, n_key) by their weights. */
+/* The rows' sums += values [first, n_key) of a panel by their weights. */
 static void attn_add(const struct attn *t, uint32_t first, uint32_t n_key, uint32_t r0, uint32_t n)
 {
     const float *x[W_TILE_ROWS];
@@ -198,17 +197,6 @@ static void attn_add(const struct attn *t, uint32_t first, uint32_t n_key, uint3
         y[i] = t->s.acc + (r0 + i) * t->ld;
     }
     attn_product(y, x, n, t->panel + first * t->ld, t->ld, n_key - first, t->ld, false);
-}
-
-/* Keys or values of the block that position `at` is in, and of the one ATTN_KEYS later, if it is one of the tile's. */
-static struct attn_part attn_part(const struct attn *t, uint32_t at, bool values)
-{
-    const struct attn_args *a = t->a;
-    const uint32_t b = at / BLOCK, last = (a->pos + a->n_tok - 1) / BLOCK;
-    const size_t row_at = kv_row_at(a->kv, a->layer, values, a->kv_head, 0);
-    return (struct attn_part){a->mem + a->block[b] * a->kv->block_bytes + row_at,
-                              a->mem + a->block[MIN(b + ATTN_KEYS / BLOCK, last)] * a->kv->block_bytes + row_at,
-                              a->kv->type, a->kv->row_bytes};
 }
 
 /* The keys from position `at` on, as far as the tile sees them; those of blocks before `block0` nobody sees. */
@@ -224,18 +212,32 @@ static void attn_keys(const struct attn *t, uint32_t at, uint32_t block0)
     const uint32_t token1 = a->window ? (uint32_t)MIN(beyond, (uint64_t)a->n_tok) : a->n_tok;
     const uint32_t row0 = token0 * a->group, row1 = token1 * a->group;
 
-    for (uint32_t j = first; j < n_key; j += BLOCK) {
+    const bool bytes = a->kv->type == DT_Q8_0;
+    const uint32_t step = bytes ? BYTE_ROWS : W_TILE_ROWS;
+
+    for (uint32_t j = first; !bytes && j < n_key; j += BLOCK) {
         const struct attn_part p = attn_part(t, at + j, false);
         attn_turn(t->panel + j, &p, t->hd);
     }
-    for (uint32_t r = row0; r < row1; r += W_TILE_ROWS)
-        attn_score(t, at, first, n_key, r, MIN((uint32_t)W_TILE_ROWS, row1 - r));
-    for (uint32_t j = first; j < n_key; j += BLOCK) {
+    for (uint32_t r = row0; r < row1; r += step) {
+        const uint32_t n = MIN(step, row1 - r);
+        if (bytes)
+            attn_score_bytes(t, at, first, n_key, r, n, r == row0);
+        else
+            attn_score(t, first, n_key, r, n);
+        attn_soften(t, at, r, n);
+    }
+    for (uint32_t j = first; !bytes && j < n_key; j += BLOCK) {
         const struct attn_part p = attn_part(t, at + j, true);
         attn_widen(t->panel + j * t->ld, t->ld, &p, MIN((uint32_t)BLOCK, n_key - j), t->hd);
     }
-    for (uint32_t r = row0; r < row1; r += W_TILE_ROWS)
-        attn_add(t, first, n_key, r, MIN((uint32_t)W_TILE_ROWS, row1 - r));
+    for (uint32_t r = row0; r < row1; r += step) {
+        const uint32_t n = MIN(step, row1 - r);
+        if (bytes)
+            attn_add_bytes(t, at, first, n_key, r, n, r == row0);
+        else
+            attn_add(t, first, n_key, r, n);
+    }
 }
 
 /* --- spans --- */
@@ -295,7 +297,8 @@ static void op_attention(const struct attn_args *a)
 {
     struct attn t = attn_begin(a);
     t.panel = a->scratch;
-    t.score = t.panel + ATTN_KEYS * t.ld;
+    t.score = t.panel + attn_panel_floats(t.n_row, t.hd);
+    if (a->kv->type == DT_Q8_0) attn_round_queries(&t);
     if (a->part) {
         t.s = attn_sums_at(&t, a->part);
         attn_span(&t, a->span);

@@ -30,7 +30,7 @@ SIMD void pair_products(wi *acc, const wb q[4], const struct act_row *x, size_t 
     W_UNROLL(4)
     for (int j = 0; j < 4; j++) {
         wp pair[2];
-        wp_from_bytes(pair, q[j], zero);
+        wp_from_bytes(pair, q[j] - (uint8_t)zero);
         *acc = wi_madd(wi_madd(*acc, pair[0], a + 4 * j), pair[1], a + 4 * j + 2);
     }
 }

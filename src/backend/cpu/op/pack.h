@@ -44,7 +44,7 @@ SIMD void quads_store(uint8_t *to, int quad, wb q, int zero)
 SIMD void pairs_store(uint8_t *to, int quad, wb q, int zero)
 {
     wp pair[2];
-    wp_from_bytes(pair, q, zero);
+    wp_from_bytes(pair, q - (uint8_t)zero);
     for (int i = 0; i < 2; i++) wp_store((int16_t *)(void *)(to + (2 * quad + i) * PANEL_STEP), pair[i]);
 }
 
