@@ -25,9 +25,9 @@ static double limit_for(const char *path, const char *backend)
     static const struct {
         const char *ending;
         double limit;
-    } types[] = {{"-q8_0.gguf", 1e-8},    {"-iq4_nl.gguf", 1e-8}, {"-iq4_xs.gguf", 1e-8},
-                 {"-q4_0.gguf", 1.3e-4},  {"-q4_1.gguf", 1.3e-4}, {"-q5_0.gguf", 1.3e-4},
-                 {"-q5_1.gguf", 1.3e-4},  {"_k.gguf", 2.5e-4},    {"-iq3_s.gguf", 3.1e-4},
+    } types[] = {{"-q8_0.gguf", 1e-8},    {"-iq4_nl.gguf", 1.3e-4}, {"-iq4_xs.gguf", 2.5e-4},
+                 {"-q4_0.gguf", 1.3e-4},  {"-q4_1.gguf", 1.3e-4},   {"-q5_0.gguf", 1.3e-4},
+                 {"-q5_1.gguf", 1.3e-4},  {"_k.gguf", 2.5e-4},      {"-iq3_s.gguf", 3.1e-4},
                  {"-tq1_0.gguf", 3.3e-4}, {"-tq2_0.gguf", 3.3e-4}};
     if (strstr(path, "-f16")) return 1e-6;
     if (!strcmp(backend, "sim") || !strcmp(backend, "cuda")) /* weights of blocks meet activations in bf16 */

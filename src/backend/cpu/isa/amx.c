@@ -14,8 +14,9 @@ TILES_GEMM(32, 0, 1)
 TILES_GEMM(32, 0, 8)
 TILES_GEMM(32, 0, 16)
 TILES_GEMM(32, 0, 64)
+TILES_GEMM(32, 0, W_ZERO_8)
 TILES_GEMM(32, 1, 0)
-#define tiles_32_0_0 NULL /* signed bytes are multiplied in pairs */
+#define tiles_32_0_0 NULL /* Q8_0 is multiplied in pairs */
 
 void cpu_kernels_amx(struct cpu_kernels *k)
 {

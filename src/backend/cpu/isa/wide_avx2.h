@@ -40,6 +40,8 @@ SIMD void wi_pin(wi *a) { __asm__ volatile("" : "+x"(*a)); }
 
 #ifdef __AVXVNNI__
 #define W_DEPTH(d, quads) (quads)
+#define W_ZERO_8 128
+#define W_DEPTH_8 1
 SIMD wi wi_madd(wi acc, wp w, const int16_t *x) { return _mm256_dpwssd_avx_epi32(acc, w, wi_four_bytes(x)); }
 SIMD wt wt_add_product(wt acc, wb w, const int8_t *x)
 {
@@ -49,6 +51,8 @@ SIMD wt wt_product(wb w, const int8_t *x) { return wt_add_product(vi_zero(), w, 
 SIMD wi wi_add_sums(wi acc, wt t) { return vi_add(acc, t); }
 #else
 #define W_DEPTH(d, quads) (d)
+#define W_ZERO_8 0
+#define W_DEPTH_8 0
 SIMD wi wi_madd(wi acc, wp w, const int16_t *x) { return vi_add(acc, _mm256_madd_epi16(w, wi_four_bytes(x))); }
 /* Sixteen sums of 16 bits: two for each row. */
 SIMD wt wt_product(wb w, const int8_t *x) { return _mm256_maddubs_epi16((__m256i)w, wi_four_bytes(x)); }
@@ -111,9 +115,10 @@ SIMD wb wb_bits(ww a, int n, int value)
     __m256i v = _mm256_and_si256(_mm256_shuffle_epi8((__m256i)a, from), bit);
     return (wb)_mm256_and_si256(_mm256_cmpeq_epi8(v, bit), _mm256_set1_epi8((char)value));
 }
-SIMD wb wb_lookup(const int8_t values[16], wb index)
+SIMD wb wb_lookup(const int8_t values[16], int zero, wb index)
 {
-    __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)values));
+    __m128i two = _mm_add_epi8(sixteen_bytes((const uint8_t *)values), _mm_set1_epi8((char)zero));
+    __m256i table = _mm256_broadcastsi128_si256(two);
     return (wb)_mm256_shuffle_epi8(table, (__m256i)index);
 }
 

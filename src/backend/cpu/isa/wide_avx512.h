@@ -7,6 +7,8 @@ enum { W_LANES = 16, W_COLUMNS = 8, W_FLOAT_ROWS = 4, W_FLOAT_COLUMNS = 6, W_TIL
 #define W_UNROLL(n) W_PRAGMA(GCC unroll n)
 #define W_DIRECT 8
 #define W_SIGNED 0
+#define W_ZERO_8 128
+#define W_DEPTH_8 1
 #define W_DEPTH(d, quads) (quads)
 
 typedef __m512  wf;
@@ -133,9 +135,10 @@ SIMD wb wb_bits(ww a, int n, int value)
     return (wb)_mm512_maskz_mov_epi8(_mm512_test_epi8_mask(_mm512_shuffle_epi8((__m512i)a, from), bit),
                                      _mm512_set1_epi8((char)value));
 }
-SIMD wb wb_lookup(const int8_t values[16], wb index)
+SIMD wb wb_lookup(const int8_t values[16], int zero, wb index)
 {
-    __m512i table = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)values));
+    __m128i four = _mm_add_epi8(sixteen_bytes((const uint8_t *)values), _mm_set1_epi8((char)zero));
+    __m512i table = _mm512_broadcast_i32x4(four);
     return (wb)_mm512_shuffle_epi8(table, (__m512i)index);
 }
 

@@ -4,8 +4,10 @@
  * integers, wt partial sums of products of bytes. wb and ww are the compilers' vectors, so codecs may calculate with
  * them; the others' operations are below. W_DEPTH(d, quads): how many wt sums may follow each other, of d that fit in 16
  * bits or all quads. W_DIRECT: 8, 4 or 1, columns of products without a panel. W_COLUMNS, W_FLOAT_*, W_TILE_*: how much of
- * a product the registers hold (gemm.h, float.h, attention.h). W_SIGNED: bytes of weights may be signed ones too. W_MMLA:
- * there are products of two rows with two columns, as wide_neon.h has them. */
+ * a product the registers hold (gemm.h, float.h, attention.h). W_SIGNED: 1 if bytes of weights may be signed ones, or 0.
+ * W_DEPTH_8: 1 if numbers of 8 bits are multiplied as bytes, 0 if sums of such products do not fit; W_ZERO_8: what they
+ * are counted from, 128 as unsigned bytes, 0 as signed ones. W_MMLA: there are products of two rows with two columns,
+ * as wide_neon.h has them. */
 #ifndef CORRAL_WIDE_H
 #define CORRAL_WIDE_H
 
@@ -14,6 +16,8 @@ enum { W_LANES = 8, W_COLUMNS = 2, W_FLOAT_ROWS = 2, W_FLOAT_COLUMNS = 2, W_TILE
 #define W_DEPTH(d, quads) (quads)
 #define W_DIRECT 1
 #define W_SIGNED 0
+#define W_ZERO_8 128
+#define W_DEPTH_8 1
 
 typedef vf wf;
 typedef vi wi;
@@ -82,10 +86,10 @@ SIMD wb wb_bits(ww a, int n, int value)
     for (int i = 0; i < 4 * W_LANES; i++) r[i] = (uint8_t)(a[i / 4] >> (n + i % 4) & 1 ? value : 0);
     return r;
 }
-/* values[index[i]] for indices below 16 */
-SIMD wb wb_lookup(const int8_t values[16], wb index)
+/* values[index[i]] + zero for indices below 16 */
+SIMD wb wb_lookup(const int8_t values[16], int zero, wb index)
 {
-    for (int i = 0; i < 4 * W_LANES; i++) index[i] = (uint8_t)values[index[i]];
+    for (int i = 0; i < 4 * W_LANES; i++) index[i] = (uint8_t)(values[index[i]] + zero);
     return index;
 }
 

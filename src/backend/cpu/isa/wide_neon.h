@@ -62,6 +62,8 @@ SIMD void wi_pin(wi *a) { __asm__ volatile("" : "+w"(*a)); }
 #ifdef __ARM_FEATURE_DOTPROD
 enum { W_COLUMNS = 4 };
 #define W_SIGNED 1
+#define W_ZERO_8 0
+#define W_DEPTH_8 1
 #define W_DEPTH(d, quads) (quads)
 typedef wi wt;
 SIMD wt wt_add_product(wt acc, wb w, const int8_t *x) { return vdotq_s32(acc, vreinterpretq_s8_u8(w), wb_repeat(x)); }
@@ -71,6 +73,8 @@ SIMD void wt_pin(wt *a) { wi_pin(a); }
 #else
 enum { W_COLUMNS = 2 };
 #define W_SIGNED 0
+#define W_ZERO_8 0
+#define W_DEPTH_8 0
 #define W_DEPTH(d, quads) (d)
 /* Sixteen sums of 16 bits: the four of a row's quad, two rows to a register. */
 typedef struct { int16x8_t v[2]; } wt;
@@ -151,9 +155,9 @@ SIMD wb wb_bits(ww a, int n, int value)
     const uint8x16_t bit = vreinterpretq_u8_u32(vdupq_n_u32(n % 8 ? 0x80402010 : 0x08040201));
     return vandq_u8(vtstq_u8(v, bit), vdupq_n_u8((uint8_t)value));
 }
-SIMD wb wb_lookup(const int8_t values[16], wb index)
+SIMD wb wb_lookup(const int8_t values[16], int zero, wb index)
 {
-    return vreinterpretq_u8_s8(vqtbl1q_s8(vld1q_s8(values), index));
+    return vreinterpretq_u8_s8(vqtbl1q_s8(vaddq_s8(vld1q_s8(values), vdupq_n_s8((int8_t)zero)), index));
 }
 
 #endif

@@ -10,8 +10,9 @@
  *   quad_NAME(raw, l, c, p, s, j)    elements STRIDE s + 16 p + 4 j .. + 3 of the chunk; STRIDE: 16 in chunks of 32, or 32
  *
  * Nothing outside a block is read. Numbers of up to 7 bits are kept unsigned, counted from ZERO, a power of two or none:
- * products of an unsigned and a signed byte can be added DEPTH deep in 16 bits (CPU.md section 6). DEPTH 0 marks signed
- * bytes. */
+ * products of an unsigned and a signed byte can be added DEPTH deep in 16 bits (CPU.md section 6). Numbers of 8 bits are
+ * counted as the instruction set's products of bytes want them, with DEPTH 0 where they are not multiplied as bytes: where
+ * sums do not fit, and Q8_0, for its precision, wherever 16 bits cost it no more than half the speed. */
 #ifndef CORRAL_CPU_CODEC_H
 #define CORRAL_CPU_CODEC_H
 
@@ -39,14 +40,14 @@
     X(DT_Q4_1, q4_1, 32, 32, 1, 0, 8, 32)                                                                    \
     X(DT_Q5_0, q5_0, 32, 32, 0, 16, 4, 32)                                                                   \
     X(DT_Q5_1, q5_1, 32, 32, 1, 0, 4, 32)                                                                    \
-    X(DT_Q8_0, q8_0, 32, 32, 0, 0, 0, 32)                                                                    \
+    X(DT_Q8_0, q8_0, 32, 32, 0, 0, W_SIGNED, 32)                                                             \
     X(DT_Q2_K, q2_k, 256, 16, 1, 0, 4, 128)                                                                  \
     X(DT_Q3_K, q3_k, 256, 16, 0, 4, 4, 128)                                                                  \
     X(DT_Q4_K, q4_k, 256, 32, 1, 0, 8, 64)                                                                   \
     X(DT_Q5_K, q5_k, 256, 32, 1, 0, 4, 64)                                                                   \
     X(DT_Q6_K, q6_k, 256, 16, 0, 32, 2, 128)                                                                 \
-    X(DT_IQ4_NL, iq4_nl, 32, 32, 0, 0, 0, 32)                                                                \
-    X(DT_IQ4_XS, iq4_xs, 256, 32, 0, 0, 0, 32)                                                               \
+    X(DT_IQ4_NL, iq4_nl, 32, 32, 0, W_ZERO_8, W_DEPTH_8, 32)                                                 \
+    X(DT_IQ4_XS, iq4_xs, 256, 32, 0, W_ZERO_8, W_DEPTH_8, 32)                                                \
     X(DT_MXFP4, mxfp4, 32, 32, 0, 16, 4, 32)                                                                 \
     X(DT_IQ2_XXS, iq2_xxs, 256, 32, 0, 64, 1, 32)                                                            \
     X(DT_IQ2_XS, iq2_xs, 256, 16, 0, 64, 1, 32)                                                              \
@@ -129,14 +130,14 @@ OPEN(q5_1)
 QUAD(q5_1) { UNUSED_QUAD; return nibble_and_bit(raw, l, s, j); }
 
 OPEN(iq4_nl) { l->s[0] = wf_halves(head_word(b, 0), 0); }
-QUAD(iq4_nl) { UNUSED_QUAD; return wb_lookup(iq4_values, nibble(raw, s, j)); }
+QUAD(iq4_nl) { UNUSED_QUAD; return wb_lookup(iq4_values, W_ZERO_8, nibble(raw, s, j)); }
 
 OPEN(mxfp4) /* mxfp4_scale of each row */
 {
     ww e = head_word(b, 0) & 255, small = (ww)(e < 2), denormal = (ww){0} + 0x00200000u;
     l->s[0] = wf_words(((denormal << (e & 1)) & small) | ((e - 1) << 23 & ~small));
 }
-QUAD(mxfp4) { UNUSED_QUAD; return wb_lookup(mxfp4_values, nibble(raw, s, j)) + 16; }
+QUAD(mxfp4) { UNUSED_QUAD; return wb_lookup(mxfp4_values, 16, nibble(raw, s, j)); }
 
 OPEN(q8_0) { l->s[0] = wf_halves(head_word(b, 0), 0); }
 LOAD(q8_0)
@@ -245,7 +246,7 @@ OPEN(iq4_xs)
     }
 }
 LOAD(iq4_xs) { (void)p; BYTES(raw, iq4_xs, qs, 16 * c); }
-QUAD(iq4_xs) { UNUSED_QUAD; return wb_lookup(iq4_values, nibble(raw, s, j)); }
+QUAD(iq4_xs) { UNUSED_QUAD; return wb_lookup(iq4_values, W_ZERO_8, nibble(raw, s, j)); }
 
 OPEN(tq2_0)
 {

@@ -1,10 +1,10 @@
 /* Products of a panel with columns of activations, in two kinds. Each has one order of sums whatever the number of
  * columns: products inside a group of weights are exact in integers, groups are added in order as floats.
  *
- * bytes: weights of up to 7 bits kept unsigned, u = q - ZERO, times activations of 8 bits. Without VNNI DEPTH products
- *   of pairs are added in 16 bits before they are widened, so the multiplier does little else (CPU.md section 6).
+ * bytes: weights kept unsigned, u = q - ZERO, times activations of 8 bits. Without VNNI DEPTH products of pairs are added
+ *   in 16 bits before they are widened, so the multiplier does little else (CPU.md section 6).
  * pairs: weights as 16-bit integers times activations of 16 bits: the speed of the sign trick for 8 bits, with
- *   rounding near float's. For weights of 8 bits, and for the output matrix. */
+ *   rounding near float's. For Q8_0, code books where bytes do not serve, and the output matrix. */
 #ifndef CORRAL_CPU_GEMM_H
 #define CORRAL_CPU_GEMM_H
 

@@ -20,9 +20,14 @@ GEMM(bytes_16_0_64_1, W_COLUMNS, bytes_tile, 16, false, 64, 1)
 GEMM(bytes_16_0_16_4, W_COLUMNS, bytes_tile, 16, false, 16, 4)
 GEMM(bytes_32_0_1_8, W_COLUMNS, bytes_tile, 32, false, 1, 8)
 #if W_SIGNED
-GEMM(bytes_32_0_0_0, W_COLUMNS, bytes_tile, 32, false, 0, 8)
+GEMM(bytes_32_0_0_W_SIGNED, W_COLUMNS, bytes_tile, 32, false, 0, W_SIGNED)
 #else
-#define bytes_32_0_0_0 NULL /* signed bytes are multiplied in pairs */
+#define bytes_32_0_0_W_SIGNED NULL
+#endif
+#if W_DEPTH_8
+GEMM(bytes_32_0_W_ZERO_8_W_DEPTH_8, W_COLUMNS, bytes_tile, 32, false, W_ZERO_8, W_DEPTH_8)
+#else
+#define bytes_32_0_W_ZERO_8_W_DEPTH_8 NULL
 #endif
 
 #define PACK_TYPE(TYPE, name, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)                                        \
@@ -49,7 +54,7 @@ static void matmul_fill(struct cpu_kernels *k)
                                            .direct = W_DIRECT,                                                 \
                                            .dot_rows = DOT_ROWS};                                              \
     k->matmul[TYPE] = k->fine[TYPE];                                                                           \
-    if (DEPTH || W_SIGNED)                                                                                     \
+    if (DEPTH)                                                                                                 \
         k->matmul[TYPE] = (struct matmul_kernel){.pack = pack_##name##_quads,                                  \
                                                  .gemm = bytes_##GROUP##_##MINIMA##_##ZERO##_##DEPTH,          \
                                                  .dot = dot_##name##_byte,                                     \
