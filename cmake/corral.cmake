@@ -64,11 +64,17 @@ function(corral_isa_sources target)
     set(flags_dotprod -march=armv8.2-a+dotprod -fno-tree-slp-vectorize)
     set(flags_i8mm -march=armv8.2-a+dotprod+i8mm -fno-tree-slp-vectorize)
   endif()
-  if(CORRAL_SANITIZE OR CORRAL_FUZZ)
+  if(CORRAL_FUZZ OR CORRAL_KERNELS_ONLY) # what runs there runs next to nothing of it
+    set(flags_portable -O0 -U_FORTIFY_SOURCE)
+  endif()
+  if(CORRAL_FUZZ)
+    set(sets)
+  elseif(CORRAL_SANITIZE)
     # With sanitizers each set takes the compiler minutes and runs thirty times slower. All are made of the same
-    # headers: sanitizers look at the portable one, and AVX2 without them keeps the other tests quick.
+    # headers: sanitizers look at the portable one, with each of its vectors' operations compiled once, and AVX2 without
+    # them keeps the other tests quick.
     list(FILTER sets INCLUDE REGEX "^(avx2|neon)$")
-    set(flags_portable -O1)
+    set(flags_portable -O1 -fno-inline)
     list(APPEND flags_avx2 -fno-sanitize=address,undefined,thread)
     list(APPEND flags_neon -fno-sanitize=address,undefined,thread)
     if(CMAKE_C_COMPILER_ID STREQUAL "GNU") # it does not see that a loop runs

@@ -139,7 +139,7 @@ static void products(void **state)
         if (avx512->matmul[type].form != ACT_BYTES) continue;
         assert_ptr_not_equal(amx->matmul[type].gemm, avx512->matmul[type].gemm);
         check(avx512, amx, i, 256);
-        if (n_type++ % 5 == 0) check(avx512, amx, i, PANEL_K_BYTES + 256); /* two panels */
+        if (n_type++ % 10 == 0) check(avx512, amx, i, PANEL_K_BYTES + 256); /* two panels */
     }
     assert_true(n_type > 0);
 }

@@ -20,7 +20,7 @@ static struct cpu_kernels table[MAX_CPU_KERNELS];
 static size_t n_table;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-#if defined(__x86_64__)
+#ifdef CORRAL_ISA_AVX2
 /* Not all compilers' __builtin_cpu_supports know these. */
 static bool has_f16c(void) /* leaf 1, ECX bit 29 */
 {
@@ -49,7 +49,7 @@ static bool has_amx(void)
     return false;
 }
 #endif
-#elif defined(__aarch64__)
+#elif defined(CORRAL_ISA_NEON)
 enum { ARM_DOTPROD = 1, ARM_I8MM = 2 };
 #if defined(__APPLE__) /* untested */
 static bool has(const char *feature)
@@ -75,7 +75,7 @@ static unsigned arm_features(void) /* bits by their numbers: not all headers nam
 static void fill(void)
 {
     cpu_kernels_portable(&table[n_table++]);
-#if defined(__x86_64__)
+#ifdef CORRAL_ISA_AVX2
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !has_f16c()) return;
     cpu_kernels_avx2(&table[n_table++]);
 #ifdef CORRAL_ISA_AVXVNNI
@@ -92,7 +92,7 @@ static void fill(void)
     }
 #endif
 #endif
-#elif defined(__aarch64__)
+#elif defined(CORRAL_ISA_NEON)
     cpu_kernels_neon(&table[n_table++]);
     const unsigned features = arm_features();
     (void)features;
