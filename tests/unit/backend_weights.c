@@ -23,7 +23,7 @@ static bool count_progress(void *user, size_t done, size_t total)
 static const struct backend_limits limits = {
     .max_tokens = N_TOK, .max_seqs = 1, .max_logits = N_TOK, .max_context = 64, .kv_type = DT_F32};
 
-/* Whether this process may lock memory at all. */
+/* Whether this process may lock memory at all; a sanitizer's mlock does nothing. */
 static bool may_lock(void)
 {
     struct pages p;
@@ -31,7 +31,7 @@ static bool may_lock(void)
     size_t n = 1;
     if (pages_open(&p, 1 << 20, &e) != OK) return false;
     struct span span[] = {{p.data, p.n}};
-    bool may = pages_lock(span, &n, &e) == OK;
+    bool may = pages_lock(span, &n, &e) == OK && pages_locked_bytes() > 0;
     pages_close(&p);
     return may;
 }
