@@ -78,9 +78,9 @@ static void check(const struct cpu_kernels *avx512, const struct cpu_kernels *am
     size_t row_bytes = 0;
 
     assert_true(dtype_bytes(type, (int64_t)n, &row_bytes));
-    uint8_t *w = mem_alloc(row_bytes * amx->panel_rows);
+    uint8_t *w = mem_alloc(row_bytes * mk->panel_rows);
     void *panel = mem_aligned(64, (size_t)PANEL_K_BYTES * (MAX_PANEL_ROWS + 16) + 64);
-    random_blocks(w, row_bytes * amx->panel_rows, kind, n);
+    random_blocks(w, row_bytes * mk->panel_rows, kind, n);
     x.q = mem_alloc(N_PLACE * n);
     x.scale = mem_alloc(N_PLACE * x.n_group * sizeof *x.scale);
     x.sum = mem_alloc(N_PLACE * 3 * x.n_group * sizeof *x.sum);

@@ -19,12 +19,13 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-enum { MAX_COL = 11 };
+enum { MAX_COL = 15, MAX_COL_INTEGERS = 11 }; /* more than any kernel's chunk of columns */
 static bool quick;
 
 struct columns {
     size_t n_in, n_pad, n_group;
     float *f, *scale[2], *sum[2]; /* of bytes, of pairs */
+    uint16_t *bf16;
     int8_t *byte;
     int16_t *pair;
     int32_t *minus;
@@ -35,6 +36,7 @@ static struct act_row column(const struct columns *x, size_t c, size_t k0)
 {
     size_t g = c * x->n_group + k0 / ACT_GROUP, at = c * x->n_pad + k0;
     return (struct act_row){x->f + at,
+                            x->bf16 + at,
                             {x->byte + at, x->scale[0] + g, x->sum[0] + 3 * g, x->minus + 3 * g},
                             {x->pair + at, x->scale[1] + g, x->sum[1] + 3 * g}};
 }
@@ -44,6 +46,7 @@ static void columns_init(struct columns *x, const struct cpu_kernels *k, size_t 
     *x = (struct columns){.n_in = n_in, .n_pad = round_up(n_in, ACT_GROUP)};
     x->n_group = x->n_pad / ACT_GROUP;
     x->f = mem_zalloc(MAX_COL * x->n_pad, sizeof *x->f);
+    x->bf16 = mem_zalloc(MAX_COL * x->n_pad, sizeof *x->bf16);
     x->byte = mem_zalloc(MAX_COL * x->n_pad, sizeof *x->byte);
     x->pair = mem_zalloc(MAX_COL * x->n_pad, sizeof *x->pair);
     x->minus = mem_zalloc(MAX_COL * 3 * x->n_group, sizeof *x->minus);
@@ -55,6 +58,7 @@ static void columns_init(struct columns *x, const struct cpu_kernels *k, size_t 
         float *f = x->f + c * x->n_pad;
         size_t g = c * x->n_group;
         for (size_t i = 0; i < n_in; i++) f[i] = (float)(4 * rng_uniform(seed, 4, c * n_in + i, 0) - 2);
+        if (k->to_bf16) k->to_bf16(x->bf16 + c * x->n_pad, f, n_in);
         k->quantize_bytes(f, n_in, x->byte + c * x->n_pad, x->scale[0] + g, x->sum[0] + 3 * g,
                           x->minus + 3 * g);
         k->quantize_pairs(f, n_in, x->pair + c * x->n_pad, x->scale[1] + g, x->sum[1] + 3 * g);
@@ -72,12 +76,14 @@ static double input(const struct columns *x, enum act_form form, size_t c, size_
 {
     size_t at = c * x->n_pad + (form == ACT_PAIRS ? pair_at(i) : i), g = c * x->n_group + i / ACT_GROUP;
     if (form == ACT_FLOATS) return (double)x->f[at];
+    if (form == ACT_BF16) return (double)bf16_to_f32(x->bf16[at]);
     return form == ACT_BYTES ? x->byte[at] * (double)x->scale[0][g] : x->pair[at] * (double)x->scale[1][g];
 }
 
 static void columns_deinit(struct columns *x)
 {
     free(x->f);
+    free(x->bf16);
     free(x->byte);
     free(x->pair);
     free(x->minus);
@@ -87,23 +93,17 @@ static void columns_deinit(struct columns *x)
     }
 }
 
-/* y (n_col, MAX_PANEL_ROWS) for columns [c0, c0 + n_col), panel by panel or all at once, as the driver does.
- */
+/* y (n_col, MAX_TASK_ROWS) for columns [c0, c0 + n_col), panel by panel as the driver does. */
 static void multiply(const struct matmul_kernel *mk, float *y, const struct columns *x, size_t c0,
                      uint32_t n_col, const uint8_t *w, size_t row_bytes, void *panel)
 {
     float *to[MAX_COL];
     struct act_row in[MAX_COL];
-    for (uint32_t c = 0; c < n_col && !mk->pack; c++) {
-        to[c] = y + c * MAX_PANEL_ROWS;
-        in[c] = column(x, c0 + c, 0);
-    }
-    if (!mk->pack) mk->dot(to, in, n_col, w, row_bytes, x->n_in);
-    for (size_t k0 = 0; mk->pack && k0 < x->n_in; k0 += mk->panel_k) {
+    for (size_t k0 = 0; k0 < x->n_in; k0 += mk->panel_k) {
         size_t n = MIN((size_t)mk->panel_k, x->n_in - k0);
         mk->pack(panel, w, row_bytes, k0, n);
         for (uint32_t c = 0; c < n_col; c++) {
-            to[c] = y + c * MAX_PANEL_ROWS;
+            to[c] = y + c * MAX_TASK_ROWS;
             in[c] = column(x, c0 + c, k0);
         }
         mk->gemm(to, in, n_col, panel, n, k0 == 0);
@@ -116,11 +116,12 @@ static void check_product(const struct cpu_kernels *k, const struct matmul_kerne
     const struct dtype_info *t = dtype_info(random_kinds[i].type);
     struct columns x;
     size_t row_bytes = 0;
-    float y[MAX_COL][MAX_PANEL_ROWS], again[MAX_COL][MAX_PANEL_ROWS];
+    float y[MAX_COL][MAX_TASK_ROWS], again[MAX_COL][MAX_TASK_ROWS];
     double diff = 0, all = 0;
 
     assert_non_null(mk->dot);
-    const uint32_t n_row = mk->pack ? k->panel_rows : mk->dot_rows;
+    const uint32_t n_row = mk->panel_rows;
+    const uint32_t n_all = mk->form & (ACT_BYTES | ACT_PAIRS) ? MAX_COL_INTEGERS : MAX_COL;
     assert_true(dtype_bytes(random_kinds[i].type, (int64_t)n_in, &row_bytes));
     uint8_t *w = guarded_new(row_bytes * n_row);
     float *row = mem_alloc(n_in * sizeof *row);
@@ -129,10 +130,10 @@ static void check_product(const struct cpu_kernels *k, const struct matmul_kerne
     columns_init(&x, k, n_in, seed);
     memset(y, 0xAB, sizeof y);
     memcpy(again, y, sizeof y);
-    multiply(mk, y[0], &x, 0, MAX_COL, w, row_bytes, panel);
+    multiply(mk, y[0], &x, 0, n_all, w, row_bytes, panel);
     for (uint32_t r = 0; r < n_row; r++) {
         t->decode(w + r * row_bytes, row, n_in);
-        for (size_t c = 0; c < MAX_COL; c++) {
+        for (size_t c = 0; c < n_all; c++) {
             double want = 0;
             for (size_t j = 0; j < n_in; j++) want += (double)row[j] * input(&x, mk->form, c, j);
             diff += ((double)y[c][r] - want) * ((double)y[c][r] - want);
@@ -142,24 +143,24 @@ static void check_product(const struct cpu_kernels *k, const struct matmul_kerne
     if (!(diff <= 1e-11 * all))
         fail_msg("%s %s, %zu inputs, seed %llu: NMSE %g", k->name, t->name, n_in, (unsigned long long)seed,
                  diff / all);
-    for (uint32_t n = 1; n <= MAX_COL; n++) { /* the last n columns on their own */
-        multiply(mk, again[0], &x, MAX_COL - n, n, w, row_bytes, panel);
-        if (memcmp(again, y[MAX_COL - n], n * sizeof y[0]) != 0)
+    for (uint32_t n = 1; n <= n_all; n++) { /* the last n columns on their own */
+        multiply(mk, again[0], &x, n_all - n, n, w, row_bytes, panel);
+        if (memcmp(again, y[n_all - n], n * sizeof y[0]) != 0)
             fail_msg("%s %s, %zu inputs: %u columns alone differ from the same beside others", k->name,
                      t->name, n_in, n);
     }
     const size_t row0 = n_row - mk->dot_rows; /* the last ones */
     assert_true(mk->direct >= 1);
-    for (uint32_t n = 1; mk->pack && n <= mk->direct; n++) {
+    for (uint32_t n = 1; n <= MIN(mk->direct, n_all); n++) {
         struct act_row in[MAX_COL];
         float *to[MAX_COL];
         for (uint32_t c = 0; c < n; c++) {
-            in[c] = column(&x, MAX_COL - n + c, 0);
+            in[c] = column(&x, n_all - n + c, 0);
             to[c] = again[c];
         }
         mk->dot(to, in, n, w + row0 * row_bytes, row_bytes, n_in);
         for (uint32_t c = 0; c < n; c++)
-            if (memcmp(again[c], y[MAX_COL - n + c] + row0, mk->dot_rows * sizeof y[0][0]) != 0)
+            if (memcmp(again[c], y[n_all - n + c] + row0, mk->dot_rows * sizeof y[0][0]) != 0)
                 fail_msg("%s %s, %zu inputs: %u columns without a panel differ from the same with one",
                          k->name, t->name, n_in, n);
     }
@@ -260,9 +261,13 @@ static void quantized_activations(void **state)
         int8_t byte[96];
         int16_t pair[96];
         int32_t minus[9];
+        uint16_t bf16[96] = {0};
+        if (set[s]->to_bf16) set[s]->to_bf16(bf16, x, 70);
         set[s]->quantize_bytes(x, 70, byte, scale[0], sum[0], minus);
         set[s]->quantize_pairs(x, 70, pair, scale[1], sum[1]);
         for (size_t i = 0; i < 96; i++) {
+            if (set[s]->to_bf16 && bf16[i] != (i < 70 ? f32_to_bf16(x[i]) : 0))
+                fail_msg("%s: element %zu as bfloat16 is %#x", set[s]->name, i, bf16[i]);
             float b = (float)byte[i] * scale[0][i / 32], p = (float)pair[pair_at(i)] * scale[1][i / 32];
             /* half a step of 0.7 / 127 and of 0.7 / 32767 */
             if (fabsf(b - x[i]) > 2.8e-3f || fabsf(p - x[i]) > 1.1e-5f)

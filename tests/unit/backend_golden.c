@@ -1,6 +1,7 @@
 /* Every model of ../shared/golden against its reference logits, on every backend. */
 #include <dirent.h>
 
+#include "backend/cpu/kernels.h"
 #include "base/map.h"
 #include "format/gguf.h"
 #include "run_backend.h"
@@ -30,6 +31,7 @@ static double limit_for(const char *path, const char *backend)
                  {"-q5_1.gguf", 1.3e-4},  {"_k.gguf", 2.5e-4},      {"-iq3_s.gguf", 3.1e-4},
                  {"-tq1_0.gguf", 3.3e-4}, {"-tq2_0.gguf", 3.3e-4}};
     if (strstr(path, "-f16")) return 1e-6;
+    if (strstr(path, "-bf16") && !strcmp(backend, "cpu") && cpu_kernels()->to_bf16) return 1e-5;
     if (!strcmp(backend, "sim") || !strcmp(backend, "cuda")) /* weights of blocks meet activations in bf16 */
         return strstr(path, "/golden/quant/") ? 2e-5 : 1e-6;
     for (size_t i = 0; strcmp(backend, "ref") != 0 && i < COUNT_OF(types); i++) {

@@ -88,7 +88,7 @@ static status cpu_plan(struct backend *b, const struct model_desc *m, const stru
     struct scratch s;
     TRY(layout_kv(&kv, m, l, e));
     TRY(check_weights(b, m, e));
-    scratch_layout(&s, NULL, m, l, crew_n_thread(b->crew));
+    scratch_layout(&s, NULL, m, l, b);
     *out = (struct backend_plan){.kv_block_bytes = kv.block_bytes, .scratch_bytes = s.total_bytes};
     if (b->host.copy)
         out->weight_bytes = weights_copy_bytes(m);
@@ -114,7 +114,7 @@ static status cpu_load(struct backend_model **out, struct backend *b, const stru
     TRY(check_weights(b, m, e));
     struct backend_model *bm = mem_zalloc(1, sizeof *bm);
     *bm = (struct backend_model){.b = b, .m = m, .lim = *l, .kv = kv};
-    scratch_layout(&bm->s, NULL, m, l, crew_n_thread(b->crew));
+    scratch_layout(&bm->s, NULL, m, l, b);
     status s = pages_open(&bm->mem, bm->s.total_bytes, e);
     if (s != OK) s = fail_in(e, "scratch memory");
     if (s == OK) s = weights_load(&bm->weights, m, &b->host, progress, user, e);
@@ -122,7 +122,7 @@ static status cpu_load(struct backend_model **out, struct backend *b, const stru
         cpu_unload(bm);
         return s;
     }
-    scratch_layout(&bm->s, bm->mem.data, m, l, crew_n_thread(b->crew));
+    scratch_layout(&bm->s, bm->mem.data, m, l, b);
     for (uint32_t i = 0; i < m->n_op; i++)
         if (m->op[i].kind == OP_LOGITS) bm->fine = weight_of(bm, m->op[i].logits.out.weight);
     *out = bm;

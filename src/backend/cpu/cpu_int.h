@@ -17,6 +17,7 @@ struct backend {
 /* Rows of activations in all forms; see struct act_row. n_group: groups of ACT_GROUP in a row. */
 struct acts {
     float *f;
+    uint16_t *bf16; /* where the kernels read them */
     struct { int8_t *q; float *scale, *sum; int32_t *minus; } byte;
     struct { int16_t *q; float *scale, *sum; } pair;
     size_t n, ldf, ldq, n_group;
@@ -25,7 +26,7 @@ struct acts {
 struct thread_scratch {
     void    *panel;
     float   *attn;
-    uint8_t *rows; /* of any weight, MAX_PANEL_ROWS: the last ones of a matrix, filled up */
+    uint8_t *rows; /* of any weight, MAX_TASK_ROWS: the last ones of a matrix, filled up */
 };
 
 /* All memory that a step needs, laid out once by scratch_layout for the limits of the model. */
@@ -135,6 +136,6 @@ struct tile { uint32_t seq, first, n; }; /* tokens first .. first + n of the bat
 
 /* Lay the scratch memory out at mem; NULL only adds up total_bytes. */
 void scratch_layout(struct scratch *s, uint8_t *mem, const struct model_desc *m, const struct backend_limits *l,
-                    uint32_t n_thread);
+                    const struct backend *b);
 
 #endif

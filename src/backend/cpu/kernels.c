@@ -27,11 +27,11 @@ static bool has_f16c(void) /* leaf 1, ECX bit 29 */
     unsigned a, b, c, d;
     return __get_cpuid(1, &a, &b, &c, &d) && (c >> 29 & 1);
 }
-#ifdef CORRAL_ISA_AVXVNNI
-static bool has_avx_vnni(void) /* leaf 7.1, EAX bit 4 */
+#if defined(CORRAL_ISA_AVXVNNI) || defined(CORRAL_ISA_AVX512BF16)
+static bool has_leaf_7_1(int bit) /* of EAX */
 {
     unsigned a, b, c, d;
-    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> bit & 1);
 }
 #endif
 #ifdef CORRAL_ISA_AMX
@@ -79,14 +79,20 @@ static void fill(void)
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !has_f16c()) return;
     cpu_kernels_avx2(&table[n_table++]);
 #ifdef CORRAL_ISA_AVXVNNI
-    if (has_avx_vnni()) cpu_kernels_avxvnni(&table[n_table++]);
+    if (has_leaf_7_1(4)) cpu_kernels_avxvnni(&table[n_table++]);
 #endif
 #ifdef CORRAL_ISA_AVX512
     if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
         cpu_kernels_avx512(&table[n_table++]);
+#ifdef CORRAL_ISA_AVX512BF16
+    if (!strcmp(table[n_table - 1].name, "avx512") && has_leaf_7_1(5)) {
+        table[n_table] = table[n_table - 1];
+        cpu_kernels_avx512bf16(&table[n_table++]);
+    }
+#endif
 #ifdef CORRAL_ISA_AMX
-    if (!strcmp(table[n_table - 1].name, "avx512") && has_amx()) {
+    if (!strncmp(table[n_table - 1].name, "avx512", 6) && has_amx()) {
         table[n_table] = table[n_table - 1];
         cpu_kernels_amx(&table[n_table++]);
     }

@@ -11,22 +11,24 @@
 
 enum {
     MAX_CPU_KERNELS = 8, /* tables of one machine */
-    MAX_PANEL_ROWS = 32,
+    MAX_PANEL_ROWS = 32, /* of integers; */
+    MAX_TASK_ROWS = 64,  /* of any kind of weights */
     PANEL_K = 4096,     /* most inputs of a panel of pairs; where panels end does not change sums */
     PANEL_K_BYTES = 8192,
-    FLOAT_K = 1024,     /* inputs whose products floats add up before they go on with the next ones */
+    FLOAT_K = 1024,     /* inputs whose products floats add up before they go on with the next ones: their panels' */
     ACT_GROUP = 32      /* inputs that share an activation scale */
 };
 
-/* One row of activations for matmuls: as floats, as bytes, and as pairs of 16-bit integers. The integers have a scale
- * for each ACT_GROUP and three sums: of its first half, of its second half, of all of it; sum in real units
+/* One row of activations for matmuls: as floats, as bfloat16, as bytes, and as pairs of 16-bit integers. The integers
+ * have a scale for each ACT_GROUP and three sums: of its first half, of its second half, of all of it; sum in real units
  * (scale * (q + q + ...)), minus as negated integers. */
 struct act_row {
     const float *f;
+    const uint16_t *bf16;
     struct { const int8_t *q; const float *scale, *sum; const int32_t *minus; } byte;
     struct { const int16_t *q; const float *scale, *sum; } pair; /* of every four: 0, 2, 1, 3 */
 };
-enum act_form { ACT_FLOATS = 1, ACT_BYTES = 2, ACT_PAIRS = 4 }; /* a matmul reads one; a row may be wanted in several */
+enum act_form { ACT_FLOATS = 1, ACT_BYTES = 2, ACT_PAIRS = 4, ACT_BF16 = 8 }; /* a matmul reads one; a row may be wanted in several */
 
 /* A panel of panel_rows weight rows, inputs [k0, k0 + k), as the matmul of its class wants it. */
 typedef void (*pack_fn)(void *panel, const uint8_t *rows, size_t row_bytes, size_t k0, size_t k);
@@ -38,13 +40,14 @@ typedef void (*dot_fn)(float *const *y, const struct act_row *x, uint32_t n_col,
                        size_t k);
 
 struct matmul_kernel {
-    dot_fn   dot;  /* NULL: no such weights */
-    pack_fn  pack; /* NULL: dot is the way for any number of columns */
+    dot_fn   dot; /* NULL: no such weights */
+    pack_fn  pack;
     gemm_fn  gemm;
     enum act_form form;
     uint32_t panel_k;
-    uint32_t direct;   /* up to so many columns dot is the faster way */
-    uint32_t dot_rows; /* output rows of a task then */
+    uint32_t direct;     /* up to so many columns dot is the faster way */
+    uint32_t dot_rows;   /* output rows of a task then, */
+    uint32_t panel_rows; /* and of one with a panel */
 };
 
 struct attn_args {
@@ -90,12 +93,12 @@ static inline size_t attn_scratch_floats(uint32_t group, size_t head_dim)
 struct cpu_kernels {
     const char *name;
     bool emulated; /* has never run on a processor that has it, only in an emulator's tests */
-    uint32_t panel_rows;                   /* output rows of a task of more columns */
     struct matmul_kernel matmul[DT_COUNT]; /* the fast way */
     struct matmul_kernel fine[DT_COUNT];   /* with activations of at least 16 bits */
     /* The integers of act_row from n floats, padded with zeros to a multiple of ACT_GROUP. */
     void (*quantize_bytes)(const float *x, size_t n, int8_t *q, float *scale, float *sum, int32_t *minus);
     void (*quantize_pairs)(const float *x, size_t n, int16_t *q, float *scale, float *sum);
+    void (*to_bf16)(uint16_t *to, const float *x, size_t n); /* rounded to nearest even; NULL: nothing reads them */
     void (*norm)(float *y, const float *x, size_t n, const float *w, const float *b, float eps, enum norm_kind kind);
     void (*add)(float *x, const float *y, size_t n);                                      /* x += y */
     void (*scale_add)(float *x, const float *y, float s, size_t n);                       /* x += s y */
@@ -116,7 +119,9 @@ void cpu_kernels_portable(struct cpu_kernels *k);
 void cpu_kernels_avx2(struct cpu_kernels *k);
 void cpu_kernels_avxvnni(struct cpu_kernels *k); /* where the compiler knows it, as the next */
 void cpu_kernels_avx512(struct cpu_kernels *k);  /* F, BW, DQ, VL, VNNI */
-void cpu_kernels_amx(struct cpu_kernels *k);     /* tiles of bytes in a table that has what avx512's has */
+/* In a table that has what avx512's has: */
+void cpu_kernels_avx512bf16(struct cpu_kernels *k); /* BF16 with products of pairs of them */
+void cpu_kernels_amx(struct cpu_kernels *k);        /* tiles of bytes */
 void cpu_kernels_neon(struct cpu_kernels *k);    /* every AArch64 */
 void cpu_kernels_dotprod(struct cpu_kernels *k); /* that, with dot products */
 void cpu_kernels_i8mm(struct cpu_kernels *k);    /* and products of small matrices */

@@ -12,7 +12,8 @@ size_t panel_bytes(void)
     const size_t numbers = 4 * MAX_PANEL_ROWS * sizeof(float); /* of 32 inputs in two groups with minima */
     size_t bytes = (size_t)PANEL_K_BYTES / 32 * (32 * MAX_PANEL_ROWS + numbers);
     size_t pairs = (size_t)PANEL_K / 32 * (32 * MAX_PANEL_ROWS * sizeof(int16_t) + numbers);
-    return MAX(bytes, pairs) + 64;
+    size_t floats = (size_t)FLOAT_K * MAX_TASK_ROWS * sizeof(float);
+    return MAX(MAX(bytes, pairs), floats) + 64;
 }
 
 /* The output matrix is multiplied the fine way: the last rounding before the logits is the one that shows
@@ -42,7 +43,7 @@ size_t matmul_row_bytes(const struct weight *w)
 static uint32_t task_rows(const struct backend_model *bm, const struct mm *mm)
 {
     const struct matmul_kernel *k = kernel_for(bm, mm->w);
-    return mm->n_col <= k->direct ? k->dot_rows : bm->b->k->panel_rows;
+    return mm->n_col <= k->direct ? k->dot_rows : k->panel_rows;
 }
 
 /* A row of activations from input k0 on, in the form that a kernel reads: each task asks for all its columns.
@@ -51,6 +52,7 @@ static void act_row_at(struct act_row *x, const struct acts *a, size_t row, size
 {
     const size_t q = row * a->ldq + k0, g = row * a->n_group + k0 / ACT_GROUP;
     if (form == ACT_FLOATS) x->f = a->f + row * a->ldf + k0;
+    if (form == ACT_BF16) x->bf16 = a->bf16 + row * a->ldq + k0;
     if (form == ACT_BYTES) {
         x->byte.q = a->byte.q + q;
         x->byte.scale = a->byte.scale + g;
@@ -69,7 +71,7 @@ static void act_row_at(struct act_row *x, const struct acts *a, size_t row, size
 struct columns {
     struct act_row x[COLUMNS];
     float *y[COLUMNS], *to[COLUMNS];
-    float edge[COLUMNS][MAX_PANEL_ROWS];
+    float edge[COLUMNS][MAX_TASK_ROWS];
 };
 
 static void columns_begin(struct columns *cs, const struct mm *mm, enum act_form form, size_t k0, int64_t row,
@@ -114,7 +116,8 @@ static void product_task(struct backend_model *bm, const struct mm *mm, uint32_t
     const size_t row_bytes = matmul_row_bytes(w);
     const size_t first = (size_t)(mm->expert * rows_each + mm->row0 + row);
     const uint8_t *rows = w->data + first * row_bytes;
-    const size_t step = mm->n_col <= FEW ? FEW_K : k->panel_k;
+    const bool integers = k->form == ACT_BYTES || k->form == ACT_PAIRS; /* floats' sums end where panels do */
+    const size_t step = integers && mm->n_col <= FEW ? FEW_K : k->panel_k;
     struct columns cs;
 
     if (!whole) rows = fill_up(own->rows, rows, row_bytes, n_row, n_all);

@@ -14,20 +14,31 @@ static void *take(struct bump *b, size_t n, size_t bytes)
     return b->mem ? b->mem + at : NULL;
 }
 
-static void take_acts(struct bump *b, struct acts *a, size_t rows, size_t n)
+static void take_acts(struct bump *b, struct acts *a, size_t rows, size_t n, unsigned forms)
 {
     /* Rows of ldq integers are an odd number of cache lines, so that the columns of a tile do not share one
      * cache set. */
-    const size_t n_group = (n + ACT_GROUP - 1) / ACT_GROUP, groups = rows * n_group;
+    const size_t n_group = (n + ACT_GROUP - 1) / ACT_GROUP;
+    const size_t bytes = forms & ACT_BYTES ? rows : 0, pairs = forms & ACT_PAIRS ? rows : 0;
     *a = (struct acts){.n = n, .ldf = round_up(n, 16), .ldq = (n_group | 1) * ACT_GROUP, .n_group = n_group};
     a->f = take(b, rows * a->ldf, sizeof(float));
-    a->byte.q = take(b, rows * a->ldq, sizeof(int8_t));
-    a->byte.scale = take(b, groups, sizeof(float));
-    a->byte.sum = take(b, groups * 3, sizeof(float));
-    a->byte.minus = take(b, groups * 3, sizeof(int32_t));
-    a->pair.q = take(b, rows * a->ldq, sizeof(int16_t));
-    a->pair.scale = take(b, groups, sizeof(float));
-    a->pair.sum = take(b, groups * 3, sizeof(float));
+    a->bf16 = take(b, forms & ACT_BF16 ? rows * a->ldq : 0, sizeof(uint16_t));
+    a->byte.q = take(b, bytes * a->ldq, sizeof(int8_t));
+    a->byte.scale = take(b, bytes * n_group, sizeof(float));
+    a->byte.sum = take(b, bytes * n_group * 3, sizeof(float));
+    a->byte.minus = take(b, bytes * n_group * 3, sizeof(int32_t));
+    a->pair.q = take(b, pairs * a->ldq, sizeof(int16_t));
+    a->pair.scale = take(b, pairs * n_group, sizeof(float));
+    a->pair.sum = take(b, pairs * n_group * 3, sizeof(float));
+}
+
+/* All that any weight could be multiplied with. */
+static unsigned forms_of(const struct model_desc *m, const struct cpu_kernels *k)
+{
+    unsigned forms = 0;
+    for (uint32_t i = 1; i < m->n_weight; i++)
+        forms |= k->matmul[m->weight[i].dtype].form | k->fine[m->weight[i].dtype].form;
+    return forms;
 }
 
 static size_t max_row_bytes(const struct model_desc *m)
@@ -46,7 +57,7 @@ static size_t attn_split_floats(const struct model_config *c, size_t max_context
 }
 
 void scratch_layout(struct scratch *s, uint8_t *mem, const struct model_desc *m,
-                    const struct backend_limits *l, uint32_t n_thread)
+                    const struct backend_limits *l, const struct backend *be)
 {
     const struct model_config *c = &m->cfg;
     struct bump b = {mem, 0};
@@ -54,13 +65,15 @@ void scratch_layout(struct scratch *s, uint8_t *mem, const struct model_desc *m,
     const size_t used = c->n_expert ? c->n_expert_used : 0, slots = t * MAX(used, (size_t)1);
     const size_t hidden =
         MAX(MAX((size_t)c->n_ff, (size_t)1), c->n_expert ? MAX(c->n_ff_expert, c->n_ff_shared) : 0u);
+    const unsigned forms = forms_of(m, be->k);
+    const uint32_t n_thread = crew_n_thread(be->crew);
     size_t n_pair = 0;
 
     for (uint32_t i = 0; i < m->n_rope; i++) n_pair = MAX(n_pair, (size_t)m->rope[i].n_pair);
     *s = (struct scratch){.rope_stride = 2 * n_pair};
-    take_acts(&b, &s->h, t, c->n_embd);
-    take_acts(&b, &s->o, t, nq);
-    take_acts(&b, &s->u, slots, hidden);
+    take_acts(&b, &s->h, t, c->n_embd, forms);
+    take_acts(&b, &s->o, t, nq, forms);
+    take_acts(&b, &s->u, slots, hidden, forms);
     s->x = take(&b, t * c->n_embd, sizeof(float));
     s->y = take(&b, t * c->n_embd, sizeof(float));
     s->q = take(&b, t * nq, sizeof(float));
@@ -93,7 +106,7 @@ void scratch_layout(struct scratch *s, uint8_t *mem, const struct model_desc *m,
     for (uint32_t i = 0; i < n_thread; i++) {
         void *panel = take(&b, 1, panel_bytes());
         float *attn = take(&b, attn_scratch_floats(c->n_head / c->n_head_kv, hd), sizeof(float));
-        uint8_t *rows = take(&b, MAX_PANEL_ROWS, row_bytes);
+        uint8_t *rows = take(&b, MAX_TASK_ROWS, row_bytes);
         if (mem) s->thread[i] = (struct thread_scratch){panel, attn, rows};
     }
     s->total_bytes = b.used;

@@ -52,6 +52,7 @@ static void quantize_row(const struct backend_model *bm, const struct acts *a, s
     const struct cpu_kernels *k = bm->b->k;
     const float *f = a->f + row * a->ldf;
     const size_t g = row * a->n_group;
+    if (forms & ACT_BF16) k->to_bf16(a->bf16 + row * a->ldq, f, n);
     if (forms & ACT_BYTES)
         k->quantize_bytes(f, n, a->byte.q + row * a->ldq, a->byte.scale + g, a->byte.sum + 3 * g,
                           a->byte.minus + 3 * g);

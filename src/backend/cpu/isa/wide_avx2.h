@@ -18,6 +18,16 @@ typedef uint32_t ww __attribute__((vector_size(4 * W_LANES)));
 
 #include "backend/cpu/isa/wide_narrow.h"
 
+SIMD void wf_add_sums(float *y, const wf f[W_FLOAT_ROWS], bool first)
+{
+    const __m256 v = _mm256_hadd_ps(_mm256_hadd_ps(f[0], f[1]), _mm256_hadd_ps(f[2], f[2]));
+    __m128 sums = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    __m64 *two = (__m64 *)(void *)y; /* and one: stores of some lanes are slow on AMD's processors */
+    if (!first) sums = _mm_add_ps(_mm_movelh_ps(_mm_loadl_pi(_mm_setzero_ps(), two), _mm_load_ss(y + 2)), sums);
+    _mm_storel_pi(two, sums);
+    _mm_store_ss(y + 2, _mm_movehl_ps(sums, sums));
+}
+
 SIMD wi wi_set_shifted(const int32_t *a, int shift) { return _mm256_slli_epi32(_mm256_set1_epi32(*a), shift); }
 SIMD wi wi_four_bytes(const void *p)
 {

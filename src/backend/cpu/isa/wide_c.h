@@ -28,6 +28,11 @@ typedef struct { int16_t v[2 * W_LANES]; } wp;
 
 #include "backend/cpu/isa/wide_narrow.h"
 
+/* y[r] = (first ? 0 : y[r]) + the sum of the lanes of f[r] */
+SIMD void wf_add_sums(float *y, const wf f[W_FLOAT_ROWS], bool first)
+{
+    for (int r = 0; r < W_FLOAT_ROWS; r++) y[r] = (first ? 0 : y[r]) + wf_sum(f[r]);
+}
 /* a times 2^shift in every lane */
 SIMD wi wi_set_shifted(const int32_t *a, int shift) { wi r; LANES_DO(r.v[i] = *a * (1 << shift)); return r; }
 /* acc[i] += w[2i] x[0] + w[2i+1] x[1] */

@@ -29,6 +29,11 @@ SIMD wf wf_round_half(wf a) { return vcvt_f32_f16(vcvt_f16_f32(a)); }
 SIMD wf wf_select_ge(wf a, wf b, wf yes, wf no) { return vbslq_f32(vcgeq_f32(a, b), yes, no); }
 SIMD wf wf_exp2_i(wi n) { return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n, vdupq_n_s32(127)), 23)); }
 SIMD float wf_sum(wf a) { return vaddvq_f32(a); } /* (0+1)+(2+3) */
+SIMD void wf_add_sums(float *y, const wf f[W_FLOAT_ROWS], bool first)
+{
+    const wf sums = vpaddq_f32(vpaddq_f32(f[0], f[1]), vpaddq_f32(f[2], f[3]));
+    vst1q_f32(y, first ? sums : vaddq_f32(vld1q_f32(y), sums));
+}
 SIMD float wf_hmax(wf a) { return vmaxvq_f32(a); }
 SIMD wi wi_round(wf a) { return vcvtnq_s32_f32(a); }
 SIMD wi wi_zero(void) { return vdupq_n_s32(0); }

@@ -6,7 +6,6 @@
 static void fill_kernels(struct cpu_kernels *k, const char *name)
 {
     *k = (struct cpu_kernels){.name = name,
-                              .panel_rows = PANEL_ROWS,
                               .quantize_bytes = op_quantize_bytes,
                               .quantize_pairs = op_quantize_pairs,
                               .norm = op_norm,

@@ -39,9 +39,9 @@ CODEC_LIST(PACK_TYPE)
     DOT(name##_pair, name, pair, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)                                     \
     DOT(name##_byte, name, byte, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)
 CODEC_LIST(DOT_TYPE)
-FLOAT_DOT(f32)
-FLOAT_DOT(f16)
-FLOAT_DOT(bf16)
+FLOAT_TYPE(f32)
+FLOAT_TYPE(f16)
+FLOAT_TYPE(bf16)
 
 static void matmul_fill(struct cpu_kernels *k)
 {
@@ -52,7 +52,8 @@ static void matmul_fill(struct cpu_kernels *k)
                                            .form = ACT_PAIRS,                                                  \
                                            .panel_k = PANEL_K,                                                 \
                                            .direct = W_DIRECT,                                                 \
-                                           .dot_rows = DOT_ROWS};                                              \
+                                           .dot_rows = DOT_ROWS,                                               \
+                                           .panel_rows = PANEL_ROWS};                                          \
     k->matmul[TYPE] = k->fine[TYPE];                                                                           \
     if (DEPTH)                                                                                                 \
         k->matmul[TYPE] = (struct matmul_kernel){.pack = pack_##name##_quads,                                  \
@@ -61,14 +62,11 @@ static void matmul_fill(struct cpu_kernels *k)
                                                  .form = ACT_BYTES,                                            \
                                                  .panel_k = PANEL_K_BYTES,                                     \
                                                  .direct = W_DIRECT,                                           \
-                                                 .dot_rows = DOT_ROWS};
+                                                 .dot_rows = DOT_ROWS,                                         \
+                                                 .panel_rows = PANEL_ROWS};
     CODEC_LIST(ROW)
 #undef ROW
-#define ROW(TYPE, name)                                                                                        \
-    k->fine[TYPE] = k->matmul[TYPE] = (struct matmul_kernel){                                                  \
-        .dot = dot_##name, .form = ACT_FLOATS, .direct = UINT32_MAX, .dot_rows = FLOAT_ROWS};
-    ROW(DT_F32, f32)
-    ROW(DT_F16, f16)
-    ROW(DT_BF16, bf16)
-#undef ROW
+    k->fine[DT_F32] = k->matmul[DT_F32] = FLOAT_KERNEL(f32, ACT_FLOATS);
+    k->fine[DT_F16] = k->matmul[DT_F16] = FLOAT_KERNEL(f16, ACT_FLOATS);
+    k->fine[DT_BF16] = k->matmul[DT_BF16] = FLOAT_KERNEL(bf16, ACT_FLOATS);
 }
