@@ -43,7 +43,7 @@ enum { SESSION_DEFAULT_CTX = 8192, SESSION_MAX_CTX = 1 << 24, SESSION_MAX_THREAD
 /* How weights that stay in the host's memory lie there (docs/memory.md). */
 #define MMAP_OPT(to)                                                                                       \
     {.name = "mmap", .type = OPT_BOOL, .at = &(to), .def = "true",                                         \
-     .help = "use weights where they lie in the mapped file; --no-mmap reads them to memory of their own"}
+     .help = "use weights where they lie in the mapped file; --no-mmap copies them to huge pages"}
 #define MLOCK_OPT(to)                                                                                      \
     {.name = "mlock", .type = OPT_BOOL, .at = &(to),                                                       \
      .help = "lock the weights in the host's memory, so that they are never paged out"}
