@@ -2,16 +2,20 @@
 
 Facts, small talk and tools are asked in words that are not in the training text; cities, names and words to copy
 come from lists the training text never uses; sums and ranges are ones it leaves out. EVERY = 20 asks only one
-question in twenty, for a rehearsal. With SERVER=http://127.0.0.1:8080 in the environment the `corral serve` there, which
-must serve the same file, writes the answers: that is much faster.
+question in twenty, for a rehearsal. With CORRAL=path/to/corral in the environment, that program serves the file and writes
+the answers: in half a minute, where PyTorch needs half an hour.
 """
 
 import json
 import os
 import random
+import socket
+import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
+from contextlib import contextmanager
 
 import chat
 import facts
@@ -54,20 +58,45 @@ def asked_in_training(made, count=5000):
     return {plain(toolcalls.question(rng, made, [0, 1])) for _ in range(count)}
 
 
+@contextmanager
+def served(program, path):
+    """The address of a server of the file, or "" where no program is given."""
+    if not program:
+        yield ""
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as home:
+        server = subprocess.Popen([program, "serve", path, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | {"CORRAL_HOME": home})
+        try:
+            for _ in range(200):
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health").close()
+                    break
+                except OSError:
+                    if server.poll() is not None:
+                        raise SystemExit(f"{program} serve {path} ended; run it to see why")
+                    time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+            server.wait()
+
+
 class Evaluation:
-    def __init__(self, path, every=1):
-        self.every = every
+    def __init__(self, path, every=1, server=""):
+        self.every, self.server = every, server
         self.model, self.tokenizer = load.load(path)
         self.rng, self.report = random.Random(7), Report()
 
     def go_on(self, text, limit=160):
         """The most likely continuation of a text."""
-        server = os.environ.get("SERVER")
-        if not server:
+        if not self.server:
             return load.generate(self.model, self.tokenizer, text, limit)
         limit = min(limit, self.model.config.context - len(self.tokenizer.encode(text)))
         body = json.dumps({"prompt": text, "temperature": 0, "n_predict": limit}).encode()
-        with urllib.request.urlopen(urllib.request.Request(f"{server}/completion", body, {"Content-Type": "application/json"})) as answer:
+        with urllib.request.urlopen(urllib.request.Request(f"{self.server}/completion", body, {"Content-Type": "application/json"})) as answer:
             return json.load(answer)["content"]
 
     def write(self, messages, tools=(), thinking=None):
@@ -234,9 +263,11 @@ def fits(value, model):
 
 
 def main():
-    start, e = time.time(), Evaluation(sys.argv[1], int(sys.argv[3]) if len(sys.argv) > 3 else 1)
-    for part in (e.facts, e.words_and_numbers, e.json, e.memory, e.tools, e.forced, e.thinking):
-        part()
+    start = time.time()
+    with served(os.environ.get("CORRAL"), sys.argv[1]) as server:
+        e = Evaluation(sys.argv[1], int(sys.argv[3]) if len(sys.argv) > 3 else 1, server)
+        for part in (e.facts, e.words_and_numbers, e.json, e.memory, e.tools, e.forced, e.thinking):
+            part()
     print(f"{time.time() - start:.0f} s")
     if len(sys.argv) > 2:
         with open(sys.argv[2], "w") as file:

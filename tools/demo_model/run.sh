@@ -7,6 +7,7 @@
 #                                               a model of fewer layers than model.py says grows first
 #   BITS=Q8_0                                   how the matrices are written: Q5_0 if not given, Q8_0 or F32
 #   THREADS=1                                   computing threads, two if not given
+#   CORRAL=/path/to/corral                      serves the evaluation; build/corral where it was built, else PyTorch answers
 #   OUT=file.gguf                               writes the model elsewhere and leaves the repository alone
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -17,6 +18,10 @@ minutes=${MINUTES:-70}
 tokens=${TOKENS:-41}
 out=${OUT:-$root/models/demo.gguf}
 start=${START:+$(realpath "$START")}
+if [ -z "${CORRAL:-}" ] && [ -x "$root/build/corral" ]; then
+    CORRAL=$root/build/corral
+fi
+export CORRAL="${CORRAL:-}"
 
 mkdir -p "$build" "$root/models" "$root/docs/img"
 if [ ! -x "$build/venv/bin/python" ]; then

@@ -64,14 +64,20 @@ def _rename(rng, name):
                        parts[0] + "".join(p.capitalize() for p in parts[1:]), "".join(p.capitalize() for p in parts), f"{made}.{name}", name.replace("_", "-")])
 
 
-def make_tool(rng, kind):
+def _prefixed(rng, name):
+    """An odd name that must be copied from its front and is known only by what comes later."""
+    return w.made_up_word(rng, 1, rng.choice([1, 2, 2, 3])) + rng.choice("_ _ _ . . - __ /".split()) + name
+
+
+def make_tool(rng, kind, odd=0.3):
+    """A tool of this kind, renamed with the probability `odd`."""
     name, keys = rng.choice(kind.names.split("|")), [rng.choice(p[0].split("|")) for p in kind.params]
-    if rng.random() < 0.3:
+    if rng.random() < odd:
         name = _rename(rng, name)
     if len(keys) == 1 and rng.random() < 0.2:
         keys = [rng.choice([w.word(rng), f"{keys[0]}_{w.made_up_word(rng, 1, 1)}", f"{keys[0]}_name", "input", "arg"])]
     if len(set(keys)) < len(keys):
-        return make_tool(rng, kind)
+        return make_tool(rng, kind, odd)
     props = {}
     for key, (_, kind_of, _) in zip(keys, kind.params):
         prop = {"type": "string" if kind_of == "enum" else kind_of}
@@ -95,17 +101,17 @@ def make_tool(rng, kind):
     return Tool(kind, name, keys, {"type": "function", "function": function})
 
 
-def offer(rng, least=1, most=3, kinds=KINDS):
-    """Tools with different names and different jobs."""
+def offer(rng, least=1, most=3, kinds=KINDS, odd=0.3):
+    """Tools with different names and different jobs; `odd` as in make_tool."""
     chosen, seen = [], set()
     for kind in rng.sample(kinds, rng.randint(least, most)):
         kind = _invented(rng) if rng.random() < 0.25 else kind
-        made = make_tool(rng, kind)
+        made = make_tool(rng, kind, odd)
         if kind.about not in seen and made.name not in [t.name for t in chosen]:
             if not ({kind.about} | seen) >= {KINDS[0].about, KINDS[1].about}:
                 chosen.append(made)
                 seen.add(kind.about)
-    return chosen or offer(rng, least, most, kinds)
+    return chosen or offer(rng, least, most, kinds, odd)
 
 
 def _odd(rng, made, front):
@@ -125,9 +131,13 @@ def _odd(rng, made, front):
 
 
 def offer_in_training(rng):
-    """As offer(), from more kinds; now and then invented tools whose names have a word in common, or odd names."""
+    """As offer(), from more kinds and with more odd names, above all such as begin oddly: a small model reads those worst.
+    Now and then invented tools whose names have a word in common, or a common odd beginning."""
     most = rng.choices([1, 2, 3, 4, 5], [14, 26, 28, 20, 12])[0]
-    chosen = offer(rng, most, most, KINDS + KINDS + OTHERS)
+    chosen = offer(rng, most, most, KINDS + KINDS + OTHERS, odd=0.4)
+    for made in chosen:
+        if rng.random() < 0.25:
+            made.name = made.schema["function"]["name"] = _prefixed(rng, made.name)
     if rng.random() < 0.3:
         verb, noun = rng.choice(_VERBS), w.word(rng)
         for _ in range(rng.choice([2, 2, 3])):
