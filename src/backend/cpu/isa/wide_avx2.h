@@ -52,6 +52,8 @@ SIMD void wi_pin(wi *a) { __asm__ volatile("" : "+x"(*a)); }
 #define W_DEPTH(d, quads) (quads)
 #define W_ZERO_8 128
 #define W_DEPTH_8 1
+#define W_HALVES(MINIMA) (!(MINIMA))
+#define W_HALF_COLUMNS W_COLUMNS
 SIMD wi wi_madd(wi acc, wp w, const int16_t *x) { return _mm256_dpwssd_avx_epi32(acc, w, wi_four_bytes(x)); }
 SIMD wt wt_add_product(wt acc, wb w, const int8_t *x)
 {

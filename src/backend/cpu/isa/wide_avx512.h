@@ -2,13 +2,20 @@
 #ifndef CORRAL_WIDE_H
 #define CORRAL_WIDE_H
 
-enum { W_LANES = 16, W_COLUMNS = 8, W_FLOAT_ROWS = 4, W_FLOAT_COLUMNS = 6, W_TILE_ROWS = 6, W_TILE_VECTORS = 4 };
+#ifdef __AMX_INT8__
+enum { W_COLUMNS = 8 }; /* their sums are in tiles */
+#else
+enum { W_COLUMNS = 6 };
+#endif
+enum { W_LANES = 16, W_FLOAT_ROWS = 4, W_FLOAT_COLUMNS = 6, W_TILE_ROWS = 6, W_TILE_VECTORS = 4 };
 #define W_PRAGMA(text) _Pragma(#text)
 #define W_UNROLL(n) W_PRAGMA(GCC unroll n)
 #define W_DIRECT 8
 #define W_SIGNED 0
 #define W_ZERO_8 128
 #define W_DEPTH_8 1
+#define W_HALVES(MINIMA) 1
+#define W_HALF_COLUMNS 4
 #define W_DEPTH(d, quads) (quads)
 
 typedef __m512  wf;
@@ -48,7 +55,8 @@ SIMD void wf_add_sums(float *y, const wf f[W_FLOAT_ROWS], bool first)
 SIMD float wf_hmax(wf a) { return vf_hmax(_mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1))); }
 SIMD wi wi_round(wf a) { return _mm512_cvtps_epi32(a); }
 SIMD wi wi_zero(void) { return _mm512_setzero_si512(); }
-SIMD wi wi_set_shifted(const int32_t *a, int shift) { return _mm512_sll_epi32(_mm512_set1_epi32(*a), _mm_cvtsi32_si128(shift)); }
+/* Not by _mm512_sll_epi32, whose shift in a register costs as much as a product. */
+SIMD wi wi_set_shifted(const int32_t *a, int shift) { return (wi)((ww)_mm512_set1_epi32(*a) << shift); }
 SIMD wi wi_four_bytes(const void *p)
 {
     int32_t four;

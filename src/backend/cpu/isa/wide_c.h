@@ -7,7 +7,8 @@
  * a product the registers hold (gemm.h, float.h, attention.h). W_SIGNED: 1 if bytes of weights may be signed ones, or 0.
  * W_DEPTH_8: 1 if numbers of 8 bits are multiplied as bytes, 0 if sums of such products do not fit; W_ZERO_8: what they
  * are counted from, 128 as unsigned bytes, 0 as signed ones. W_MMLA: there are products of two rows with two columns,
- * as wide_neon.h has them. */
+ * as wide_neon.h has them. W_HALVES(MINIMA): if not 0, the products of two groups of 16 are added before their
+ * activations' scale comes (gemm.h), W_HALF_COLUMNS at once. */
 #ifndef CORRAL_WIDE_H
 #define CORRAL_WIDE_H
 

@@ -53,7 +53,7 @@ SIMD wi pair_start(const struct act_row *x, size_t sum_at, int zero)
         const size_t size = sizeof(struct block_##name);                                                       \
         for (size_t r = 0; r < DOT_ROWS; r += W_LANES, rows += W_LANES * row_bytes) {                          \
             struct rows b = {rows, row_bytes};                                                                 \
-            wf f[NC];                                                                                          \
+            wf f[NC], half[NC];                                                                                \
             for (int i = 0; i < NC; i++) f[i] = wf_set(0);                                                     \
             for (size_t k0 = 0; k0 < k; k0 += BLOCK, b.at += size) {                                           \
                 struct lanes l;                                                                                \
@@ -83,8 +83,13 @@ SIMD wi pair_start(const struct act_row *x, size_t sum_at, int zero)
                         const int g = c * (CHUNK / GROUP) + e / GROUP;                                         \
                         W_UNROLL(8)                                                                            \
                         for (int i = 0; i < NC; i++) {                                                         \
-                            const wf scale = wf_mul(l.s[g], wf_set(x[i].form.scale[at / 32]));                 \
-                            f[i] = wf_fma(wf_from_i(acc[i]), scale, f[i]);                                     \
+                            const wf a = wf_set(x[i].form.scale[at / 32]), n = wf_from_i(acc[i]);              \
+                            if (GROUP == 32 || !W_HALVES(MINIMA))                                              \
+                                f[i] = wf_fma(n, wf_mul(l.s[g], a), f[i]);                                     \
+                            else if (e % 32 == 0)                                                              \
+                                half[i] = wf_mul(n, l.s[g]);                                                   \
+                            else                                                                               \
+                                f[i] = wf_fma(wf_fma(n, l.s[g], half[i]), a, f[i]);                            \
                             if (MINIMA) f[i] = wf_fma(l.m[g], wf_set(x[i].form.sum[sum_at]), f[i]);            \
                         }                                                                                      \
                     }                                                                                          \

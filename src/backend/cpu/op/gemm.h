@@ -10,13 +10,21 @@
 
 #include "backend/cpu/op/pack.h"
 
-/* f += s * a * i + m * (sum of the group's activations) */
+/* Group h of 32 inputs: f += s * a * i + m * (sum of the group's activations). Of two groups that share an activation
+ * scale the products with s may come first, f += a * (s0 * i0 + s1 * i1): floats share the multiplier with bytes. */
 #define ADD_GROUP(x)                                                                                           \
     do {                                                                                                       \
         for (int r = 0; r < W_ROWS; r++) {                                                                     \
             wf sr = wf_load(s + h * PANEL_ROWS + W_LANES * r);                                                 \
-            for (int c = 0; c < NC; c++)                                                                       \
-                f[r][c] = wf_fma(wf_from_i(i[r][c]), wf_mul(sr, wf_set((x).scale[g])), f[r][c]);               \
+            for (int c = 0; c < NC; c++) {                                                                     \
+                const wf a = wf_set((x).scale[g]), n = wf_from_i(i[r][c]);                                     \
+                if (GROUP == 32 || !W_HALVES(MINIMA))                                                          \
+                    f[r][c] = wf_fma(n, wf_mul(sr, a), f[r][c]);                                               \
+                else if (h == 0)                                                                               \
+                    half[r][c] = wf_mul(n, sr);                                                                \
+                else                                                                                           \
+                    f[r][c] = wf_fma(wf_fma(n, sr, half[r][c]), a, f[r][c]);                                   \
+            }                                                                                                  \
             if (!MINIMA) continue;                                                                             \
             wf mr = wf_load(m + h * PANEL_ROWS + W_LANES * r);                                                 \
             for (int c = 0; c < NC; c++) f[r][c] = wf_fma(mr, wf_set((x).sum[sum_at]), f[r][c]);               \
@@ -97,7 +105,7 @@ SIMD void bytes_tile(float *const *y, const struct act_row *x, const void *panel
 {
     const int per32 = 32 / GROUP;
     const float *p = panel;
-    wf f[W_ROWS][W_COLUMNS];
+    wf f[W_ROWS][W_COLUMNS], half[W_ROWS][W_COLUMNS];
 
     for (int c = 0; c < NC; c++)
         for (int r = 0; r < W_ROWS; r++) f[r][c] = first ? wf_set(0) : wf_load(y[c] + W_LANES * r);
@@ -121,7 +129,7 @@ SIMD void pairs_tile(float *const *y, const struct act_row *x, const void *panel
 {
     const int per32 = 32 / GROUP;
     const float *p = panel;
-    wf f[W_ROWS][W_COLUMNS];
+    wf f[W_ROWS][W_COLUMNS], half[W_ROWS][W_COLUMNS];
 
     for (int c = 0; c < NC; c++)
         for (int r = 0; r < W_ROWS; r++) f[r][c] = first ? wf_set(0) : wf_load(y[c] + W_LANES * r);

@@ -6,18 +6,18 @@
 /* Kinds of products that several types share, by their group, minima, zero and depth. */
 GEMM(pairs_32_0, W_COLUMNS, pairs_tile, 32, false)
 GEMM(pairs_32_1, W_COLUMNS, pairs_tile, 32, true)
-GEMM(pairs_16_0, W_COLUMNS, pairs_tile, 16, false)
-GEMM(pairs_16_1, W_COLUMNS, pairs_tile, 16, true)
+GEMM(pairs_16_0, W_HALF_COLUMNS, pairs_tile, 16, false)
+GEMM(pairs_16_1, W_HALF_COLUMNS, pairs_tile, 16, true)
 GEMM(bytes_32_0_8_8, W_COLUMNS, bytes_tile, 32, false, 8, 8)
 GEMM(bytes_32_1_0_8, W_COLUMNS, bytes_tile, 32, true, 0, 8)
 GEMM(bytes_32_0_16_4, W_COLUMNS, bytes_tile, 32, false, 16, 4)
 GEMM(bytes_32_1_0_4, W_COLUMNS, bytes_tile, 32, true, 0, 4)
-GEMM(bytes_16_1_0_4, W_COLUMNS, bytes_tile, 16, true, 0, 4)
-GEMM(bytes_16_0_4_4, W_COLUMNS, bytes_tile, 16, false, 4, 4)
-GEMM(bytes_16_0_32_2, W_COLUMNS, bytes_tile, 16, false, 32, 2)
+GEMM(bytes_16_1_0_4, W_HALF_COLUMNS, bytes_tile, 16, true, 0, 4)
+GEMM(bytes_16_0_4_4, W_HALF_COLUMNS, bytes_tile, 16, false, 4, 4)
+GEMM(bytes_16_0_32_2, W_HALF_COLUMNS, bytes_tile, 16, false, 32, 2)
 GEMM(bytes_32_0_64_1, W_COLUMNS, bytes_tile, 32, false, 64, 1)
-GEMM(bytes_16_0_64_1, W_COLUMNS, bytes_tile, 16, false, 64, 1)
-GEMM(bytes_16_0_16_4, W_COLUMNS, bytes_tile, 16, false, 16, 4)
+GEMM(bytes_16_0_64_1, W_HALF_COLUMNS, bytes_tile, 16, false, 64, 1)
+GEMM(bytes_16_0_16_4, W_HALF_COLUMNS, bytes_tile, 16, false, 16, 4)
 GEMM(bytes_32_0_1_8, W_COLUMNS, bytes_tile, 32, false, 1, 8)
 #if W_SIGNED
 GEMM(bytes_32_0_0_W_SIGNED, W_COLUMNS, bytes_tile, 32, false, 0, W_SIGNED)
@@ -43,6 +43,9 @@ FLOAT_TYPE(f32)
 FLOAT_TYPE(f16)
 FLOAT_TYPE(bf16)
 
+/* Groups of 16 without minima are types that take many registers to unpack: eight columns do not fit beside that. */
+#define MOST_DIRECT(GROUP, MINIMA) ((GROUP) == 16 && !(MINIMA) ? MIN(W_DIRECT, 4) : W_DIRECT)
+
 static void matmul_fill(struct cpu_kernels *k)
 {
 #define ROW(TYPE, name, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)                                              \
@@ -61,7 +64,7 @@ static void matmul_fill(struct cpu_kernels *k)
                                                  .dot = dot_##name##_byte,                                     \
                                                  .form = ACT_BYTES,                                            \
                                                  .panel_k = PANEL_K_BYTES,                                     \
-                                                 .direct = W_DIRECT,                                           \
+                                                 .direct = MOST_DIRECT(GROUP, MINIMA),                         \
                                                  .dot_rows = DOT_ROWS,                                         \
                                                  .panel_rows = PANEL_ROWS};
     CODEC_LIST(ROW)

@@ -10,6 +10,11 @@
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/op/codec.h"
 
+#ifndef W_HALVES
+#define W_HALVES(MINIMA) 0
+#define W_HALF_COLUMNS W_COLUMNS
+#endif
+
 enum {
     W_ROWS = W_LANES < 8 ? 4 : 2, /* vectors of rows: an activation that is loaded is used for all */
     PANEL_ROWS = W_ROWS * W_LANES,
