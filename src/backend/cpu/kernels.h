@@ -13,7 +13,7 @@ enum {
     MAX_CPU_KERNELS = 8, /* tables of one machine */
     MAX_PANEL_ROWS = 32, /* of integers; */
     MAX_TASK_ROWS = 64,  /* of any kind of weights */
-    PANEL_K = 4096,     /* most inputs of a panel of pairs; where panels end does not change sums */
+    PANEL_K = 4096,     /* inputs that a task's panels of pairs have in all; where they end does not change sums */
     PANEL_K_BYTES = 8192,
     FLOAT_K = 1024,     /* inputs whose products floats add up before they go on with the next ones: their panels' */
     ACT_GROUP = 32      /* inputs that share an activation scale */

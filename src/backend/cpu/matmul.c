@@ -4,8 +4,9 @@
 
 #include "backend/cpu/cpu_int.h"
 
-/* Up to FEW columns do not make up for a panel's way to the second-level cache and back: theirs are short. */
-enum { COLUMNS = 64, FEW = 32, FEW_K = 512 };
+/* Up to FEW columns do not make up for a panel's way to the second-level cache and back: theirs are short.
+ * More than COLUMNS do not stay in that cache: theirs are read once for several panels. */
+enum { COLUMNS = 64, FEW = 32, FEW_K = 512, PANELS = 4 };
 
 size_t panel_bytes(void)
 {
@@ -39,11 +40,29 @@ size_t matmul_row_bytes(const struct weight *w)
     return w->n_bytes / n_row;
 }
 
+/* Floats' sums end where panels do. */
+static bool has_integers(const struct matmul_kernel *k)
+{
+    return k->form == ACT_BYTES || k->form == ACT_PAIRS;
+}
+
+/* How many panels a task has: of short rows PANELS, of long ones two, and one where threads would be left
+ * without. */
+static uint32_t task_panels(const struct backend_model *bm, const struct mm *mm)
+{
+    const struct matmul_kernel *k = kernel_for(bm, mm->w);
+    const size_t n_in = (size_t)mm->w->dim[mm->w->rank - 1];
+    const uint32_t panels = n_in * PANELS <= k->panel_k ? PANELS : 2;
+    const int64_t enough = 4 * (int64_t)crew_n_thread(bm->b->crew) * k->panel_rows;
+    if (!has_integers(k) || mm->n_col <= COLUMNS || mm->n_out < enough * 2) return 1;
+    return mm->n_out < enough * panels ? 2 : panels;
+}
+
 /* Output rows of a task. */
 static uint32_t task_rows(const struct backend_model *bm, const struct mm *mm)
 {
     const struct matmul_kernel *k = kernel_for(bm, mm->w);
-    return mm->n_col <= k->direct ? k->dot_rows : k->panel_rows;
+    return mm->n_col <= k->direct ? k->dot_rows : k->panel_rows * task_panels(bm, mm);
 }
 
 /* A row of activations from input k0 on, in the form that a kernel reads: each task asks for all its columns.
@@ -102,44 +121,77 @@ static const uint8_t *fill_up(uint8_t *to, const uint8_t *rows, size_t row_bytes
     return to;
 }
 
-static void product_task(struct backend_model *bm, const struct mm *mm, uint32_t group,
-                         const struct thread_scratch *own)
+/* Output rows that a kernel makes at once, the first of them `row`. */
+struct slice {
+    const uint8_t *rows;
+    int64_t row;
+    uint32_t n_row; /* that there are */
+    bool whole;
+};
+
+static struct slice slice_at(const struct mm *mm, int64_t row, uint32_t n_all,
+                             const struct thread_scratch *own)
 {
     const struct weight *w = mm->w;
-    const struct matmul_kernel *k = kernel_for(bm, w);
-    const size_t n_in = (size_t)w->dim[w->rank - 1];
-    const uint32_t n_all = task_rows(bm, mm);
-    const int64_t row = (int64_t)group * n_all;
     const uint32_t n_row = (uint32_t)MIN((int64_t)n_all, mm->n_out - row);
-    const bool whole = n_row == n_all;
     const int64_t rows_each = w->rank > 1 ? w->dim[w->rank - 2] : 1;
     const size_t row_bytes = matmul_row_bytes(w);
-    const size_t first = (size_t)(mm->expert * rows_each + mm->row0 + row);
-    const uint8_t *rows = w->data + first * row_bytes;
-    const bool integers = k->form == ACT_BYTES || k->form == ACT_PAIRS; /* floats' sums end where panels do */
-    const size_t step = integers && mm->n_col <= FEW ? FEW_K : k->panel_k;
-    struct columns cs;
+    const uint8_t *rows = w->data + (size_t)(mm->expert * rows_each + mm->row0 + row) * row_bytes;
+    const bool whole = n_row == n_all;
+    return (struct slice){whole ? rows : fill_up(own->rows, rows, row_bytes, n_row, n_all), row, n_row,
+                          whole};
+}
 
-    if (!whole) rows = fill_up(own->rows, rows, row_bytes, n_row, n_all);
-    for (uint32_t c = 0; mm->n_col <= k->direct && c < mm->n_col; c += COLUMNS) {
+static void direct_task(const struct mm *mm, const struct matmul_kernel *k, int64_t row,
+                        const struct thread_scratch *own)
+{
+    const struct slice s = slice_at(mm, row, k->dot_rows, own);
+    struct columns cs;
+    for (uint32_t c = 0; c < mm->n_col; c += COLUMNS) {
         uint32_t n = MIN((uint32_t)COLUMNS, mm->n_col - c);
-        columns_begin(&cs, mm, k->form, 0, row, n_row, whole, c, n);
-        k->dot(cs.y, cs.x, n, rows, row_bytes, n_in);
-        columns_end(&cs, n_row, whole, n);
+        columns_begin(&cs, mm, k->form, 0, s.row, s.n_row, s.whole, c, n);
+        k->dot(cs.y, cs.x, n, s.rows, matmul_row_bytes(mm->w), (size_t)mm->w->dim[mm->w->rank - 1]);
+        columns_end(&cs, s.n_row, s.whole, n);
     }
-    for (size_t k0 = 0; mm->n_col > k->direct && k0 < n_in; k0 += step) {
+}
+
+static void panels_task(const struct mm *mm, const struct matmul_kernel *k, int64_t row, uint32_t n_panel,
+                        const struct thread_scratch *own)
+{
+    const size_t n_in = (size_t)mm->w->dim[mm->w->rank - 1], row_bytes = matmul_row_bytes(mm->w);
+    const size_t step = has_integers(k) && mm->n_col <= FEW ? FEW_K : k->panel_k / n_panel;
+    const size_t bytes = panel_bytes() / n_panel / 64 * 64;
+    uint8_t *const panel = own->panel;
+    struct slice s[PANELS];
+    struct columns cs;
+    uint32_t n = 0;
+
+    for (; n < n_panel && row < mm->n_out; n++, row += k->panel_rows)
+        s[n] = slice_at(mm, row, k->panel_rows, own);
+    for (size_t k0 = 0; k0 < n_in; k0 += step) {
         size_t n_k = MIN(step, n_in - k0);
-        k->pack(own->panel, rows, row_bytes, k0, n_k);
-        for (uint32_t c = 0; c < mm->n_col; c += COLUMNS) {
-            uint32_t n = MIN((uint32_t)COLUMNS, mm->n_col - c);
-            columns_begin(&cs, mm, k->form, k0, row, n_row, whole, c, n);
-            k->gemm(cs.y, cs.x, n, own->panel, n_k, k0 == 0);
-            columns_end(&cs, n_row, whole, n);
+        for (uint32_t p = 0; p < n; p++) k->pack(panel + p * bytes, s[p].rows, row_bytes, k0, n_k);
+        for (uint32_t i = 0; i < (mm->n_col + COLUMNS - 1) / COLUMNS * n; i++) {
+            const uint32_t c = i / n * COLUMNS, p = i % n, n_col = MIN((uint32_t)COLUMNS, mm->n_col - c);
+            columns_begin(&cs, mm, k->form, k0, s[p].row, s[p].n_row, s[p].whole, c, n_col);
+            k->gemm(cs.y, cs.x, n_col, panel + p * bytes, n_k, k0 == 0);
+            columns_end(&cs, s[p].n_row, s[p].whole, n_col);
         }
     }
+}
+
+static void product_task(struct backend_model *bm, const struct mm *mm, uint32_t task,
+                         const struct thread_scratch *own)
+{
+    const struct matmul_kernel *k = kernel_for(bm, mm->w);
+    const int64_t n_row = task_rows(bm, mm), row = task * n_row;
+    if (mm->n_col <= k->direct)
+        direct_task(mm, k, row, own);
+    else
+        panels_task(mm, k, row, task_panels(bm, mm), own);
     for (uint32_t c = 0; mm->bias && c < mm->n_col; c++) {
-        float *y = mm->y + (mm->out_row ? mm->out_row[c] : c) * mm->ldy + row;
-        for (uint32_t r = 0; r < n_row; r++) y[r] += mm->bias[row + r];
+        float *y = mm->y + (mm->out_row ? mm->out_row[c] : c) * mm->ldy;
+        for (int64_t r = row; r < MIN(row + n_row, mm->n_out); r++) y[r] += mm->bias[r];
     }
 }
 
