@@ -6,9 +6,9 @@
 
 #include "backend/cpu/kernels.h"
 #include "base/rng.h"
-#include "random_blocks.h"
 #include "tensor/dtype.h"
 #ifdef HAVE_AMX_TABLE
+#include "random_blocks.h"
 #include "support/tile_emulator.h"
 #endif
 
