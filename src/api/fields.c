@@ -26,8 +26,12 @@ void field_ignored(struct parse *p, const char *name)
     size_t n = 2;
     for (const char *c = name; *c && c < name + 64; c++)
         word[n++] = *c > 0x20 && *c < 0x7f && *c != ',' ? *c : '_';
-    for (const char *at = list->n ? list->data : NULL; at; at = strchr(at, ' '), at += at != NULL)
+    const char *at = list->n ? list->data : NULL;
+    while (at) {
         if (!strncmp(at, word + 2, n - 2) && (!at[n - 2] || at[n - 2] == ',')) return; /* once is enough */
+        at = strchr(at, ' ');
+        if (at) at++;
+    }
     if (list->n <= 1024) buf_add(list, list->n ? word : word + 2, list->n ? n : n - 2);
 }
 
