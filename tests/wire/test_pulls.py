@@ -92,7 +92,7 @@ FAULTS = {
     "no etag": {"etag": None, "cut": [1000]},
     "short ranges": {"short": [1000, 2000]},
     "other ranges": {"lies": [(0, 0), (100, 0), (1 << 40, 0)]},
-    "another size": {"lies": [(0, 1), (0, 0), (0, 1 << 50)]},
+    "another size": {"lies": [(0, 1), (0, 0), (0, 1 << 20)]},  # more than the disk has would rightly be the end
 }
 
 
