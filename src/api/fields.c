@@ -19,9 +19,8 @@ bool field_out_of_range(struct parse *p, const char *name, double min, double ma
                   whole ? "an integer" : "a number", min, max);
 }
 
-void field_ignored(struct parse *p, const char *name)
+void ignored_add(struct buf *list, const char *name)
 {
-    struct buf *list = &p->r->ignored;
     char word[68] = ", "; /* it goes into a header */
     size_t n = 2;
     for (const char *c = name; *c && c < name + 64; c++)
@@ -33,6 +32,11 @@ void field_ignored(struct parse *p, const char *name)
         if (at) at++;
     }
     if (list->n <= 1024) buf_add(list, list->n ? word : word + 2, list->n ? n : n - 2);
+}
+
+void field_ignored(struct parse *p, const char *name)
+{
+    ignored_add(&p->r->ignored, name);
 }
 
 /* ---- one value --------------------------------------------------------------------------------------- */

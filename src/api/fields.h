@@ -76,7 +76,9 @@ void fields_schema(const struct field_table *t, struct buf *out);
 /* For setters: f is filled when they return false. */
 bool field_wrong_type(struct parse *p, const char *name, const char *want); /* "'name' must be WANT" */
 bool field_out_of_range(struct parse *p, const char *name, double min, double max, bool whole);
-void field_ignored(struct parse *p, const char *name); /* name it in x-corral-ignored */
+/* A name more for X-Corral-Ignored: each once, as a header can say it, and no more than a kilobyte of them. */
+void ignored_add(struct buf *list, const char *name);
+void field_ignored(struct parse *p, const char *name); /* name it there */
 bool field_no_effect(struct parse *p, const char *name); /* the same, but refused in strict mode */
 /* For setters that read an object by themselves: field_no_effect for members but those known
  * ("a|b|c"), as name.member. */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/fields.h"
 #include "gateway/errand.h"
 #include "gateway/permit.h"
 #include "hub/pulls.h"
@@ -175,15 +176,15 @@ static bool wants(const struct http_exchange *x, const char *type)
 /* Members that mean nothing here, misspelt ones for instance, are named as in answers of models. */
 static void name_ignored(struct http_exchange *x, const json_t *body)
 {
-    static const char known[] = "|model|name|as|copy|stream|wait|";
+    static const char *const known[] = {"model", "name", "as", "copy", "stream", "wait"};
     struct buf list = {0};
     const char *name;
     json_t *v;
     json_object_foreach((json_t *)body, name, v)
     {
-        char word[64];
-        snprintf(word, sizeof word, "|%.60s|", name);
-        if (!json_is_null(v) && !strstr(known, word)) buf_addf(&list, "%s%.60s", list.n ? ", " : "", name);
+        size_t i = 0;
+        while (i < COUNT_OF(known) && strcmp(name, known[i]) != 0) i++;
+        if (i == COUNT_OF(known) && !json_is_null(v)) ignored_add(&list, name);
     }
     if (list.n) http_set_header(x, "X-Corral-Ignored", list.data);
     buf_deinit(&list);

@@ -107,6 +107,8 @@ def test_pull_in_our_words(srv, hub):
     assert code == 200 and waited["status"] == "completed"
     code, head, _ = srv.post("/pull", {"model": "hf:org/repo:q8_0", "as": "third", "wait": True, "sa": "fourth", "insecure": True})
     assert code == 200 and head["X-Corral-Ignored"] == "sa, insecure"
+    code, head, body = srv.post("/pull", {"model": "", "a\r\nX-Evil: 1": 1, "b": 2})
+    assert (code, head["X-Corral-Ignored"]) == (400, "a__X-Evil:_1, b") and "X-Evil" not in head, head
     told = [json.loads(x) for x in lines(srv, "/pull", {"model": "hf:org/repo:q8_0", "as": "third", "stream": True})]
     assert told[-1]["status"] == "completed"
     events = list(lines(srv, f"/jobs/{job['id']}", accept="text/event-stream"))
