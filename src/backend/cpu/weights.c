@@ -37,7 +37,7 @@ static status bring(const struct weight *w, uint8_t *to, size_t *done, size_t to
         advise(w->data + at, n, MADV_POPULATE_READ);
         if (to) {
             memcpy(to + at, w->data + at, n);
-            advise(w->data + at, n, MADV_DONTNEED); /* the mapping's pages; the system may keep the file's */
+            advise(w->data + at, n, MADV_PAGEOUT); /* never MADV_DONTNEED: it would empty pages of no file */
         }
         *done += n;
         if (progress && !progress(user, *done, total)) return fail(e, ERR_CANCELLED, "loading was stopped");
