@@ -107,8 +107,9 @@ struct worker {
     status   code; /* why it failed, as it says itself */
     char     error[248];
     uint64_t requests, failures;
-    const struct pool_ticket *alone; /* a request that is tried without company, since alone_ns */
-    int64_t alone_ns;
+    const struct pool_ticket *alone; /* a suspect that has not got on yet */
+    int64_t alone_ns;                /* when the last suspect came */
+    uint32_t n_plain;                /* of those in flight, who were no suspects */
     uint64_t n_over; /* of the requests, those that ended and did not end it */
     struct worker *next;
 };
@@ -152,6 +153,7 @@ struct pool_ticket {
     enum pool_answer state;
     struct pool_fault fault;
     uint32_t tries;
+    bool     suspect;  /* when its worker took it */
     bool     waiting;  /* in the model's list */
     struct pool_ticket *prev, *next;
 };

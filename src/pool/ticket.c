@@ -49,7 +49,9 @@ static void queue_remove(struct pool_ticket *t)
 
 /* ---- to a worker ------------------------------------------------------------------------------------- */
 
-/* The next time it is tried alone, so that nobody else dies with it, and that it is known who it was. */
+/* The next time it is tried before the others, so that nobody else dies with it, and that it is known who it
+ * was.
+ */
 static bool is_suspect(const struct pool_ticket *t, int64_t now)
 {
     return t->charges >= SUSPECT && now - t->charged_ns < PATIENCE_MS * MS;
@@ -69,9 +71,12 @@ static void assign(struct pool_ticket *t, struct worker *w, int64_t now)
     t->state = POOL_READY;
     t->tries++;
     t->turn = w->requests++;
-    if (is_suspect(t, now) && !w->url) {
+    t->suspect = is_suspect(t, now) && !w->url;
+    if (t->suspect) {
         w->alone = t;
         w->alone_ns = now;
+    } else {
+        w->n_plain++;
     }
     route_begin(&w->end, now);
     t->model->n_running++;
@@ -93,20 +98,25 @@ static bool others_left(const struct pool_ticket *t)
     return false;
 }
 
-static bool is_free_for(const struct worker *w, const struct pool_ticket *t, int64_t now)
+/* One suspect after the other, each as soon as the one before has got on; the rest behind the last of them.
+ * held: suspects wait. */
+static bool is_free_for(const struct worker *w, const struct pool_ticket *t, bool held, int64_t now)
 {
     if (w->url) return true;
-    if (w->alone && now - w->alone_ns < ALONE_MS * MS) return false;
-    return !w->end.in_flight || !is_suspect(t, now);
+    bool fresh = now - w->alone_ns < ALONE_MS * MS;
+    if (w->alone && fresh) return false;
+    if (is_suspect(t, now)) return !w->n_plain;
+    return w->n_plain || !w->end.in_flight || !held || !fresh;
 }
 
 /* The ends of m, for route_choose to look at and to write its memory into. */
-static size_t collect(const struct served *m, const struct pool_ticket *t, struct worker *at[ROUTE_MAX_ENDS],
-                      struct route_end end[ROUTE_MAX_ENDS], int64_t now)
+static size_t collect(const struct served *m, const struct pool_ticket *t, bool held,
+                      struct worker *at[ROUTE_MAX_ENDS], struct route_end end[ROUTE_MAX_ENDS], int64_t now)
 {
     size_t n = 0;
     for (struct worker *w = m->worker; w && n < ROUTE_MAX_ENDS; w = w->next) {
-        w->end.usable = w->phase == W_READY && !w->suspect && !was_asked(t, w) && is_free_for(w, t, now);
+        w->end.usable =
+            w->phase == W_READY && !w->suspect && !was_asked(t, w) && is_free_for(w, t, held, now);
         w->end.limit = (uint32_t)MAX(m->spec->set.concurrency, 0);
         at[n] = w;
         end[n++] = w->end;
@@ -114,12 +124,12 @@ static size_t collect(const struct served *m, const struct pool_ticket *t, struc
     return n;
 }
 
-static bool dispatch_one(struct pool *p, struct served *m, struct pool_ticket *t, int64_t now)
+static bool dispatch_one(struct pool *p, struct served *m, struct pool_ticket *t, bool held, int64_t now)
 {
     struct worker *at[ROUTE_MAX_ENDS];
     struct route_end end[ROUTE_MAX_ENDS];
     enum route_strategy how = p->o.balance;
-    size_t n = collect(m, t, at, end, now);
+    size_t n = collect(m, t, held, at, end, now);
     if (m->spec->set.balance) (void)!route_strategy_find(&how, m->spec->set.balance);
     const struct route_want want = {t->affinity, t->session, t->avoid, t->draw, now};
     int i = route_choose(end, n, how, &want);
@@ -132,16 +142,16 @@ static bool dispatch_one(struct pool *p, struct served *m, struct pool_ticket *t
  * worker has nobody else. */
 void tickets_dispatch(struct pool *p, struct served *m, int64_t now)
 {
-    bool more = true;
+    bool more = true, held = false;
     bool suspects = m->suspect_ns && now - m->suspect_ns < PATIENCE_MS * MS;
     for (struct pool_ticket *t = m->first, *next; t && suspects; t = next) {
         next = t->next;
-        if (is_suspect(t, now)) (void)dispatch_one(p, m, t, now);
+        if (is_suspect(t, now)) held |= !dispatch_one(p, m, t, true, now);
     }
     for (struct pool_ticket *t = m->first, *next; t && more; t = next) {
         next = t->next;
         if (is_suspect(t, now)) continue;
-        more = dispatch_one(p, m, t, now) || t->n_asked;
+        more = dispatch_one(p, m, t, held, now) || t->n_asked;
         if (!t->waiting || !t->n_asked || others_left(t)) continue;
         queue_remove(t);
         refuse(t, 404, 0, "no worker of this model knows of that: what they remember ends with them");
@@ -375,6 +385,7 @@ static void release(struct pool *p, struct pool_ticket *t, const struct pool_out
         pthread_cond_signal(&p->check_cond);
     }
     if (w->alone == t) w->alone = NULL;
+    if (!t->suspect) w->n_plain--;
     t->avoid = bad ? w->id : 0;
     t->worker = NULL;
     spec_drop(t->spec);

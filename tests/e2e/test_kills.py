@@ -17,8 +17,9 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from server import DEMO, Server  # noqa: E402
 
 STORIES = os.path.join(os.environ.get("CORRAL_SHARED", "../shared"), "models", "stories260K.gguf")
-N_STREAM, N_KIND, N_TOKEN = 200, 10, 160
+N_STREAM, N_KIND, N_TOKEN, PARALLEL = 200, 10, 360, 16
 KILLS = int(os.environ.get("CORRAL_KILLS", "12"))
+GOT_ON = 10 * PARALLEL  # tokens of a worker: each of its streams has had some
 OF_ONE = 5  # a model whose workers ended six times without a minute between them has failed (docs/gateway.md)
 OPENINGS = ["Once upon a time", "What is Corral?", "The farmer said that", "In the morning the cat", "A long way from here"]
 
@@ -35,7 +36,7 @@ class Told:
         self.text, self.ids, self.finished, self.done, self.error = [], set(), [], 0, None
 
 
-async def stream(port, body, told, progress):
+async def stream(port, body, told):
     data = json.dumps(body).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:  # HTTP/1.0: the answer's end is the connection's
@@ -54,44 +55,50 @@ async def stream(port, body, told, progress):
                 for c in event["choices"]:
                     told.text.append(c["text"])
                     told.finished += [c["finish_reason"]] if c["finish_reason"] else []
-                progress[body["model"]] = progress.get(body["model"], 0) + 1
     finally:
         writer.close()
     return told
 
 
-def workers(srv):
-    """{model: pid} of those that answer."""
-    return {s["model_id"].removesuffix(":latest"): s["process"] for s in srv.health()["servers"]
-            if s["state"] == "ready" and s["process"]}
+def at_work(srv):
+    """{(model, pid): tokens} of the workers that run as many streams as they can of those that they were given."""
+    there = {}
+    for s in srv.health()["servers"]:
+        model = s["model_id"].removesuffix(":latest")
+        if s["state"] != "ready" or metric(srv, f'corral_model_waiting{{model="{s["model_id"]}"}}'):
+            continue
+        code, _, worker = srv.get(f"/upstream/{model}/health")
+        if code == 200 and 0 < worker["running"] >= min(s["in_flight"], PARALLEL):
+            there[model, worker["servers"][0]["process"]] = worker["completion_tokens"]
+    return there
 
 
-async def kill(srv, progress, killed, streams):
-    """Each time one that has got on since the last time: its streams are in the middle of their answers."""
-    rng, seen = random.Random(7), {}
+async def kill(srv, killed, streams):
+    """Each time one that has got on with all of its streams: a request that three workers in turn died of, without a
+    byte from any, is refused (docs/gateway.md). What a client has read says nothing of that: it may lag behind."""
+    rng, first = random.Random(7), {}
     while len(killed) < KILLS and not all(s.done() for s in streams):
-        there = await asyncio.to_thread(workers, srv)
-        may = [m for m in there if progress.get(m, 0) > seen.get(m, 0) + 50 and killed.count(m) < OF_ONE]
+        there = await asyncio.to_thread(at_work, srv)
+        first = {w: first.get(w, n) for w, n in there.items()}
+        may = [w for w, n in there.items() if n > first[w] + GOT_ON and killed.count(w[0]) < OF_ONE]
         if may:
-            model = rng.choice(sorted(may))
-            with contextlib.suppress(ProcessLookupError):  # it is the one of before, which nobody has missed yet
-                os.kill(there[model], signal.SIGKILL)
-                killed.append(model)
-                seen[model] = progress[model]
-        await asyncio.sleep(0.05)
+            model, pid = rng.choice(sorted(may))
+            os.kill(pid, signal.SIGKILL)
+            killed.append(model)
+        await asyncio.sleep(0.02)
 
 
 async def disturbed(srv, jobs):
-    progress, killed = {}, []
-    streams = [asyncio.create_task(stream(srv.port, body, Told(), progress)) for body in jobs]
-    killer = asyncio.create_task(kill(srv, progress, killed, streams))
+    killed = []
+    streams = [asyncio.create_task(stream(srv.port, body, Told())) for body in jobs]
+    killer = asyncio.create_task(kill(srv, killed, streams))
     told = await asyncio.gather(*streams)
     await killer
     return told, killed
 
 
 async def undisturbed(srv, kinds):
-    return await asyncio.gather(*(stream(srv.port, body, Told(), {}) for body in kinds))
+    return await asyncio.gather(*(stream(srv.port, body, Told()) for body in kinds))
 
 
 def metric(srv, name):
@@ -107,7 +114,7 @@ def main():
     third = STORIES if os.path.exists(STORIES) else shutil.copy(DEMO, os.path.join(home, "third.gguf"))
     names = ["demo", "second", os.path.basename(third).removesuffix(".gguf")]
     try:
-        with Server(second, third, "--parallel", "16", "--ctx", "512", "--quiet") as srv:
+        with Server(second, third, "--parallel", str(PARALLEL), "--ctx", "512", "--quiet") as srv:
             kinds = [kind(m, i) for m in names for i in range(N_KIND)]
             alone = asyncio.run(undisturbed(srv, kinds))
             assert all(t.done == 1 and not t.error for t in alone), [(t.done, t.error) for t in alone]

@@ -246,37 +246,41 @@ static void those_in_a_queue_are_innocent(void **state)
     }
 }
 
-/* What two workers may have died of is tried alone the third time; when it gets on, or is gone, the others
- * follow. */
+/* What two workers may have died of is tried before the others: the second as soon as the first gets on or is
+ * gone, and the rest behind both. */
 static void suspects_are_tried_alone(void **state)
 {
     NEEDS_PLAYER
+    enum { SUSPECTS = 2, ALL = 4 };
     static const struct pool_outcome cut = {.failed = POOL_FAILED_CUT};
     struct pool_route r;
     struct pool_fault f;
-    struct pool_ticket *t[3];
+    struct pool_ticket *t[ALL];
     play_add(&y, "alone", "ready=0", NULL);
     for (int gets_on = 0; gets_on < 2; gets_on++) {
-        t[0] = play_enter(&y, "alone");
+        for (int i = 0; i < SUSPECTS; i++) t[i] = play_enter(&y, "alone");
         for (int deaths = 0; deaths < 2; deaths++) {
-            assert_int_equal(play_wait(t[0], 20000, &r, &f), POOL_READY);
+            for (int i = 0; i < SUSPECTS; i++) assert_int_equal(play_wait(t[i], 20000, &r, &f), POOL_READY);
             uint64_t was = play_model(&y, "alone").crashes;
             signal_worker("alone", POOL_RUNNING, SIGKILL);
-            assert_true(pool_again(t[0], &cut));
+            for (int i = 0; i < SUSPECTS; i++) assert_true(pool_again(t[i], &cut));
             for (int n = 0; n < 10000 && play_model(&y, "alone").crashes == was; n++) usleep(2000);
         }
-        for (int i = 1; i < 3; i++) t[i] = play_enter(&y, "alone");
-        assert_int_equal(play_wait(t[0], 20000, &r, &f), POOL_READY);
-        for (int i = 1; i < 3; i++) assert_int_equal(play_wait(t[i], 100, &r, &f), POOL_WAIT);
-        if (gets_on)
-            pool_moved(t[0]);
-        else
-            play_leave(t[0]);
-        for (int i = 1; i < 3; i++) {
+        for (int i = SUSPECTS; i < ALL; i++) t[i] = play_enter(&y, "alone");
+        for (int one = SUSPECTS - 1; one >= 0; one--) { /* who came back last is the first */
+            assert_int_equal(play_wait(t[one], 20000, &r, &f), POOL_READY);
+            for (int i = 0; i < one; i++) assert_int_equal(play_wait(t[i], 50, &r, &f), POOL_WAIT);
+            for (int i = SUSPECTS; i < ALL; i++) assert_int_equal(play_wait(t[i], 50, &r, &f), POOL_WAIT);
+            if (gets_on)
+                pool_moved(t[one]);
+            else
+                play_leave(t[one]);
+        }
+        for (int i = SUSPECTS; i < ALL; i++) {
             assert_int_equal(play_wait(t[i], 1000, &r, &f), POOL_READY);
             play_leave(t[i]);
         }
-        if (gets_on) play_leave(t[0]);
+        for (int i = 0; gets_on && i < SUSPECTS; i++) play_leave(t[i]);
     }
 }
 
