@@ -177,13 +177,16 @@ static void add_linear(struct cost *c, const struct model_desc *m, const struct 
     add_weight(c, m, l->weight, 1, tokens);
 }
 
-/* A step of n_token tokens, of which n_logits want logits. Of experts, the expected number that is chosen by
- * any of the tokens. Norms, biases and the embedding's rows are too small. */
+/* A step of n_token tokens, of which n_logits want logits: behind the last attention the others are of no
+ * use. Of experts, the expected number that is chosen by any of the tokens. Norms, biases and the embedding's
+ * rows are too small. */
 static struct cost step_cost(const struct model_desc *m, double n_token, double n_logits)
 {
     struct cost c = {0};
+    const uint32_t last = model_last_attention(m);
     for (uint32_t i = 0; i < m->n_op; i++) {
         const struct op *op = &m->op[i];
+        if (i == last) n_token = n_logits;
         switch (op->kind) {
         case OP_EMBED: break;
         case OP_QKV:

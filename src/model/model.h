@@ -135,6 +135,14 @@ static inline bool model_ends(const struct model_desc *m)
     return m->n_op && m->op[m->n_op - 1].kind == OP_LOGITS;
 }
 
+/* The last OP_ATTN, n_op if there is none: from there on a token whose results nobody wants is of no use. */
+static inline uint32_t model_last_attention(const struct model_desc *m)
+{
+    uint32_t i = m->n_op;
+    while (i > 0 && m->op[i - 1].kind != OP_ATTN) i--;
+    return i ? i - 1 : m->n_op;
+}
+
 /* Slices (slice.c). Operations [from, to) of m as a model of their own, with the weights that these use and no
  * others, and layers counted from their first. It borrows names, data and RoPE tables from m, which outlives it. */
 struct op_range { uint32_t from, to; };

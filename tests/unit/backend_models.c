@@ -159,12 +159,82 @@ static void blocks_are_copied(void **state)
     tiny_close(&m);
 }
 
+/* One step of three sequences: what comes back, sequence by sequence, at the places of their tokens. */
+static void step_of_three(struct rig *r, const int32_t *token, const uint32_t n_token[3],
+                          const uint32_t want[3][2], size_t n_vocab, size_t n_embd, float *logits,
+                          float *hidden)
+{
+    static const uint32_t block[3][2] = {{0, 1}, {2, 3}, {4, 5}};
+    struct batch_seq seq[3];
+    struct step_result res;
+    struct error e = {0};
+    uint64_t ticket;
+    for (uint32_t i = 0, at = 0; i < 3; at += n_token[i++])
+        seq[i] = (struct batch_seq){.token = token + at,
+                                    .n_token = n_token[i],
+                                    .block = block[i],
+                                    .n_block = 2,
+                                    .n_logits = want[i][0],
+                                    .n_hidden = want[i][1]};
+    rig_check(r->api->step(r->m, r->kv, &(struct batch){seq, 3}, &ticket, &e), &e);
+    rig_check(r->api->wait(r->m, ticket, &res, &e), &e);
+    for (uint32_t i = 0, at = 0; i < 3; i++) {
+        at += n_token[i];
+        memcpy(logits + (at - want[i][0]) * n_vocab, res.logits, want[i][0] * n_vocab * sizeof *logits);
+        memcpy(hidden + (at - want[i][1]) * n_embd, res.hidden, want[i][1] * n_embd * sizeof *hidden);
+        res.logits += want[i][0] * n_vocab;
+        res.hidden += want[i][1] * n_embd;
+    }
+}
+
+/* Tokens whose results nobody wants are left out behind the last attention; the others' are the same bits. */
+static void wanted_rows(void **state)
+{
+    enum { ALL = 17 + 3 + 20 };
+    static const uint32_t n_token[3] = {17, 3, 20}, all[3][2] = {{17, 17}, {3, 3}, {20, 20}},
+                          want[][3][2] = {{{1, 0}, {1, 0}, {1, 0}},   {{0, 0}, {1, 0}, {0, 0}},
+                                          {{0, 3}, {0, 0}, {7, 1}},   {{1, 17}, {0, 0}, {0, 2}},
+                                          {{0, 0}, {3, 0}, {20, 20}}, {{17, 0}, {0, 0}, {0, 0}}};
+    for (size_t i = 0; i < COUNT_OF(backend_shape); i++) {
+        const size_t n_vocab = backend_shape[i].n_vocab;
+        struct tiny_model m;
+        struct rig r;
+        int32_t token[ALL];
+        tiny_open(&m, &backend_shape[i], 3 + i);
+        const size_t n_embd = model_desc(m.model)->cfg.n_embd;
+        float *logits = mem_zalloc(ALL * n_vocab, sizeof *logits),
+              *hidden = mem_zalloc(ALL * n_embd, sizeof *hidden);
+        float *got = mem_zalloc(ALL * n_vocab, sizeof *got), *seen = mem_zalloc(ALL * n_embd, sizeof *seen);
+        random_tokens(token, ALL, backend_shape[i].n_vocab, i);
+        rig_open(&r, &backend_cpu, model_desc(m.model), DT_F16, 2, N_BLOCK);
+        step_of_three(&r, token, n_token, all, n_vocab, n_embd, logits, hidden);
+        for (size_t w = 0; w < COUNT_OF(want); w++) {
+            memcpy(got, logits, ALL * n_vocab * sizeof *got);
+            memcpy(seen, hidden, ALL * n_embd * sizeof *seen);
+            for (uint32_t k = 0, at = 0; k < 3; k++) { /* so that what does not come is missed */
+                at += n_token[k];
+                memset(got + (at - want[w][k][0]) * n_vocab, 0, want[w][k][0] * n_vocab * sizeof *got);
+                memset(seen + (at - want[w][k][1]) * n_embd, 0, want[w][k][1] * n_embd * sizeof *seen);
+            }
+            step_of_three(&r, token, n_token, want[w], n_vocab, n_embd, got, seen);
+            same_bits(got, logits, ALL * n_vocab, &backend_shape[i], "logits of some tokens");
+            same_bits(seen, hidden, ALL * n_embd, &backend_shape[i], "hidden states of some tokens");
+        }
+        rig_close(&r);
+        tiny_close(&m);
+        free(logits);
+        free(hidden);
+        free(got);
+        free(seen);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cpu_is_close_to_ref),     cmocka_unit_test(chunks_threads_blocks),
         cmocka_unit_test(company_does_not_matter), cmocka_unit_test(bad_batches_are_refused),
-        cmocka_unit_test(blocks_are_copied),
+        cmocka_unit_test(blocks_are_copied),       cmocka_unit_test(wanted_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -125,6 +125,8 @@ void stage_count(struct backend_model *bm, enum stage stage, double bytes, doubl
 size_t stage_profile(struct backend_model *bm, struct backend_stage *out, size_t max);
 
 void step_run(struct backend_model *bm);                                  /* the queued batch */
+void step_flatten(struct backend_model *bm);                              /* tokens.c: its tokens in a row, */
+void step_narrow(struct backend_model *bm);                               /* and then only those with results */
 void step_moe(struct backend_model *bm, const struct op_moe *op);         /* moe.c */
 void step_attention(struct backend_model *bm, const struct op_attn *op);  /* attend.c: s.o from s.q and the cache */
 void step_normalise(struct backend_model *bm, const struct norm *norm, unsigned forms); /* s.h = norm(s.x) */

@@ -322,38 +322,17 @@ static void run_logits(struct backend_model *bm, const struct op_logits *op)
     if (op->softcap != 0 || op->scale != 1) run(&w, STAGE_LOGITS, bm->n_row, softcap_task);
 }
 
-/* Flatten the batch: tokens in a row, tiles of attention, rows of logits. */
-static void flatten(struct backend_model *bm)
-{
-    const struct batch *b = bm->queued;
-    struct scratch *s = &bm->s;
-    const uint32_t tile = attn_tokens(bm->m->cfg.n_head / bm->m->cfg.n_head_kv);
-    bm->n_tok = bm->n_row = bm->n_hidden = bm->n_tile = 0;
-    for (uint32_t i = 0; i < b->n_seq; i++) {
-        const struct batch_seq *q = &b->seq[i];
-        for (uint32_t j = 0; j < q->n_token; j += tile)
-            s->tile[bm->n_tile++] = (struct tile){i, bm->n_tok + j, MIN(tile, q->n_token - j)};
-        for (uint32_t j = 0; j < q->n_token; j++) {
-            uint32_t t = bm->n_tok + j;
-            s->token[t] = q->token[j];
-            s->pos[t] = q->pos + j;
-            s->seq[t] = i;
-            if (q->input) s->input[t] = q->input + (size_t)j * bm->m->cfg.n_embd;
-            if (j >= q->n_token - q->n_logits) s->row_token[bm->n_row++] = t;
-            if (j >= q->n_token - q->n_hidden) s->hidden_token[bm->n_hidden++] = t;
-        }
-        bm->n_tok += q->n_token;
-    }
-}
-
 void step_run(struct backend_model *bm)
 {
     struct work w = {.bm = bm};
-    flatten(bm);
+    const uint32_t last = model_last_attention(bm->m);
+    step_flatten(bm);
     run(&w, STAGE_EMBED, bm->m->n_rope ? bm->n_tok : 0, angles_task);
     if (!model_embeds(bm->m)) run(&w, STAGE_EMBED, bm->n_tok, input_task);
     for (uint32_t i = 0; i < bm->m->n_op; i++) {
         const struct op *op = &bm->m->op[i];
+        if (i == last) step_narrow(bm);
+        if (!bm->n_tok) return;
         switch (op->kind) {
         case OP_EMBED:
             w.embed = &op->embed;
