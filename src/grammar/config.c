@@ -5,14 +5,17 @@
 
 #include "grammar/frame.h"
 
-enum { MAX_FRAMES = 2000, MAX_THREADS = 1024 };
+enum { MAX_FRAMES = 2000 };
+
+static void thread_unref(const struct thread *t)
+{
+    frame_unref(t->frame);
+    keytext_unref(t->key);
+}
 
 void config_deinit(struct config *c)
 {
-    for (uint32_t i = 0; i < c->n; i++) {
-        frame_unref(c->t[i].frame);
-        keytext_unref(c->t[i].key);
-    }
+    for (uint32_t i = 0; i < c->n; i++) thread_unref(&c->t[i]);
     if (c->t != c->inline_t) free(c->t);
     *c = (struct config){0};
 }
@@ -23,18 +26,19 @@ static bool same_key(const struct thread *a, const struct thread *b)
            (a->key && b->key && a->n == b->n && memcmp(a->key->data, b->key->data, (size_t)a->n) == 0);
 }
 
-/* Takes over the references of t. */
-static void config_keep(struct config *c, struct thread t)
+static bool config_has(const struct config *c, const struct thread *t)
 {
     for (uint32_t i = 0; i < c->n; i++) {
         const struct thread *x = &c->t[i];
-        if (x->q == t.q && x->shape == t.shape && x->n == t.n && frame_equal(x->frame, t.frame) &&
-            same_key(x, &t)) {
-            frame_unref(t.frame);
-            keytext_unref(t.key);
-            return;
-        }
+        if (x->q == t->q && x->shape == t->shape && x->n == t->n && frame_equal(x->frame, t->frame) &&
+            same_key(x, t))
+            return true;
     }
+    return false;
+}
+
+static void config_keep(struct config *c, struct thread t)
+{
     if (!c->t) {
         c->t = c->inline_t;
         c->cap = CONFIG_INLINE;
@@ -50,24 +54,36 @@ static void config_keep(struct config *c, struct thread t)
 }
 
 static void enter(const struct grammar *g, struct config *to, const struct node *node, struct frame *f);
+static void leave(const struct grammar *g, struct config *to, const struct thread *t, uint32_t q);
 
-/* Add a thread in state q, and those that go on where q may be left. Takes over the references of t. */
+/* Add a thread in state q, and those that go on where q may be left. Takes over the references of t. Threads
+ * that can read nothing stay until config_settle: what follows them is looked for only once. */
 static void add_thread(const struct grammar *g, struct config *to, struct thread t)
 {
     const struct dfa_state *s = &t.shape->dfa->state[t.q];
-    if (to->n >= MAX_THREADS || (t.frame && t.frame->depth > MAX_FRAMES)) to->overflow = true;
-    if (to->overflow) {
-        frame_unref(t.frame);
-        keytext_unref(t.key);
+    if (to->overflow || config_has(to, &t)) {
+        thread_unref(&t);
         return;
     }
-    if (s->exit >= 0 && thread_exit_allowed(&t, s->exit, NULL, 0)) config_exit(g, to, &t, t.q);
-    if (s->n_edge) {
-        config_keep(to, t);
-    } else {
-        frame_unref(t.frame);
-        keytext_unref(t.key);
+    if (to->n >= CONFIG_THREADS || t.frame->depth > MAX_FRAMES) {
+        to->overflow = true;
+        thread_unref(&t);
+        return;
     }
+    config_keep(to, t);
+    if (s->exit >= 0 && thread_exit_allowed(&t, s->exit, NULL, 0)) leave(g, to, &t, t.q);
+}
+
+static void config_settle(struct config *c)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < c->n; i++) {
+        if (c->t[i].shape->dfa->state[c->t[i].q].n_edge)
+            c->t[n++] = c->t[i];
+        else
+            thread_unref(&c->t[i]);
+    }
+    c->n = n;
 }
 
 static struct thread thread_at(const struct shape *shape, struct frame *f)
@@ -79,11 +95,8 @@ static struct thread thread_at(const struct shape *shape, struct frame *f)
 static void resume(const struct grammar *g, struct config *to, struct frame *f)
 {
     struct thread t;
-    if (!f) {
-        to->done = true;
-        return;
-    }
     switch (f->kind) {
+    case FRAME_BOTTOM: to->done = true; return;
     case FRAME_OBJECT: t = thread_at(&g->forms->next_object, frame_ref(f)); break;
     case FRAME_ARRAY: t = thread_at(&g->forms->next_array, frame_ref(f)); break;
     default:
@@ -157,10 +170,13 @@ static void enter_items(const struct grammar *g, struct config *to, struct frame
 
 void config_begin(const struct grammar *g, struct config *to)
 {
+    struct frame *bottom = frame_new(FRAME_BOTTOM, NULL, NULL);
     if (g->rule)
-        add_thread(g, to, thread_at(g->rule, NULL));
+        add_thread(g, to, thread_at(g->rule, frame_ref(bottom)));
     else
-        enter(g, to, g->root, NULL);
+        enter(g, to, g->root, bottom);
+    frame_unref(bottom);
+    config_settle(to);
 }
 
 static void remember_key(struct frame *f, const struct thread *t)
@@ -233,15 +249,14 @@ static void call_rules(const struct grammar *g, struct config *to, const struct 
             call(g, to, e, t->frame); /* at the end: needs no frame */
             continue;
         }
-        struct frame *f = frame_new(FRAME_RULE, t->frame, NULL);
-        f->rule = t->shape;
-        f->q = e->back;
+        struct frame *f = frame_call(t->frame, t->shape, e->back);
         call(g, to, e, f);
         frame_unref(f);
     }
 }
 
-void config_exit(const struct grammar *g, struct config *to, const struct thread *t, uint32_t q)
+/* The threads that go on when t takes the exit of state q. */
+static void leave(const struct grammar *g, struct config *to, const struct thread *t, uint32_t q)
 {
     int32_t exit = t->shape->dfa->state[q].exit;
     switch (t->shape->kind) {
@@ -264,6 +279,12 @@ void config_exit(const struct grammar *g, struct config *to, const struct thread
     case SHAPE_KEY: take_label(g, to, t, (uint32_t)exit); break;
     case SHAPE_RULE: call_rules(g, to, t, &t->shape->exits[exit]); break;
     }
+}
+
+void config_exit(const struct grammar *g, struct config *to, const struct thread *t, uint32_t q)
+{
+    leave(g, to, t, q);
+    config_settle(to);
 }
 
 bool thread_is_free(const struct thread *t)
@@ -384,6 +405,7 @@ void config_step(const struct grammar *g, struct config *to, const struct config
         frame_ref(next.frame);
         add_thread(g, to, next);
     }
+    config_settle(to);
 }
 
 void config_bytes(const struct config *c, uint64_t set[4])

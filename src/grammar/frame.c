@@ -18,10 +18,18 @@ static void keys_unref(struct keys_seen *k)
     }
 }
 
+static void leave_list(struct frame *f)
+{
+    struct frame **at = &f->up->called;
+    while (*at != f) at = &(*at)->next_called;
+    *at = f->next_called;
+}
+
 void frame_unref(struct frame *f)
 {
     while (f && --f->refs == 0) {
         struct frame *up = f->up;
+        if (f->kind == FRAME_RULE) leave_list(f);
         keys_unref(f->keys);
         free(f);
         f = up;
@@ -40,8 +48,8 @@ struct frame *frame_new(enum frame_kind kind, struct frame *up, const struct obj
     f->refs = 1;
     f->kind = kind;
     f->object = o;
-    f->up = frame_ref(up);
-    f->depth = up ? up->depth + 1 : 1;
+    f->up = up ? frame_ref(up) : NULL;
+    f->depth = up ? up->depth + 1 : 0;
     return f;
 }
 
@@ -50,9 +58,22 @@ struct frame *frame_copy(const struct frame *f)
     struct frame *c = mem_alloc(frame_bytes(f->kind, f->object));
     memcpy(c, f, frame_bytes(f->kind, f->object));
     c->refs = 1;
+    c->called = NULL;
     frame_ref(c->up);
     if (c->keys) c->keys->refs++;
     return c;
+}
+
+struct frame *frame_call(struct frame *up, const struct shape *rule, uint32_t q)
+{
+    for (struct frame *f = up->called; f; f = f->next_called)
+        if (f->rule == rule && f->q == q) return frame_ref(f);
+    struct frame *f = frame_new(FRAME_RULE, up, NULL);
+    f->rule = rule;
+    f->q = q;
+    f->next_called = up->called;
+    up->called = f;
+    return f;
 }
 
 static bool keys_equal(const struct keys_seen *a, const struct keys_seen *b)
@@ -65,7 +86,7 @@ static bool keys_equal(const struct keys_seen *a, const struct keys_seen *b)
 bool frame_equal(const struct frame *a, const struct frame *b)
 {
     if (a == b) return true;
-    if (!a || !b || a->kind != b->kind || a->up != b->up || a->object != b->object) return false;
+    if (a->kind == FRAME_RULE || a->kind != b->kind || a->up != b->up || a->object != b->object) return false;
     if (a->value != b->value || a->count != b->count || a->q != b->q || a->next != b->next ||
         a->met != b->met)
         return false;

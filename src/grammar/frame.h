@@ -1,6 +1,8 @@
 /* The stack of a thread: which objects, arrays and rules it stands in, and what their schemas still
  * allow. Frames never change once others share them; they are shared by counting, by states of one
- * thread of the program. Private to src/grammar. */
+ * thread of the program. A rule frame is there once for all threads that have it: where an ambiguous grammar
+ * comes to the same stack in several ways, the threads are one (Tomita's graph-structured stack, "An
+ * Efficient Augmented-Context-Free Parsing Algorithm", 1987). Private to src/grammar. */
 #ifndef CORRAL_GRAMMAR_FRAME_H
 #define CORRAL_GRAMMAR_FRAME_H
 
@@ -17,11 +19,13 @@ struct keys_seen {
     struct keys_seen *up;
 };
 
-enum frame_kind { FRAME_OBJECT, FRAME_ARRAY, FRAME_RULE };
+enum frame_kind { FRAME_BOTTOM /* where the text may end */, FRAME_OBJECT, FRAME_ARRAY, FRAME_RULE };
 struct frame {
     uint32_t refs, depth;
     enum frame_kind kind;
-    struct frame *up;
+    struct frame *up;          /* of the bottom NULL */
+    struct frame *called;      /* the rule frames on this one; not counted: who is freed leaves the list */
+    struct frame *next_called; /* rule: in that list of up */
     union {
         const struct object *object;
         const struct array *array;
@@ -61,16 +65,18 @@ static inline void clear_bit(uint64_t *w, uint32_t i)
     w[i >> 6] &= ~(1ull << (i & 63));
 }
 
-static inline struct frame *frame_ref(struct frame *f) /* NULL is fine */
+static inline struct frame *frame_ref(struct frame *f)
 {
-    if (f) f->refs++;
+    f->refs++;
     return f;
 }
-void frame_unref(struct frame *f);
+void frame_unref(struct frame *f); /* NULL is fine */
 void keytext_unref(struct keytext *k);
 /* o: of an object; else NULL, and what the frame is of is the caller's to set. */
 struct frame *frame_new(enum frame_kind kind, struct frame *up, const struct object *o);
 struct frame *frame_copy(const struct frame *f);
+/* A call on up that goes on in state q of rule: the one that is there already, or a new one. */
+struct frame *frame_call(struct frame *up, const struct shape *rule, uint32_t q);
 bool frame_equal(const struct frame *a, const struct frame *b); /* or equal but for being made twice */
 
 struct frame *frame_begin_object(const struct object *o, struct frame *up);

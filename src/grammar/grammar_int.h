@@ -131,7 +131,7 @@ struct thread {
     uint32_t q;
     int32_t n; /* counted characters, or bytes of key */
 };
-enum { CONFIG_INLINE = 4 };
+enum { CONFIG_INLINE = 4, CONFIG_THREADS = 1024 /* at most */ };
 struct config {
     struct thread *t, inline_t[CONFIG_INLINE];
     uint32_t n, cap;

@@ -27,6 +27,8 @@ static const struct { const char *kind, *grammar, *text; } cases[] = {
     {"json_schema", "{\"type\": \"array\", \"items\": {\"type\": \"string\", \"format\": \"date\"}, \"minItems\": 1, \"maxItems\": 2}", "[\"2024-02-29\", \"1999-12-31\"]"},
     {"regex", "(the|a|an) [a-z]+( [a-z]+)*\\.?", "the end of it."},
     {"gbnf", "root ::= e\ne ::= t (\"+\" t)*\nt ::= [0-9]+ | \"(\" e \")\"\n", "1+(22+3)+4"},
+    {"gbnf", "root ::= (x | y)+\nx ::= \"a\"{1,3}\ny ::= [^a-z] (x | y)+ | .\n", "HELaa1"},
+    {"gbnf", "root ::= c c c c c c c c c c c c c c \"e\"\nc ::= d | f\nd ::= \"a\" d \"b\" | \"\"\nf ::= \"h\" f \"l\" | \"\"", "aabbhlabe"},
     {"structural_tag", "{\"type\": \"triggered_tags\", \"triggers\": [\"<t>\"], \"tags\": [{\"type\": \"tag\", \"begin\": \"<t>a\", \"content\": "
                        "{\"type\": \"json_schema\", \"json_schema\": {\"type\": \"integer\"}}, \"end\": \"</t>\"}]}", "well, <t>a12</t> then <t"},
     {"structural_tag", "{\"type\": \"sequence\", \"elements\": [{\"type\": \"any_text\"}, {\"type\": \"json_schema\", \"json_schema\": {\"enum\": [\"hello\"]}}, "
@@ -115,11 +117,28 @@ static void masks_of_a_real_vocabulary(void **state)
     gguf_close(g);
 }
 
+/* Each character may belong to any of the calls that are open: there are as many stacks as their depths, not
+ * as many as ways to come to them, which double with each character until no more are followed. */
+static void ways_to_one_stack_are_one(void **state)
+{
+    const char *text = "root ::= (x | y)+\nx ::= \"a\"{1,3}\ny ::= [^a-z] (x | y)+ | .\n";
+    struct grammar *g;
+    struct error e;
+    assert_int_equal(grammar_compile(&g, "gbnf", text, strlen(text), NULL, &e), OK);
+    struct grammar_state *s = grammar_state_new(g);
+    for (int i = 0; i < 200; i++)
+        if (!grammar_state_accept(s, i % 5 ? "1" : "a", 1)) fail_msg("refused after %d characters", i);
+    assert_true(grammar_state_can_end(s));
+    grammar_state_free(s);
+    grammar_unref(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(masks_of_a_small_vocabulary),
         cmocka_unit_test(masks_of_a_real_vocabulary),
+        cmocka_unit_test(ways_to_one_stack_are_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
