@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "grammar/frame.h"
 #include "grammar/trie.h"
 
 enum { CACHE_BYTES = 64 << 20 };
@@ -64,6 +65,17 @@ static void set_tokens(const struct walk *w, int32_t token)
     for (; token >= 0; token = w->t->same[token]) w->bits[token >> 5] |= 1u << (token & 31);
 }
 
+/* Whether all tokens of the nodes [from, to) are allowed already: another thread need not try them. Mostly
+ * the first is not, and that ends it. */
+static bool all_set(const struct walk *w, const struct trie_nodes *t, uint32_t from, uint32_t to)
+{
+    for (uint32_t i = from; i < to; i++) {
+        int32_t token = t->token[i];
+        if (token >= 0 && !(w->bits[token >> 5] >> (token & 31) & 1)) return false;
+    }
+    return true;
+}
+
 /* The subtrees [from, to) of siblings, read by all threads of c. */
 static void walk_config(const struct walk *w, const struct trie_nodes *t, uint32_t from, uint32_t to,
                         const struct config *c)
@@ -73,6 +85,7 @@ static void walk_config(const struct walk *w, const struct trie_nodes *t, uint32
     for (uint32_t i = from; i < to; i = t->end[i]) {
         struct config next = {0};
         if (!(set[t->byte[i] >> 6] >> (t->byte[i] & 63) & 1)) continue;
+        if (all_set(w, t, i, t->end[i])) continue;
         config_step(w->g, &next, c, t->byte[i]);
         if ((next.n || next.done) && !next.overflow) {
             set_tokens(w, t->token[i]);
@@ -127,7 +140,7 @@ static void follow_exit(struct inner *in, uint32_t node, uint32_t q, bool has_ed
     }
     if (!thread_exit_allowed(&th, th.shape->dfa->state[q].exit, tail, n_tail)) return;
     if (!has_edges) set_tokens(in->w, t->token[node]);
-    if (node + 1 >= t->end[node]) return;
+    if (all_set(in->w, t, node + 1, t->end[node])) return;
     look_behind(in, q);
     if (in->behind.n) walk_config(in->w, t, node + 1, t->end[node], &in->behind);
 }
@@ -360,13 +373,23 @@ static void mask_now(const struct walk *w, const struct grammar_trie *t, const s
     config_deinit(&in.behind);
 }
 
+/* The short stacks first: what they allow need not be tried on the deeper ones, where it takes longer. */
+static int by_stack(const void *x, const void *y)
+{
+    const struct thread *a = *(const struct thread *const *)x, *b = *(const struct thread *const *)y;
+    return a->frame->depth < b->frame->depth ? -1 : a->frame->depth > b->frame->depth;
+}
+
 void grammar_state_mask(struct grammar_state *s, struct grammar_trie *t, uint32_t *bits)
 {
     const struct config *c = &s->at->c;
     struct walk w = {s->g, t, bits};
+    const struct thread *by_depth[CONFIG_THREADS];
     memset(bits, 0, t->words * sizeof *bits);
+    for (uint32_t i = 0; i < c->n; i++) by_depth[i] = &c->t[i];
+    qsort(by_depth, c->n, sizeof *by_depth, by_stack);
     for (uint32_t i = 0; i < c->n; i++) {
-        const struct thread *th = &c->t[i];
+        const struct thread *th = by_depth[i];
         if (th->shape->lens || thread_is_free(th))
             mask_kept(&w, s->g, t, th);
         else
