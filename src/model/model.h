@@ -39,9 +39,10 @@ struct weight {
 };
 
 /* Rotary embedding as a table: pair i of a head turns by angle position * inv_freq[i]; cos and sin are
- * multiplied by scale. Every variant (linear, Llama 3 factors, YaRN, long/short factors) only changes the table. */
+ * multiplied by scale. Every variant (linear, Llama 3 factors, YaRN, long/short factors) only changes the
+ * table. */
 struct rope {
-    uint32_t n_pair;     /* pairs that rotate; the rest of the head passes through */
+    uint32_t n_pair;      /* pairs that rotate; the rest of the head passes through */
     bool     interleaved; /* pairs are (2i, 2i+1), else (i, i + n_pair) */
     float    scale;
     float   *inv_freq; /* n_pair */
@@ -57,12 +58,13 @@ struct linear { wref weight, bias; };
 
 /* The residual stream x (n_tok, n_embd) flows through the operations in order. */
 enum op_kind {
-    OP_EMBED,    /* x = table[token] * scale + position_table[position] */
-    OP_QKV,      /* h = norm(x); q, k, v = h wq, h wk, h wv (or one fused matrix); QK norm; RoPE; k, v -> KV cache */
-    OP_ATTN,     /* o = attention(q, cached k, v) ; x += post_norm(o wo) */
-    OP_FFN,      /* h = norm(x); x += post_norm(down(act(gate h) * up h)), or down(act(up h)) without a gate */
-    OP_MOE,      /* h = norm(x); router; x += sum of weighted experts (+ gated shared expert) */
-    OP_LOGITS,   /* logits = softcap(norm(x) w) for the rows that are wanted */
+    OP_EMBED,  /* x = table[token] * scale + position_table[position] */
+    OP_QKV,    /* h = norm(x); q, k, v = h wq, h wk, h wv (or one fused matrix); QK norm; RoPE;
+                * k, v -> KV cache */
+    OP_ATTN,   /* o = attention(q, cached k, v) ; x += post_norm(o wo) */
+    OP_FFN,    /* h = norm(x); x += post_norm(down(act(gate h) * up h)), or down(act(up h)) without a gate */
+    OP_MOE,    /* h = norm(x); router; x += sum of weighted experts (+ gated shared expert) */
+    OP_LOGITS, /* logits = softcap(norm(x) w) for the rows that are wanted */
 };
 
 struct op_embed { wref table, position; float scale; };
@@ -122,7 +124,8 @@ struct model_desc {
     uint32_t       n_rope;
     struct op     *op;
     uint32_t       n_op;
-    struct linear  rank; /* a reranker's head (n_rank, n_embd) on the final norm's output; not part of the program */
+    struct linear  rank; /* a reranker's head (n_rank, n_embd) on the final norm's output; not part of the
+                          * program */
 };
 
 /* A whole model begins with OP_EMBED and ends with OP_LOGITS; a slice of one may do neither. */
@@ -143,8 +146,9 @@ static inline uint32_t model_last_attention(const struct model_desc *m)
     return i ? i - 1 : m->n_op;
 }
 
-/* Slices (slice.c). Operations [from, to) of m as a model of their own, with the weights that these use and no
- * others, and layers counted from their first. It borrows names, data and RoPE tables from m, which outlives it. */
+/* Slices (slice.c). Operations [from, to) of m as a model of their own, with the weights that these use and
+ * no others, and layers counted from their first. It borrows names, data and RoPE tables from m, which
+ * outlives it. */
 struct op_range { uint32_t from, to; };
 /* Of these layers alone. */
 struct op_range model_layers(const struct model_desc *m, uint32_t layer, uint32_t n_layer);
@@ -155,11 +159,14 @@ void model_slice_deinit(struct model_desc *s);
 
 struct model;
 struct model_options {
-    uint32_t max_context; /* longest sequence that will run: chooses Phi-3's long or short RoPE factors; 0: as trained */
+    uint32_t max_context; /* longest sequence that will run: chooses Phi-3's long or short RoPE factors;
+                           * 0: as trained */
 };
-/* options may be NULL. Open the file's architecture. The gguf stays the caller's and must outlive the model. ERR_UNSUPPORTED names
- * the architecture and the known ones; missing tensors and wrong shapes are named with what was expected. */
-status model_new(struct model **out, const struct gguf *g, const struct model_options *options, struct error *e);
+/* options may be NULL. Open the file's architecture. The gguf stays the caller's and must outlive the model.
+ * ERR_UNSUPPORTED names the architecture and the known ones; missing tensors and wrong shapes are named with
+ * what was expected. */
+status model_new(struct model **out, const struct gguf *g, const struct model_options *options,
+                 struct error *e);
 void   model_free(struct model *m);
 const struct model_desc *model_desc(const struct model *m);
 size_t      model_n_arch(void);

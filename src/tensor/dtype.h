@@ -24,7 +24,8 @@ struct dtype_info {
     uint16_t    block_bytes;
     /* y[0..n) = the n weights at x; n is a multiple of block_elems. NULL: no weights of this type. */
     void (*decode)(const void *x, float *y, size_t n);
-    /* The n weights x into blocks y. importance: NULL, or n weights of the squared error. NULL: not defined. */
+    /* The n weights x into blocks y. importance: NULL, or n weights of the squared error. NULL: not
+     * defined. */
     void (*encode)(const float *x, void *y, size_t n, const float *importance);
 };
 

@@ -34,7 +34,8 @@ struct scratch {
     struct acts  h;            /* normalised residual rows (max_tokens, n_embd) */
     struct acts  o;            /* attention output (max_tokens, n_head * head_dim) */
     struct acts  u;            /* hidden rows of the FFN (max_tokens * experts per token, widest FFN) */
-    float       *x, *y;        /* residual stream and what is added to it (max_tokens, n_embd); y: at the end, hidden rows */
+    float       *x, *y;        /* residual stream and what is added to it (max_tokens, n_embd); y: at the end,
+                                * hidden rows */
     float       *q, *k, *v;    /* (max_tokens, heads * head_dim) */
     float       *gate;         /* as u */
     float       *down;         /* (max_tokens * experts per token, n_embd); experts only */
@@ -98,7 +99,8 @@ struct backend_kv {
     uint32_t n_block;
 };
 
-/* One matrix product of a stage: y[out_row[c]] = w[expert, row0 .. row0 + n_out) x[col[c]] + bias, for n_col columns. */
+/* One matrix product of a stage: y[out_row[c]] = w[expert, row0 .. row0 + n_out) x[col[c]] + bias, for n_col
+ * columns. */
 struct mm {
     const struct weight *w;
     const float         *bias; /* n_out, or NULL */
@@ -113,7 +115,8 @@ struct mm {
 /* Run the products as one stage. */
 void matmul_run(struct backend_model *bm, enum stage stage, struct mm *mm, uint32_t n);
 size_t matmul_row_bytes(const struct weight *w);
-unsigned matmul_form(const struct backend_model *bm, wref w); /* enum act_form of what w is multiplied with; 0 for no weight */
+/* enum act_form of what w is multiplied with; 0 for no weight */
+unsigned matmul_form(const struct backend_model *bm, wref w);
 size_t panel_bytes(void);
 
 const struct weight *weight_of(const struct backend_model *bm, wref w); /* NULL for 0 */
@@ -124,11 +127,11 @@ void stage_run(struct backend_model *bm, enum stage stage, uint32_t n_task, crew
 void stage_count(struct backend_model *bm, enum stage stage, double bytes, double ops);
 size_t stage_profile(struct backend_model *bm, struct backend_stage *out, size_t max);
 
-void step_run(struct backend_model *bm);                                  /* the queued batch */
-void step_flatten(struct backend_model *bm);                              /* tokens.c: its tokens in a row, */
-void step_narrow(struct backend_model *bm);                               /* and then only those with results */
-void step_moe(struct backend_model *bm, const struct op_moe *op);         /* moe.c */
-void step_attention(struct backend_model *bm, const struct op_attn *op);  /* attend.c: s.o from s.q and the cache */
+void step_run(struct backend_model *bm);                                 /* the queued batch */
+void step_flatten(struct backend_model *bm);                             /* tokens.c: its tokens in a row, */
+void step_narrow(struct backend_model *bm);                              /* then only those with results */
+void step_moe(struct backend_model *bm, const struct op_moe *op);        /* moe.c */
+void step_attention(struct backend_model *bm, const struct op_attn *op); /* attend.c: s.o of s.q, the cache */
 void step_normalise(struct backend_model *bm, const struct norm *norm, unsigned forms); /* s.h = norm(s.x) */
 void step_add_residual(struct backend_model *bm, const float *y, const struct norm *post);
 void step_gate_quantize(struct backend_model *bm, uint32_t n_row, size_t n, enum activation act, bool gated,
@@ -137,7 +140,7 @@ void step_gate_quantize(struct backend_model *bm, uint32_t n_row, size_t n, enum
 struct tile { uint32_t seq, first, n; }; /* tokens first .. first + n of the batch, all of one sequence */
 
 /* Lay the scratch memory out at mem; NULL only adds up total_bytes. */
-void scratch_layout(struct scratch *s, uint8_t *mem, const struct model_desc *m, const struct backend_limits *l,
-                    const struct backend *b);
+void scratch_layout(struct scratch *s, uint8_t *mem, const struct model_desc *m,
+                    const struct backend_limits *l, const struct backend *b);
 
 #endif

@@ -1,8 +1,8 @@
 /* A crew of threads that share out the tasks of one job at a time; the caller is thread 0.
  *
- * Each thread begins with its own contiguous share of the tasks and then takes from the others' ends, one by one, so a
- * busy neighbour on one core delays at most the task it holds (CPU.md section 5.2). Idle threads spin a bounded time,
- * then sleep. Which thread runs a task must not change its result.
+ * Each thread begins with its own contiguous share of the tasks and then takes from the others' ends, one by
+ * one, so a busy neighbour on one core delays at most the task it holds (CPU.md section 5.2). Idle threads
+ * spin a bounded time, then sleep. Which thread runs a task must not change its result.
  */
 #ifndef CORRAL_CPU_CREW_H
 #define CORRAL_CPU_CREW_H

@@ -1,8 +1,9 @@
 /* The kernel table: every inner loop of the CPU backend, once per instruction set.
  *
- * isa/NAME.c includes the vector primitives of its instruction set (isa/simd_NAME.h) and the skeletons in op/, and
- * fills a table; cpu_kernels() picks the best one that this machine runs. A kernel's result for an output row depends
- * on that row's inputs alone, never on how many columns, rows or threads share the call. */
+ * isa/NAME.c includes the vector primitives of its instruction set (isa/simd_NAME.h) and the skeletons in
+ * op/, and fills a table; cpu_kernels() picks the best one that this machine runs. A kernel's result for an
+ * output row depends on that row's inputs alone, never on how many columns, rows or threads share the
+ * call. */
 #ifndef CORRAL_CPU_KERNELS_H
 #define CORRAL_CPU_KERNELS_H
 
@@ -13,31 +14,37 @@ enum {
     MAX_CPU_KERNELS = 8, /* tables of one machine */
     MAX_PANEL_ROWS = 32, /* of integers; */
     MAX_TASK_ROWS = 64,  /* of any kind of weights */
-    PANEL_K = 4096,     /* inputs that a task's panels of pairs have in all; where they end does not change sums */
+    PANEL_K = 4096,      /* inputs that a task's panels of pairs have in all; where they end does not change
+                          * sums */
     PANEL_K_BYTES = 8192,
-    FLOAT_K = 1024,     /* inputs whose products floats add up before they go on with the next ones: their panels' */
-    ACT_GROUP = 32      /* inputs that share an activation scale */
+    FLOAT_K = 1024,      /* inputs whose products floats add up before they go on with the next ones: their
+                          * panels' */
+    ACT_GROUP = 32       /* inputs that share an activation scale */
 };
 
-/* One row of activations for matmuls: as floats, as bfloat16, as bytes, and as pairs of 16-bit integers. The integers
- * have a scale for each ACT_GROUP and three sums: of its first half, of its second half, of all of it; sum in real units
- * (scale * (q + q + ...)), minus as negated integers. */
+/* One row of activations for matmuls: as floats, as bfloat16, as bytes, and as pairs of 16-bit integers. The
+ * integers have a scale for each ACT_GROUP and three sums: of its first half, of its second half, of all of
+ * it; sum in real units (scale * (q + q + ...)), minus as negated integers. */
 struct act_row {
     const float *f;
     const uint16_t *bf16;
     struct { const int8_t *q; const float *scale, *sum; const int32_t *minus; } byte;
     struct { const int16_t *q; const float *scale, *sum; } pair; /* of every four: 0, 2, 1, 3 */
 };
-enum act_form { ACT_FLOATS = 1, ACT_BYTES = 2, ACT_PAIRS = 4, ACT_BF16 = 8 }; /* a matmul reads one; a row may be wanted in several */
+/* A matmul reads one; a row may be wanted in several. */
+enum act_form { ACT_FLOATS = 1, ACT_BYTES = 2, ACT_PAIRS = 4, ACT_BF16 = 8 };
 
 /* A panel of panel_rows weight rows, inputs [k0, k0 + k), as the matmul of its class wants it. */
 typedef void (*pack_fn)(void *panel, const uint8_t *rows, size_t row_bytes, size_t k0, size_t k);
-/* y[c][0 .. panel_rows) = (first ? 0 : y[c]) + panel . x[c] for n_col columns; x[c] is offset by k0 already. */
-typedef void (*gemm_fn)(float *const *y, const struct act_row *x, uint32_t n_col, const void *panel, size_t k, bool first);
+/* y[c][0 .. panel_rows) = (first ? 0 : y[c]) + panel . x[c] for n_col columns; x[c] is offset by k0
+ * already. */
+typedef void (*gemm_fn)(float *const *y, const struct act_row *x, uint32_t n_col, const void *panel, size_t k,
+                        bool first);
 
-/* Columns straight from the rows, all k inputs: y[c][0 .. dot_rows) as pack and gemm make them, bit for bit. */
-typedef void (*dot_fn)(float *const *y, const struct act_row *x, uint32_t n_col, const uint8_t *rows, size_t row_bytes,
-                       size_t k);
+/* Columns straight from the rows, all k inputs: y[c][0 .. dot_rows) as pack and gemm make them, bit for
+ * bit. */
+typedef void (*dot_fn)(float *const *y, const struct act_row *x, uint32_t n_col, const uint8_t *rows,
+                       size_t row_bytes, size_t k);
 
 struct matmul_kernel {
     dot_fn   dot; /* NULL: no such weights */
@@ -98,17 +105,21 @@ struct cpu_kernels {
     /* The integers of act_row from n floats, padded with zeros to a multiple of ACT_GROUP. */
     void (*quantize_bytes)(const float *x, size_t n, int8_t *q, float *scale, float *sum, int32_t *minus);
     void (*quantize_pairs)(const float *x, size_t n, int16_t *q, float *scale, float *sum);
-    void (*to_bf16)(uint16_t *to, const float *x, size_t n); /* rounded to nearest even; NULL: nothing reads them */
-    void (*norm)(float *y, const float *x, size_t n, const float *w, const float *b, float eps, enum norm_kind kind);
-    void (*add)(float *x, const float *y, size_t n);                                      /* x += y */
-    void (*scale_add)(float *x, const float *y, float s, size_t n);                       /* x += s y */
-    void (*act_mul)(float *u, const float *gate, size_t n, enum activation act);          /* u *= act(gate) */
+    /* Rounded to nearest even; NULL: nothing reads them. */
+    void (*to_bf16)(uint16_t *to, const float *x, size_t n);
+    void (*norm)(float *y, const float *x, size_t n, const float *w, const float *b, float eps,
+                 enum norm_kind kind);
+    void (*add)(float *x, const float *y, size_t n);                             /* x += y */
+    void (*scale_add)(float *x, const float *y, float s, size_t n);              /* x += s y */
+    void (*act_mul)(float *u, const float *gate, size_t n, enum activation act); /* u *= act(gate) */
     void (*act)(float *u, size_t n, enum activation act);
-    void (*rope)(float *x, const float *cos_sin, uint32_t n_pair, bool interleaved);      /* n_pair cosines, then sines */
-    void (*softcap)(float *x, size_t n, float scale, float cap);                          /* cap tanh(scale x / cap) */
-    void (*to_halves)(uint16_t *to, const float *x, size_t n);                            /* rounded to nearest even */
+    /* cos_sin: n_pair cosines, then sines */
+    void (*rope)(float *x, const float *cos_sin, uint32_t n_pair, bool interleaved);
+    void (*softcap)(float *x, size_t n, float scale, float cap); /* cap tanh(scale x / cap) */
+    void (*to_halves)(uint16_t *to, const float *x, size_t n);   /* rounded to nearest even */
     void (*attention)(const struct attn_args *a);
-    void (*attention_join)(const struct attn_args *a, uint32_t n_span); /* out, from the parts of all spans in order */
+    /* out, from the parts of all spans in order */
+    void (*attention_join)(const struct attn_args *a, uint32_t n_span);
 };
 
 const struct cpu_kernels *cpu_kernels(void); /* the best usable, or the one named by $CORRAL_CPU_ISA */

@@ -1,8 +1,8 @@
-/* FP8: 32 numbers in 34 bytes, w[e] = d * e4m3(q[e]). A format of KV caches, never of files: as large as Q8_0 and less
- * exact where numbers are alike, more where few are large; devices convert it in hardware.
+/* FP8: 32 numbers in 34 bytes, w[e] = d * e4m3(q[e]). A format of KV caches, never of files: as large as Q8_0
+ * and less exact where numbers are alike, more where few are large; devices convert it in hardware.
  *
- * E4M3 as in the OCP 8-bit floating point specification (2023): 4 bits of exponent with bias 7, 3 of mantissa, no
- * infinities; 448 is the largest, 0x7f is NaN, which is not stored. */
+ * E4M3 as in the OCP 8-bit floating point specification (2023): 4 bits of exponent with bias 7, 3 of
+ * mantissa, no infinities; 448 is the largest, 0x7f is NaN, which is not stored. */
 #ifndef CORRAL_QUANT_FP8_H
 #define CORRAL_QUANT_FP8_H
 
@@ -14,8 +14,8 @@ struct block_fp8 {
 } BLOCK_PACKED;
 static_assert(sizeof(struct block_fp8) == 34, "fp8");
 
-/* The bits of e4m3 stand in a binary32 four exponent bits lower, so a power of two is all that is between the two;
- * numbers below e4m3's normal ones are subnormal there as well. */
+/* The bits of e4m3 stand in a binary32 four exponent bits lower, so a power of two is all that is between the
+ * two; numbers below e4m3's normal ones are subnormal there as well. */
 static inline float e4m3_to_float(uint8_t v)
 {
     float f = f32_from_bits((uint32_t)(v & 0x7f) << 20) * 0x1p120f;

@@ -28,7 +28,7 @@ static inline void q3_k_scales(const uint8_t scales[12], int8_t out[16])
     memcpy(u, scales, 12);
     for (int i = 0; i < 4; i++) {
         uint32_t low = u[i % 2] >> 4 * (i / 2) & 0x0f0f0f0fu, high = u[2] >> 2 * i & 0x03030303u;
-        uint32_t four = (low | high << 4) ^ 0x20202020u; /* 6 bits less 32: flip the highest, then extend it */
+        uint32_t four = (low | high << 4) ^ 0x20202020u; /* 6 bits less 32: flip the highest and extend it */
         four |= (four & 0x20202020u) * 6u;
         memcpy(out + 4 * i, &four, 4);
     }
