@@ -17,14 +17,6 @@ struct model {
     struct model_desc d;
 };
 
-size_t model_n_arch(void)
-{
-    return COUNT_OF(all);
-}
-const char *model_arch_name(size_t i)
-{
-    return all[i]->name;
-}
 const struct model_desc *model_desc(const struct model *m)
 {
     return &m->d;

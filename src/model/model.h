@@ -169,7 +169,5 @@ status model_new(struct model **out, const struct gguf *g, const struct model_op
                  struct error *e);
 void   model_free(struct model *m);
 const struct model_desc *model_desc(const struct model *m);
-size_t      model_n_arch(void);
-const char *model_arch_name(size_t i);
 
 #endif
