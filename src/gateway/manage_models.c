@@ -40,7 +40,10 @@ static void one_openai(struct errand *r)
     struct model_list l;
     const struct model_entry *m;
     if (!errand_find(r, r->param, &l, &m, NULL)) return;
-    errand_json(r, 200, model_openai_json(m));
+    if (m->inside)
+        errand_unknown(r, r->param); /* here a model is one that can be asked */
+    else
+        errand_json(r, 200, model_openai_json(m));
     model_list_deinit(&l);
 }
 

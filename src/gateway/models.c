@@ -93,7 +93,6 @@ static struct model_entry *add_entry(struct model_list *l)
     return &l->item[l->n++];
 }
 
-/* "demo" is the model inside the program. */
 static uint64_t file_bytes(const char *path)
 {
     struct stat st;
@@ -150,6 +149,24 @@ static void add_stored(struct gateway *g, struct model_list *l, const struct sto
     for (size_t i = 0; i < l->view->n_model; i++)
         if (l->view->model[i].in_store && !strcmp(l->view->model[i].name, s->name))
             m->view = &l->view->model[i];
+}
+
+/* The model inside the program, where nothing of that name is served: it can be shown, and "demo" is the path
+ * by which inspect and plan open it. */
+static const struct model_entry *add_inside(struct gateway *g, struct model_list *l)
+{
+    struct model_entry *m = add_entry(l);
+    *m = (struct model_entry){.name = mem_strdup("demo"),
+                              .path = mem_strdup("demo"),
+                              .digest = mem_strdup(""),
+                              .source = mem_strdup(""),
+                              .options = mem_strdup("{}"),
+                              .alias_of = mem_strdup(""),
+                              .created_ms = (int64_t)g->started * 1000,
+                              .inside = true,
+                              .facts = facts_of_file(g->facts, "demo")};
+    m->bytes = (uint64_t)json_integer_value(json_object_get(m->facts, "bytes"));
+    return m;
 }
 
 /* An alias is what its model is, under another name. */
@@ -294,6 +311,7 @@ bool errand_find(struct errand *r, const char *name, struct model_list *l, const
     const struct model_entry *m, *of;
     if (!errand_list(r, l)) return false;
     m = of = model_list_find(r->g, l, name);
+    if (!m && model_name_same("demo", name)) m = of = add_inside(r->g, l);
     if (m && *m->alias_of) of = model_list_find(r->g, l, m->alias_of);
     *out = m;
     if (file) *file = of;

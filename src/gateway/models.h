@@ -14,6 +14,7 @@ struct model_entry {
     uint32_t version;
     int64_t created_ms, used_ms;
     bool in_store;
+    bool inside;     /* the model in the program, which can be shown; it is not served here */
     json_t *facts;   /* an object; empty when its file could not be read, or is not here */
     const struct pool_model_view *view; /* NULL: nobody has asked for it */
 };
@@ -36,8 +37,8 @@ bool errand_store(struct errand *r); /* the gateway has one */
 bool errand_model(struct errand *r, const char **out);
 void errand_unknown(struct errand *r, const char *name); /* 404, in the words of the family */
 bool errand_list(struct errand *r, struct model_list *out);
-/* The list and name's entry in it; file: the entry whose file that is, which is another's for an alias.
- * NULL: any will do, else it must have one. */
+/* The list and name's entry in it, which for "demo" is there even where nobody serves it; file: the entry
+ * whose file that is, which is another's for an alias. NULL: any will do, else it must have one. */
 bool errand_find(struct errand *r, const char *name, struct model_list *l, const struct model_entry **out,
                  const struct model_entry **file);
 

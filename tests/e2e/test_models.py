@@ -73,6 +73,9 @@ class Commands(unittest.TestCase):
         text = self.corral("show", "other")[0]
         for part in ("architecture     llama", "context=256" and "context          256", "Memory on cpu"):
             self.assertIn(part, text)
+        demo, text = self.json("show", "demo"), self.corral("show", "demo")[0]
+        self.assertEqual((demo["facts"]["architecture"], demo["in_store"], demo["bytes"]), ("llama", False, len(MODEL)))
+        self.assertIn("Memory on cpu", text)
         self.assertIn("best", self.corral("alias")[0])
         self.corral("alias", "rm", "best")
         self.assertIn("Host memory", self.corral("gpus")[0])
