@@ -15,9 +15,17 @@ static struct {
     bool json, overhead_given;
 } o;
 
-/* The first group and the names and defaults of the second one are those of `corral worker`. */
+/* The first group and the names and defaults of the second one are those of `corral worker`, but for --mlock
+ * and --numa: locked or on whichever node, weights take the same. */
 static const struct opt opts[] = {
-    SESSION_OPTS(o.model),
+    MODEL_OPT(o.model.model),
+    BACKEND_OPT(o.model.backend, "auto"),
+    DEVICES_OPT(o.model.devices),
+    THREADS_OPT(o.model.threads),
+    CTX_OPT(o.model.ctx),
+    KV_TYPE_OPT(o.model.kv_type, "f16"),
+    MMAP_OPT(o.model.mmap),
+    SET_OPT(o.model.set),
     {.name = "parallel",
      .letter = 'p',
      .type = OPT_INT,

@@ -98,6 +98,7 @@ status inspect_memory(const char *path, const char *options, json_t **out, struc
         argv[n++] = row[i].flag;
         argv[n++] = row[i].value;
     }
+    if (!set.mmap) argv[n++] = "--no-mmap";
     argv[n++] = "--";
     argv[n++] = path;
     status s = ask(argv, path, out, e);

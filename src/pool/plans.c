@@ -71,6 +71,7 @@ static size_t make_command(struct pool *p, const struct worker *w, const char *b
         arg[n++] = "--kv-type";
         arg[n++] = set->kv_type;
     }
+    if (!set->mmap) arg[n++] = "--no-mmap";
     if (w->draft) {
         arg[n++] = "--draft";
         arg[n++] = w->draft;

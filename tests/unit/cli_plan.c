@@ -300,6 +300,8 @@ static const struct {
      "not found",
      "no backend named gpu"},
     {{"plan", "demo", "--json", "--devices", "cpu=1,cpu", NULL}, EXIT_OK, NULL, NULL},
+    {{"plan", "demo", "--json", "--mlock", NULL}, EXIT_USAGE, NULL, "unknown option --mlock"},
+    {{"plan", "demo", "--json", "--numa", "isolate", NULL}, EXIT_USAGE, NULL, "unknown option --numa"},
 };
 
 static void test_mistakes(void **state)
@@ -317,6 +319,26 @@ static void test_mistakes(void **state)
         if (mistakes[i].says && !strstr(json_string_value(json_object_get(e, "message")), mistakes[i].says))
             fail_msg("mistake %zu: %s", i, out.data);
         if (strchr(out.data, '\n') != out.data + out.n - 1) fail_msg("mistake %zu: more than a line", i);
+        json_decref(doc);
+        buf_deinit(&out);
+    }
+}
+
+/* Copied weights are not in the mapped file. */
+static void test_copied_weights(void **state)
+{
+    for (int copied = 0; copied < 2; copied++) {
+        struct buf out = {0};
+        const char *const arg[] = {
+            "plan", "demo", "--json", "--devices", "cpu=1,cpu", copied ? "--no-mmap" : "--mmap", NULL};
+        assert_int_equal(run_command(&cmd_plan, arg, &out), EXIT_OK);
+        json_t *doc = json_loadb(out.data, out.n, 0, NULL);
+        for (size_t i = 0; i < 2; i++) {
+            const json_t *part = json_array_get(json_object_get(doc, "parts"), i);
+            const json_int_t mapped = json_integer_value(json_object_get(part, "mapped_bytes")),
+                             own = json_integer_value(json_object_get(part, "weight_bytes"));
+            if ((mapped > 0) == copied || (own > 0) != copied) fail_msg("%s", out.data);
+        }
         json_decref(doc);
         buf_deinit(&out);
     }
@@ -347,6 +369,7 @@ int main(void)
         cmocka_unit_test(test_ladder),
         cmocka_unit_test(test_like_inspect),
         cmocka_unit_test(test_text),
+        cmocka_unit_test(test_copied_weights),
         cmocka_unit_test(test_shares_are_parts),
         cmocka_unit_test(test_partly_on_the_cpu),
     };
