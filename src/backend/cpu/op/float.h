@@ -22,6 +22,9 @@ enum {
     FLOAT_ROWS = 8 * W_FLOAT_ROWS,          /* of a task of few columns, */
     FLOAT_PANEL_ROWS = 16 * W_FLOAT_ROWS,   /* of one with a panel */
     FLOAT_DIRECT = W_LANES < 16 ? 256 : 64, /* columns that are few: narrow vectors gain little from panels */
+    FLOAT_BY_ROW = W_LANES < 16 ? 0 : 2,    /* columns that go row by row: one sum at a time is too slow for narrow vectors */
+    ROW_STRETCHES = 8,                      /* of a row whose sums wait for those of other rows */
+    ROW_AHEAD = 8192,                       /* bytes from what is read to what is asked for, in the order of the file */
     LINE = 64
 };
 _Static_assert((int)FLOAT_PANEL_ROWS <= (int)MAX_TASK_ROWS, "the driver has room for a task of so many rows");
@@ -43,8 +46,9 @@ SIMD const void *float_at(const struct act_row *x, size_t at) { return x->f + at
 
 /* Where a tile's weights are: those of row r and step i at w + r * row + i * step. */
 struct tile_weights { const uint8_t *w; size_t row, step; };
-/* What a tile asks for while it works: a line of each of n rows, or of one column, with each of its own. */
-struct tile_ahead { const uint8_t *from; size_t row, n; };
+/* What a tile asks for while it works, with each line of its rows: n lines that are `row` apart, and `step` times as far on
+ * as its own. Of a panel: a line of one column. */
+struct tile_ahead { const uint8_t *from; size_t row, step, n; };
 
 /* y[c][r] = (first ? 0 : y[c][r]) + row r times column c for R rows and C columns, k inputs from `at` on, whole vectors.
  * packed: weights are vectors of a panel. */
@@ -65,7 +69,8 @@ struct tile_ahead { const uint8_t *from; size_t row, n; };
             } else if (i * BYTES % LINE == 0) {                                                                \
                 W_UNROLL(8)                                                                                    \
                 for (size_t r = 0; r < R; r++)                                                                 \
-                    if (r < ahead.n) __builtin_prefetch(ahead.from + r * ahead.row + i * BYTES, 0, 3);         \
+                    if (r < ahead.n)                                                                           \
+                        __builtin_prefetch(ahead.from + r * ahead.row + i * BYTES * ahead.step, 0, 3);         \
             }                                                                                                  \
             W_UNROLL(8)                                                                                        \
             for (size_t r = 0; r < R; r++)                                                                     \
@@ -113,7 +118,7 @@ struct tile_ahead { const uint8_t *from; size_t row, n; };
     for (; C <= W_FLOAT_COLUMNS && c + C <= n_col; c += C) {                                                   \
         for (uint32_t r = 0; r < FLOAT_PANEL_ROWS; r += W_FLOAT_ROWS) {                                        \
             const uint32_t left = (FLOAT_PANEL_ROWS - r) / W_FLOAT_ROWS, next = c + C + left - 1;              \
-            const struct tile_ahead ahead = {name##_at(&x[left <= C && next < n_col ? next : c], 0), 0, 0};    \
+            const struct tile_ahead ahead = {name##_at(&x[left <= C && next < n_col ? next : c], 0), 0, 0, 0}; \
             const struct tile_weights w = {p + r / W_FLOAT_ROWS * tile_bytes, 0, W_FLOAT_ROWS * sizeof(wf)};   \
             float *to[C];                                                                                      \
             for (int i = 0; i < C; i++) to[i] = y[c + (uint32_t)i] + r;                                        \
@@ -164,28 +169,63 @@ struct tile_ahead { const uint8_t *from; size_t row, n; };
     for (; C <= W_FLOAT_COLUMNS && c + C <= end; c += C) {                                                     \
         const struct tile_weights w = {from, row_bytes, name##_STEP * name##_SIZE};                            \
         const size_t first = W_FLOAT_ROWS * (c - c0) / (end - c0);                                             \
-        const struct tile_ahead ahead = {next + first * row_bytes, row_bytes,                                  \
+        const size_t apart = linear ? LINE : row_bytes;                                                        \
+        const struct tile_ahead ahead = {next + first * apart, apart, linear ? W_FLOAT_ROWS : 1,               \
                                          W_FLOAT_ROWS * (c + C - c0) / (end - c0) - first};                    \
         float *to[C];                                                                                          \
         for (int i = 0; i < C; i++) to[i] = y[c + (uint32_t)i] + r;                                            \
         tile_##name(to, x + c, w, at, n, at == 0, ahead, false, C);                                            \
     }
 
-/* A dot_fn by the name dot_NAME. Columns of one tile go along whole rows, which is the order of the file; of more a
- * stretch stays in the first-level cache while all rows of the task pass by. */
+/* A task's rows times one or two columns, one row after the other: whole rows are the order of the file, and here that alone
+ * counts. Sums of stretches wait until those of all rows of a tile are there. */
+#define FLOAT_ROW_BY_ROW(name)                                                                                 \
+    SIMD void row_by_row_##name(float *const *y, const struct act_row *x, const uint8_t *rows,                 \
+                                size_t row_bytes, size_t whole, const int C)                                   \
+    {                                                                                                          \
+        enum { R = W_FLOAT_ROWS, BYTES = name##_STEP * name##_SIZE, MOST = ROW_STRETCHES * FLOAT_K };          \
+        for (size_t r0 = 0; r0 < FLOAT_ROWS; r0 += R)                                                          \
+            for (size_t begin = 0; begin < whole; begin += MOST) {                                             \
+                const size_t end = MIN(begin + MOST, whole), n = (end - begin + FLOAT_K - 1) / FLOAT_K;        \
+                wf f[ROW_STRETCHES][2][R];                                                                     \
+                for (size_t r = 0; r < R; r++) {                                                               \
+                    const uint8_t *w = rows + (r0 + r) * row_bytes + begin * name##_SIZE;                      \
+                    for (size_t s = 0, at = begin; s < n; s++) {                                               \
+                        const size_t to = MIN(at + FLOAT_K, end);                                              \
+                        wf sum[2] = {wf_set(0), wf_set(0)};                                                    \
+                        for (; at < to; at += name##_STEP, w += BYTES) {                                       \
+                            __builtin_prefetch(w + ROW_AHEAD, 0, 3);                                           \
+                            const wf v = name##_load(w);                                                       \
+                            W_UNROLL(2)                                                                        \
+                            for (int c = 0; c < C; c++)                                                        \
+                                sum[c] = name##_multiply(v, wf_load(name##_at(&x[c], at)), sum[c]);            \
+                        }                                                                                      \
+                        for (int c = 0; c < C; c++) f[s][c][r] = sum[c];                                       \
+                    }                                                                                          \
+                }                                                                                              \
+                for (size_t s = 0; s < n; s++)                                                                 \
+                    for (int c = 0; c < C; c++) wf_add_sums(y[c] + r0, f[s][c], begin == 0 && s == 0);         \
+            }                                                                                                  \
+    }
+
+/* A dot_fn by the name dot_NAME. Columns of one tile go along whole rows; of more a stretch stays in the first-level cache
+ * while all rows of the task pass by. */
 #define FLOAT_DOT(name)                                                                                        \
-    /* Inputs [begin, whole) of columns [c0, end), all rows; `after` is what this thread reads next. */         \
+    FLOAT_ROW_BY_ROW(name)                                                                                     \
+    /* Inputs [begin, whole) of columns [c0, end), all rows; `after` is what this thread reads next. Rows of one stretch \
+     * are one piece of the file with the next ones: these are asked for in its order. */                      \
     SIMD void span_##name(float *const *y, const struct act_row *x, uint32_t c0, uint32_t end,                 \
                           const uint8_t *rows, size_t row_bytes, size_t begin, size_t whole,                   \
                           const uint8_t *after)                                                                \
     {                                                                                                          \
         for (size_t r = 0; r < FLOAT_ROWS; r += W_FLOAT_ROWS)                                                  \
-            for (size_t at = begin; at < whole; at += FLOAT_K) {                                   \
-                const size_t n = MIN((size_t)FLOAT_K, whole - at);                                         \
+            for (size_t at = begin; at < whole; at += FLOAT_K) {                                               \
+                const size_t n = MIN((size_t)FLOAT_K, whole - at);                                             \
+                const bool linear = begin == 0 && n < whole;                                                   \
                 const uint8_t *row = rows + r * row_bytes, *from = row + at * name##_SIZE;                     \
-                const uint8_t *next = at + n < whole ? from + n * name##_SIZE                                  \
-                                      : r + W_FLOAT_ROWS < FLOAT_ROWS                                          \
-                                          ? row + W_FLOAT_ROWS * row_bytes + begin * name##_SIZE : after;      \
+                const uint8_t *next =                                                                          \
+                    linear ? row + W_FLOAT_ROWS * (row_bytes + at * name##_SIZE)                               \
+                    : r + W_FLOAT_ROWS < FLOAT_ROWS ? from + W_FLOAT_ROWS * row_bytes : after;                 \
                 uint32_t c = c0;                                                                               \
                 FLOAT_COLUMNS(name, W_FLOAT_COLUMNS)                                                           \
                 FLOAT_COLUMNS(name, 4)                                                                         \
@@ -197,12 +237,14 @@ struct tile_ahead { const uint8_t *from; size_t row, n; };
                            size_t row_bytes, size_t k)                                                         \
     {                                                                                                          \
         const size_t whole = k / name##_STEP * name##_STEP;                                                    \
-        const size_t span = n_col <= W_FLOAT_COLUMNS ? MAX(whole, (size_t)1) : FLOAT_K;            \
-        for (uint32_t c = 0; c < n_col; c += FLOAT_CHUNK(name))                                                      \
+        const size_t span = n_col <= W_FLOAT_COLUMNS ? MAX(whole, (size_t)1) : FLOAT_K;                        \
+        for (uint32_t c = 0; c < n_col && n_col > FLOAT_BY_ROW; c += FLOAT_CHUNK(name))                        \
             for (size_t at = 0; at < whole; at += span)                                                        \
-                span_##name(y, x, c, MIN(c + (uint32_t)FLOAT_CHUNK(name), n_col), rows, row_bytes, at,               \
+                span_##name(y, x, c, MIN(c + (uint32_t)FLOAT_CHUNK(name), n_col), rows, row_bytes, at,         \
                             MIN(at + span, whole),                                                             \
                             rows + (at + span < whole ? (at + span) * name##_SIZE : FLOAT_ROWS * row_bytes));  \
+        if (FLOAT_BY_ROW && n_col == 1) row_by_row_##name(y, x, rows, row_bytes, whole, 1);                    \
+        if (FLOAT_BY_ROW && n_col == 2) row_by_row_##name(y, x, rows, row_bytes, whole, 2);                    \
         const struct tile_weights rest = {rows + whole * name##_SIZE, row_bytes, 0};                           \
         if (whole < k) rests_##name(y, x, n_col, rest, FLOAT_ROWS, whole, k - whole, !whole, false);           \
     }
@@ -213,7 +255,7 @@ struct tile_ahead { const uint8_t *from; size_t row, n; };
                            .pack = pack_##name,                                                                \
                            .gemm = gemm_##name,                                                                \
                            .form = FORM,                                                                       \
-                           .panel_k = FLOAT_K,                                                     \
+                           .panel_k = FLOAT_K,                                                                 \
                            .direct = FLOAT_DIRECT,                                                             \
                            .dot_rows = FLOAT_ROWS,                                                             \
                            .panel_rows = FLOAT_PANEL_ROWS}
