@@ -24,7 +24,8 @@ enum {
 
 /* One row of activations for matmuls: as floats, as bfloat16, as bytes, and as pairs of 16-bit integers. The
  * integers have a scale for each ACT_GROUP and three sums: of its first half, of its second half, of all of
- * it; sum in real units (scale * (q + q + ...)), minus as negated integers. */
+ * it; sum in real units (scale * (q + q + ...)), minus as negated integers. Those of halves are two numbers of
+ * 16 bits, of the first two and of the last two of every four inputs, where the table's sums are (scaled.h). */
 struct act_row {
     const float *f;
     const uint16_t *bf16;

@@ -70,6 +70,33 @@ SIMD wi wi_madd(wi acc, wp w, const int16_t *x) { return vi_add(acc, _mm256_madd
 SIMD wt wt_product(wb w, const int8_t *x) { return _mm256_maddubs_epi16((__m256i)w, wi_four_bytes(x)); }
 SIMD wt wt_add_product(wt acc, wb w, const int8_t *x) { return _mm256_add_epi16(acc, wt_product(w, x)); }
 SIMD wi wi_add_sums(wi acc, wt t) { return vi_add(acc, _mm256_madd_epi16(t, _mm256_set1_epi16(1))); }
+
+/* scaled.h. A row's two sums times its scale; two numbers of 16 bits, times 2^shift, added to all rows' sums; in the place
+ * of those. */
+#define W_SCALED
+SIMD wi wt_scaled(wt t, wp s) { return _mm256_madd_epi16(t, s); }
+SIMD wt wt_add_shifted(wt t, const int32_t *two, int shift)
+{
+    return _mm256_add_epi16(t, _mm256_slli_epi16(_mm256_set1_epi32(*two), shift));
+}
+SIMD wi wt_scaled_shifted(const int32_t *two, int shift, wp s)
+{
+    return _mm256_slli_epi32(wt_scaled(_mm256_set1_epi32(*two), s), shift);
+}
+/* Two such numbers: minus what lanes 0, 1, 4 and 5 have, and minus what the others have. */
+SIMD int32_t vi_minus_lanes(vi a)
+{
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    s = _mm_sub_epi32(_mm_setzero_si128(), _mm_hadd_epi32(s, s));
+    return _mm_cvtsi128_si32(_mm_packs_epi32(s, s));
+}
+/* Byte i of each row, signed, twice. */
+SIMD wp wp_twice(wb a, int byte)
+{
+    const __m256i from = _mm256_add_epi32(_mm256_broadcastsi128_si256(_mm_setr_epi32(0, 0x04000400, 0x08000800, 0x0C000C00)),
+                                          _mm256_set1_epi32(0x01000100 * byte));
+    return _mm256_srai_epi16(_mm256_shuffle_epi8((__m256i)a, from), 8);
+}
 #endif
 
 struct rows { const uint8_t *at; size_t stride; };

@@ -8,7 +8,8 @@
  * W_DEPTH_8: 1 if numbers of 8 bits are multiplied as bytes, 0 if sums of such products do not fit; W_ZERO_8: what they
  * are counted from, 128 as unsigned bytes, 0 as signed ones. W_MMLA: there are products of two rows with two columns,
  * as wide_neon.h has them. W_HALVES(MINIMA): if not 0, the products of two groups of 16 are added before their
- * activations' scale comes (gemm.h), W_HALF_COLUMNS at once. */
+ * activations' scale comes (gemm.h), W_HALF_COLUMNS at once. W_SCALED: wt has two sums of 16 bits for each row, and groups of
+ * 16 have integer scales (scaled.h, with functions that only wide_avx2.h has). */
 #ifndef CORRAL_WIDE_H
 #define CORRAL_WIDE_H
 

@@ -1,7 +1,7 @@
 /* Code books and base-3 digits: formats whose values are looked up, a row at a time.
  *
- * quants_NAME(block, g): elements 32 g .. 32 g + 31, counted from the format's ZERO (codec.h). scales_NAME(block, s):
- * the block's scales, one for each group. */
+ * quants_NAME(block, g): elements 32 g .. 32 g + 31, counted from the format's ZERO (codec.h). scales_NAME(block, n):
+ * integers, one for each group, and returned what they are multiplied with. */
 #ifndef CORRAL_CPU_CODEBOOK_H
 #define CORRAL_CPU_CODEBOOK_H
 
@@ -16,7 +16,7 @@
 #include "tensor/quant/tq1_0.h"
 
 #define QUANTS(name) SIMD bytes32 quants_##name(const struct block_##name *b, const int g)
-#define SCALES(name) SIMD void scales_##name(const struct block_##name *b, float *restrict s)
+#define SCALES(name) SIMD float scales_##name(const struct block_##name *b, float *restrict n)
 
 SIMD uint64_t load_u64(const void *p)
 {
@@ -64,10 +64,10 @@ SIMD uint32_t even_signs(uint32_t seven)
 }
 
 /* d (1/2 + scale) / 4 for the scales in the halves of eight bytes. */
-SIMD void iq2_scales(uint16_t half, const uint8_t scales[8], float *s)
+SIMD float iq2_scales(uint16_t half, const uint8_t scales[8], float *n)
 {
-    const float d = half1(half);
-    for (int i = 0; i < 16; i++) s[i] = d * (0.5f + (float)(scales[i / 2] >> 4 * (i % 2) & 15)) * 0.25f;
+    for (int i = 0; i < 16; i++) n[i] = (float)(1 + 2 * (scales[i / 2] >> 4 * (i % 2) & 15));
+    return half1(half) * 0.125f;
 }
 
 QUANTS(iq2_xxs)
@@ -78,8 +78,8 @@ QUANTS(iq2_xxs)
 }
 SCALES(iq2_xxs)
 {
-    const float d = half1(b->d);
-    for (int i = 0; i < 8; i++) s[i] = d * (0.5f + (float)(b->qs[i].signs_scale >> 28)) * 0.25f;
+    for (int i = 0; i < 8; i++) n[i] = (float)(1 + 2 * (b->qs[i].signs_scale >> 28));
+    return half1(b->d) * 0.125f;
 }
 
 QUANTS(iq2_xs)
@@ -90,7 +90,7 @@ QUANTS(iq2_xs)
                      (uint32_t)(w[3] >> 9) << 21;
     return with_signs(q, even_signs(seven), 64);
 }
-SCALES(iq2_xs) { iq2_scales(b->d, b->scales, s); }
+SCALES(iq2_xs) { return iq2_scales(b->d, b->scales, n); }
 
 QUANTS(iq2_s)
 {
@@ -102,7 +102,7 @@ QUANTS(iq2_s)
                                 iq2_s_grid[low[2] | (high << 4 & 768)], iq2_s_grid[low[3] | (high << 2 & 768)]),
                       signs, 64);
 }
-SCALES(iq2_s) { iq2_scales(b->d, b->scales, s); }
+SCALES(iq2_s) { return iq2_scales(b->d, b->scales, n); }
 
 QUANTS(iq3_xxs)
 {
@@ -112,8 +112,8 @@ QUANTS(iq3_xxs)
 }
 SCALES(iq3_xxs)
 {
-    const float d = half1(b->d);
-    for (int i = 0; i < 8; i++) s[i] = d * (0.5f + (float)(b->signs_scale[i] >> 28)) * 0.5f;
+    for (int i = 0; i < 8; i++) n[i] = (float)(1 + 2 * (b->signs_scale[i] >> 28));
+    return half1(b->d) * 0.25f;
 }
 
 QUANTS(iq3_s)
@@ -125,8 +125,8 @@ QUANTS(iq3_s)
 }
 SCALES(iq3_s)
 {
-    const float d = half1(b->d);
-    for (int i = 0; i < 8; i++) s[i] = d * (float)(1 + 2 * (b->scales[i / 2] >> 4 * (i % 2) & 15));
+    for (int i = 0; i < 8; i++) n[i] = (float)(1 + 2 * (b->scales[i / 2] >> 4 * (i % 2) & 15));
+    return half1(b->d);
 }
 
 /* Eight times (grid + delta), which is whole, counted from 16; the scale takes the eighth. */
@@ -145,8 +145,8 @@ QUANTS(iq1_s)
 }
 SCALES(iq1_s)
 {
-    const float d = half1(b->d);
-    for (int i = 0; i < 8; i++) s[i] = d * (float)(2 * (b->qh[i] >> 12 & 7) + 1) * 0.125f;
+    for (int i = 0; i < 8; i++) n[i] = (float)(2 * (b->qh[i] >> 12 & 7) + 1);
+    return half1(b->d) * 0.125f;
 }
 
 QUANTS(iq1_m)
@@ -164,9 +164,9 @@ QUANTS(iq1_m)
 }
 SCALES(iq1_m)
 {
-    const float d = half1(iq1_m_d(b));
     for (int i = 0; i < 16; i++)
-        s[i] = d * (float)(2 * (b->scales[i / 4] >> (6 * (i / 2 % 2) + 3 * (i % 2)) & 7) + 1) * 0.125f;
+        n[i] = (float)(2 * (b->scales[i / 4] >> (6 * (i / 2 % 2) + 3 * (i % 2)) & 7) + 1);
+    return half1(iq1_m_d(b)) * 0.125f;
 }
 
 /* Elements 0 to 159 are the digits of bytes 0 to 31, digit by digit, 160 to 239 those of bytes 32 to 47, the last 16
@@ -195,8 +195,8 @@ QUANTS(tq1_0)
 #undef SIXTEEN
 SCALES(tq1_0)
 {
-    const float d = half1(b->d);
-    for (int i = 0; i < 8; i++) s[i] = d;
+    for (int i = 0; i < 8; i++) n[i] = 1;
+    return half1(b->d);
 }
 
 #endif

@@ -61,6 +61,8 @@
 
 struct lanes {
     wf s[16], m[16]; /* of a block, by group */
+    wf d;            /* of groups of 16, where W_SCALED: s = d n */
+    wp n[16];
     wb hold[8];      /* bytes that all chunks of a block share */
 };
 enum { RAW = 12 }; /* vectors that a part needs at most */
@@ -156,6 +158,16 @@ SIMD void times_bytes(wf *to, wf d, const wb *b, int n)
     for (int i = 0; i < n; i++) to[i] = wf_mul(d, wf_bytes(b[i / 4], i % 4));
 }
 
+/* Scales of 16 groups: d times signed bytes. */
+SIMD void byte_scales(struct lanes *l, wf d, const wb b[4])
+{
+    times_bytes(l->s, d, b, 16);
+#ifdef W_SCALED
+    l->d = d;
+    for (int i = 0; i < 16; i++) l->n[i] = wp_twice(b[i / 4], i % 4);
+#endif
+}
+
 /* The first 16 bytes of Q4_K and Q5_K: d, dmin, and scales and minima as q4_k_scales_mins has them. */
 SIMD void open_k45(struct lanes *l, const struct rows b)
 {
@@ -185,7 +197,7 @@ OPEN(q6_k)
     wb scales[4], tail[4];
     BYTES(scales, q6_k, scales, 0);
     BYTES(tail, q6_k, d, -14);
-    times_bytes(l->s, wf_halves((ww)tail[3], 1), scales, 16);
+    byte_scales(l, wf_halves((ww)tail[3], 1), scales);
 }
 LOAD(q6_k)
 {
@@ -210,7 +222,7 @@ OPEN(q2_k)
         low[i] = scales[i] & 15;
         high[i] = wb_right(scales[i], 4) & 15;
     }
-    times_bytes(l->s, wf_halves(d, 0), low, 16);
+    byte_scales(l, wf_halves(d, 0), low);
     times_bytes(l->m, wf_mul(wf_halves(d, 1), wf_set(-1)), high, 16);
 }
 LOAD(q2_k) { BYTES(raw, q2_k, qs, 32 * c + 16 * p); }
@@ -226,7 +238,7 @@ OPEN(q3_k) /* as q3_k_scales */
         wb six = ((wb)(u[i % 2] >> 4 * (i / 2)) & 15) | (wb_left((wb)(u[2] >> 2 * i) & 3, 4));
         scale[i] = six - 32;
     }
-    times_bytes(l->s, wf_halves((ww)tail[3], 1), scale, 16);
+    byte_scales(l, wf_halves((ww)tail[3], 1), scale);
     BYTES(l->hold, q3_k, hmask, 0);
     BYTES(l->hold + 4, q3_k, hmask, 16);
 }
@@ -260,15 +272,26 @@ QUAD(tq2_0) { UNUSED_QUAD; return wb_right(raw[j], 2 * s) & 3; }
 
 /* --- formats that are looked up row by row (codebook.h) --- */
 
+/* Scales d n of W_LANES rows. */
+SIMD void row_scales(struct lanes *l, const float d[W_LANES], const float n[16][W_LANES], int n_group)
+{
+    const wf dr = wf_load(d);
+    for (int g = 0; g < n_group; g++) l->s[g] = wf_mul(dr, wf_load(n[g]));
+#ifdef W_SCALED
+    l->d = dr;
+    for (int g = 0; g < n_group; g++) l->n[g] = wp_twice((wb)wi_round(wf_load(n[g])), 0);
+#endif
+}
+
 /* TURN rows of 32 bytes each time, turned into quads. */
 #define ROW_CODEC(name, GROUP)                                                                               \
     OPEN(name)                                                                                               \
     {                                                                                                        \
-        float s[W_LANES][16], turned[16][W_LANES];                                                           \
-        for (int r = 0; r < W_LANES; r++) scales_##name(row_at(b, r), s[r]);                  \
+        float d[W_LANES], n[W_LANES][16], turned[16][W_LANES];                                               \
+        for (int r = 0; r < W_LANES; r++) d[r] = scales_##name(row_at(b, r), n[r]);                          \
         for (int r = 0; r < W_LANES; r += TURN)                                                              \
-            for (int g = 0; g < 256 / GROUP; g += TURN) turn_floats(turned[g] + r, W_LANES, s[r] + g, 16);   \
-        for (int g = 0; g < 256 / GROUP; g++) l->s[g] = wf_load(turned[g]);                                  \
+            for (int g = 0; g < 256 / GROUP; g += TURN) turn_floats(turned[g] + r, W_LANES, n[r] + g, 16);   \
+        row_scales(l, d, turned, 256 / GROUP);                                                               \
     }                                                                                                        \
     LOAD(name)                                                                                               \
     {                                                                                                        \

@@ -6,15 +6,31 @@
 #define CORRAL_CPU_DOT_H
 
 #include "backend/cpu/op/pack.h"
+#ifdef W_SCALED
+#include "backend/cpu/op/scaled.h"
+#endif
 
 enum { DOT_ROWS = 16 }; /* small tasks are easier to share */
 
+/* Of the three sums of every 32 inputs, the one of the group that an input is in. */
+#define SUM_AT(at, GROUP) (3 * ((at) / 32) + (size_t)((GROUP) == 32 ? 2 : (at) / 16 % 2))
+/* Inputs whose sums become one float. */
+#define byte_JOINED(GROUP) (quads_SCALED(GROUP) ? 32 : (GROUP))
+#define pair_JOINED(GROUP) (GROUP)
+
 /* acc += products of four quads with 16 inputs of a column: as bytes, or as pairs. */
-SIMD void byte_products(wi *acc, const wb q[4], const struct act_row *x, size_t at, int zero, const int DEPTH)
+SIMD void byte_products(wi *acc, const wb q[4], const struct act_row *x, size_t at, const struct lanes *l, int group,
+                        const int GROUP, const int ZERO, const int DEPTH)
 {
+#ifdef W_SCALED
+    if (quads_SCALED(GROUP)) {
+        *acc = scaled_products(*acc, q, x, at, SUM_AT(at, GROUP), l->n[group], ZERO);
+        return;
+    }
+#endif
     const int8_t *a = x->byte.q + at;
     const int depth = MIN(4, W_DEPTH(DEPTH, 4));
-    (void)zero;
+    (void)l, (void)group, (void)GROUP, (void)ZERO;
     W_UNROLL(4)
     for (int j = 0; j < 4; j += depth) {
         wt t = wt_product(q[j], a + 4 * j);
@@ -23,25 +39,26 @@ SIMD void byte_products(wi *acc, const wb q[4], const struct act_row *x, size_t 
         *acc = wi_add_sums(*acc, t);
     }
 }
-SIMD void pair_products(wi *acc, const wb q[4], const struct act_row *x, size_t at, int zero, const int DEPTH)
+SIMD void pair_products(wi *acc, const wb q[4], const struct act_row *x, size_t at, const struct lanes *l, int group,
+                        const int GROUP, const int ZERO, const int DEPTH)
 {
     const int16_t *a = x->pair.q + at;
-    (void)DEPTH;
+    (void)l, (void)group, (void)GROUP, (void)DEPTH;
     W_UNROLL(4)
     for (int j = 0; j < 4; j++) {
         wp pair[2];
-        wp_from_bytes(pair, q[j] - (uint8_t)zero);
+        wp_from_bytes(pair, q[j] - (uint8_t)ZERO);
         *acc = wi_madd(wi_madd(*acc, pair[0], a + 4 * j), pair[1], a + 4 * j + 2);
     }
 }
 /* What products counted from zero have too much, as byte_products leaves it. */
-SIMD wi byte_start(const struct act_row *x, size_t sum_at, int zero)
+SIMD wi byte_start(const struct act_row *x, size_t sum_at, const int GROUP, int zero)
 {
-    return zero ? wi_set_shifted(&x->byte.minus[sum_at], __builtin_ctz((unsigned)zero | 256)) : wi_zero();
+    return zero && !quads_SCALED(GROUP) ? wi_set_shifted(&x->byte.minus[sum_at], __builtin_ctz((unsigned)zero | 256)) : wi_zero();
 }
-SIMD wi pair_start(const struct act_row *x, size_t sum_at, int zero)
+SIMD wi pair_start(const struct act_row *x, size_t sum_at, const int GROUP, int zero)
 {
-    (void)x, (void)sum_at, (void)zero;
+    (void)x, (void)sum_at, (void)GROUP, (void)zero;
     return wi_zero();
 }
 
@@ -74,22 +91,25 @@ SIMD wi pair_start(const struct act_row *x, size_t sum_at, int zero)
                         wb q[4];                                                                               \
                         W_UNROLL(4)                                                                            \
                         for (int j = 0; j < 4; j++) q[j] = quad_##name(raw[p], &l, c, p, s, j);                \
+                        const int g = c * (CHUNK / GROUP) + e / GROUP;                                         \
+                        const int JOINED = form##_JOINED(GROUP);                                               \
                         W_UNROLL(8)                                                                            \
                         for (int i = 0; i < NC; i++) {                                                         \
-                            if (e % GROUP == 0) acc[i] = form##_start(x + i, sum_at, ZERO);                    \
-                            form##_products(&acc[i], q, x + i, at, ZERO, DEPTH);                               \
+                            if (e % JOINED == 0) acc[i] = form##_start(x + i, sum_at, GROUP, ZERO);            \
+                            form##_products(&acc[i], q, x + i, at, &l, g, GROUP, ZERO, DEPTH);                 \
                         }                                                                                      \
-                        if ((e + 16) % GROUP) continue;                                                        \
-                        const int g = c * (CHUNK / GROUP) + e / GROUP;                                         \
+                        if ((e + 16) % JOINED) continue;                                                       \
                         W_UNROLL(8)                                                                            \
                         for (int i = 0; i < NC; i++) {                                                         \
                             const wf a = wf_set(x[i].form.scale[at / 32]), n = wf_from_i(acc[i]);              \
-                            if (GROUP == 32 || !W_HALVES(MINIMA))                                              \
-                                f[i] = wf_fma(n, wf_mul(l.s[g], a), f[i]);                                     \
+                            if (JOINED == 32 || !W_HALVES(MINIMA))                                             \
+                                f[i] = wf_fma(n, wf_mul(JOINED == GROUP ? l.s[g] : l.d, a), f[i]);             \
                             else if (e % 32 == 0)                                                              \
                                 half[i] = wf_mul(n, l.s[g]);                                                   \
                             else                                                                               \
                                 f[i] = wf_fma(wf_fma(n, l.s[g], half[i]), a, f[i]);                            \
+                            if (MINIMA && JOINED != GROUP)                                                     \
+                                f[i] = wf_fma(l.m[g - 1], wf_set(x[i].form.sum[sum_at - 1]), f[i]);            \
                             if (MINIMA) f[i] = wf_fma(l.m[g], wf_set(x[i].form.sum[sum_at]), f[i]);            \
                         }                                                                                      \
                     }                                                                                          \
@@ -98,8 +118,6 @@ SIMD wi pair_start(const struct act_row *x, size_t sum_at, int zero)
             for (int i = 0; i < NC; i++) wf_store(y[i] + r, f[i]);                                             \
         }                                                                                                      \
     }
-/* Of the three sums of every 32 inputs, the one of the group that an input is in. */
-#define SUM_AT(at, GROUP) (3 * ((at) / 32) + (size_t)((GROUP) == 32 ? 2 : (at) / 16 % 2))
 
 /* A dot_fn by the name dot_NAME, of TILEs of one, two, four and eight columns: as many as W_DIRECT lets be compiled. */
 #define DOT_FN(name, CALLS)                                                                                    \

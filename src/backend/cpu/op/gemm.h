@@ -2,7 +2,8 @@
  * columns: products inside a group of weights are exact in integers, groups are added in order as floats.
  *
  * bytes: weights kept unsigned, u = q - ZERO, times activations of 8 bits. Without VNNI DEPTH products of pairs are added
- *   in 16 bits before they are widened, so the multiplier does little else (CPU.md section 6).
+ *   in 16 bits before they are widened, so the multiplier does little else (CPU.md section 6); groups of 16 then have a
+ *   way of their own (scaled.h).
  * pairs: weights as 16-bit integers times activations of 16 bits: the speed of the sign trick for 8 bits, with
  *   rounding near float's. For Q8_0, code books where bytes do not serve, and the output matrix. */
 #ifndef CORRAL_CPU_GEMM_H

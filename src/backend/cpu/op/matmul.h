@@ -12,12 +12,20 @@ GEMM(bytes_32_0_8_8, W_COLUMNS, bytes_tile, 32, false, 8, 8)
 GEMM(bytes_32_1_0_8, W_COLUMNS, bytes_tile, 32, true, 0, 8)
 GEMM(bytes_32_0_16_4, W_COLUMNS, bytes_tile, 32, false, 16, 4)
 GEMM(bytes_32_1_0_4, W_COLUMNS, bytes_tile, 32, true, 0, 4)
+GEMM(bytes_32_0_64_1, W_COLUMNS, bytes_tile, 32, false, 64, 1)
+#ifdef W_SCALED
+GEMM(bytes_16_1_0_4, W_COLUMNS, scaled_tile, true, 0)
+GEMM(bytes_16_0_4_4, W_COLUMNS, scaled_tile, false, 4)
+GEMM(bytes_16_0_16_4, W_COLUMNS, scaled_tile, false, 16)
+GEMM(bytes_16_0_32_2, W_COLUMNS, scaled_tile, false, 32)
+GEMM(bytes_16_0_64_1, W_COLUMNS, scaled_tile, false, 64)
+#else
 GEMM(bytes_16_1_0_4, W_HALF_COLUMNS, bytes_tile, 16, true, 0, 4)
 GEMM(bytes_16_0_4_4, W_HALF_COLUMNS, bytes_tile, 16, false, 4, 4)
-GEMM(bytes_16_0_32_2, W_HALF_COLUMNS, bytes_tile, 16, false, 32, 2)
-GEMM(bytes_32_0_64_1, W_COLUMNS, bytes_tile, 32, false, 64, 1)
-GEMM(bytes_16_0_64_1, W_HALF_COLUMNS, bytes_tile, 16, false, 64, 1)
 GEMM(bytes_16_0_16_4, W_HALF_COLUMNS, bytes_tile, 16, false, 16, 4)
+GEMM(bytes_16_0_32_2, W_HALF_COLUMNS, bytes_tile, 16, false, 32, 2)
+GEMM(bytes_16_0_64_1, W_HALF_COLUMNS, bytes_tile, 16, false, 64, 1)
+#endif
 GEMM(bytes_32_0_1_8, W_COLUMNS, bytes_tile, 32, false, 1, 8)
 #if W_SIGNED
 GEMM(bytes_32_0_0_W_SIGNED, W_COLUMNS, bytes_tile, 32, false, 0, W_SIGNED)

@@ -1,7 +1,7 @@
 /* Packing: up to PANEL_ROWS weight rows of a file, lanes = rows, as the products in gemm.h read them.
  *
  * Panel of quantized weights, for each 32 inputs: 32 / GROUP x PANEL_ROWS scales, the same of minima if the type
- * has them, then either bytes [8 quads of inputs][PANEL_ROWS][4], counted from ZERO (where two rows are multiplied with
+ * has them (where scales are integers, d before them, and each is two of 16 bits), then either bytes [8 quads of inputs][PANEL_ROWS][4], counted from ZERO (where two rows are multiplied with
  * two columns, two quads of W_LANES rows as wb_interleave leaves them), or 16-bit integers
  * [16 pairs of inputs][PANEL_ROWS][2], zero taken off; of a quad the first pair is inputs 0 and 2, the second 1 and 3. */
 #ifndef CORRAL_CPU_PACK_H
@@ -9,6 +9,14 @@
 
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/op/codec.h"
+
+/* Of weights' panels as bytes, and as pairs: whether groups of that size have integer scales (scaled.h). */
+#ifdef W_SCALED
+#define quads_SCALED(GROUP) ((GROUP) == 16)
+#else
+#define quads_SCALED(GROUP) 0
+#endif
+#define pairs_SCALED(GROUP) 0
 
 #ifndef W_HALVES
 #define W_HALVES(MINIMA) 0
@@ -62,7 +70,8 @@ SIMD void pairs_store(uint8_t *to, int quad, wb q, int zero)
 #define PACK(name, form, FORM_BYTES, BLOCK, GROUP, MINIMA, ZERO, CHUNK)                                        \
     static void pack_##name##_##form(void *panel, const uint8_t *rows, size_t row_bytes, size_t k0, size_t k)  \
     {                                                                                                          \
-        enum { SCALES = (1 + MINIMA) * (32 / GROUP) * PANEL_ROWS * 4, ALL = SCALES + FORM_BYTES };             \
+        enum { SCALED = form##_SCALED(GROUP), M_AT = (32 / GROUP + SCALED) * PANEL_ROWS * 4 };                 \
+        enum { SCALES = M_AT + MINIMA * (32 / GROUP) * PANEL_ROWS * 4, ALL = SCALES + FORM_BYTES };            \
         const size_t size = sizeof(struct block_##name);                                                       \
         uint8_t *to = panel;                                                                                   \
         for (size_t at = k0 / BLOCK * size; at < (k0 + k) / BLOCK * size; at += size, to += BLOCK / 32 * ALL) {\
@@ -71,9 +80,12 @@ SIMD void pairs_store(uint8_t *to, int quad, wb q, int zero)
                 const struct rows b = {rows + (size_t)(W_LANES * r) * row_bytes + at, row_bytes};              \
                 struct lanes l;                                                                                \
                 open_##name(&l, b);                                                                            \
-                pack_scales(to + 4 * W_LANES * r, l.s, BLOCK / GROUP, 32 / GROUP, ALL);                        \
+                if (SCALED)                                                                                    \
+                    pack_integers(to + 4 * W_LANES * r, &l, BLOCK / 32, ALL);                                  \
+                else                                                                                           \
+                    pack_scales(to + 4 * W_LANES * r, l.s, BLOCK / GROUP, 32 / GROUP, ALL);                    \
                 if (MINIMA)                                                                                    \
-                    pack_scales(to + 4 * W_LANES * r + SCALES / 2, l.m, BLOCK / GROUP, 32 / GROUP, ALL);       \
+                    pack_scales(to + 4 * W_LANES * r + M_AT, l.m, BLOCK / GROUP, 32 / GROUP, ALL);             \
                 uint8_t *group = to + SCALES + 4 * W_LANES * r;                                                \
                 for (int c = 0; c < BLOCK / CHUNK; c++, group += CHUNK / 32 * ALL) {                           \
                     W_UNROLL(2)                                                                                \
@@ -94,6 +106,15 @@ SIMD void pairs_store(uint8_t *to, int quad, wb q, int zero)
             }                                                                                                  \
         }                                                                                                      \
     }
+
+/* For n times 32 inputs, `step` apart, d and two integer scales. */
+SIMD void pack_integers(uint8_t *to, const struct lanes *l, int n, size_t step)
+{
+    for (int i = 0; i < n; i++, to += step) {
+        wf_store((float *)(void *)to, l->d);
+        for (int h = 0; h < 2; h++) wp_store((int16_t *)(void *)(to + (1 + h) * PANEL_ROWS * 4), l->n[2 * i + h]);
+    }
+}
 
 /* n vectors of scales, `each` to 32 inputs, whose stretches are `step` apart. */
 SIMD void pack_scales(uint8_t *to, const wf *s, int n, int each, size_t step)

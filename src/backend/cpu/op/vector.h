@@ -91,6 +91,9 @@ static void op_quantize_bytes(const float *x, size_t n, int8_t *q, float *scale,
             sum[3 * g + j] = d * (float)all[j];
             minus[3 * g + j] = -all[j];
         }
+#ifdef W_SCALED
+        for (size_t j = 0; j < 2; j++) minus[3 * g + j] = vi_minus_lanes(vi_add(i[2 * j], i[2 * j + 1]));
+#endif
     }
 }
 
