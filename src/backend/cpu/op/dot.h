@@ -54,7 +54,8 @@ SIMD void pair_products(wi *acc, const wb q[4], const struct act_row *x, size_t 
 /* What products counted from zero have too much, as byte_products leaves it. */
 SIMD wi byte_start(const struct act_row *x, size_t sum_at, const int GROUP, int zero)
 {
-    return zero && !quads_SCALED(GROUP) ? wi_set_shifted(&x->byte.minus[sum_at], __builtin_ctz((unsigned)zero | 256)) : wi_zero();
+    if (!zero || quads_SCALED(GROUP)) return wi_zero();
+    return wi_set_shifted(&x->byte.minus[sum_at], __builtin_ctz((unsigned)zero | 256));
 }
 SIMD wi pair_start(const struct act_row *x, size_t sum_at, const int GROUP, int zero)
 {

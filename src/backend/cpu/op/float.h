@@ -22,7 +22,7 @@ enum {
     FLOAT_ROWS = 8 * W_FLOAT_ROWS,          /* of a task of few columns, */
     FLOAT_PANEL_ROWS = 16 * W_FLOAT_ROWS,   /* of one with a panel */
     FLOAT_DIRECT = W_LANES < 16 ? 256 : 64, /* columns that are few: narrow vectors gain little from panels */
-    FLOAT_BY_ROW = W_LANES < 16 ? 0 : 2,    /* columns that go row by row: one sum at a time is too slow for narrow vectors */
+    FLOAT_BY_ROW = W_LANES < 16 ? 0 : 2,    /* columns that go row by row; narrow vectors need more sums at once */
     ROW_STRETCHES = 8,                      /* of a row whose sums wait for those of other rows */
     ROW_AHEAD = 8192,                       /* bytes from what is read to what is asked for, in the order of the file */
     LINE = 64
@@ -46,8 +46,8 @@ SIMD const void *float_at(const struct act_row *x, size_t at) { return x->f + at
 
 /* Where a tile's weights are: those of row r and step i at w + r * row + i * step. */
 struct tile_weights { const uint8_t *w; size_t row, step; };
-/* What a tile asks for while it works, with each line of its rows: n lines that are `row` apart, and `step` times as far on
- * as its own. Of a panel: a line of one column. */
+/* What a tile asks for while it works, with each line of its rows: n lines that are `row` apart, and `step` times
+ * as far on as its own. Of a panel: a line of one column. */
 struct tile_ahead { const uint8_t *from; size_t row, step, n; };
 
 /* y[c][r] = (first ? 0 : y[c][r]) + row r times column c for R rows and C columns, k inputs from `at` on, whole vectors.
@@ -177,8 +177,8 @@ struct tile_ahead { const uint8_t *from; size_t row, step, n; };
         tile_##name(to, x + c, w, at, n, at == 0, ahead, false, C);                                            \
     }
 
-/* A task's rows times one or two columns, one row after the other: whole rows are the order of the file, and here that alone
- * counts. Sums of stretches wait until those of all rows of a tile are there. */
+/* A task's rows times one or two columns, one row after the other: whole rows are the order of the file, and here
+ * that alone counts. Sums of stretches wait until those of all rows of a tile are there. */
 #define FLOAT_ROW_BY_ROW(name)                                                                                 \
     SIMD void row_by_row_##name(float *const *y, const struct act_row *x, const uint8_t *rows,                 \
                                 size_t row_bytes, size_t whole, const int C)                                   \
@@ -208,8 +208,8 @@ struct tile_ahead { const uint8_t *from; size_t row, step, n; };
             }                                                                                                  \
     }
 
-/* A dot_fn by the name dot_NAME. Columns of one tile go along whole rows; of more a stretch stays in the first-level cache
- * while all rows of the task pass by. */
+/* A dot_fn by the name dot_NAME. Columns of one tile go along whole rows; of more a stretch stays in the
+ * first-level cache while all rows of the task pass by. */
 #define FLOAT_DOT(name)                                                                                        \
     FLOAT_ROW_BY_ROW(name)                                                                                     \
     /* Inputs [begin, whole) of columns [c0, end), all rows; `after` is what this thread reads next. Rows of one stretch \
