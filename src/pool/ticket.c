@@ -50,8 +50,7 @@ static void queue_remove(struct pool_ticket *t)
 /* ---- to a worker ------------------------------------------------------------------------------------- */
 
 /* The next time it is tried before the others, so that nobody else dies with it, and that it is known who it
- * was.
- */
+ * was. */
 static bool is_suspect(const struct pool_ticket *t, int64_t now)
 {
     return t->charges >= SUSPECT && now - t->charged_ns < PATIENCE_MS * MS;

@@ -3,7 +3,6 @@ once, and what comes is what the same request gets when nobody disturbs it.
 
 CORRAL_KILLS (12) is how many workers are killed."""
 import asyncio
-import contextlib
 import json
 import os
 import random
@@ -12,6 +11,7 @@ import signal
 import sys
 import tempfile
 import time
+import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "wire"))
 from server import DEMO, Server  # noqa: E402
@@ -62,10 +62,10 @@ async def stream(port, body, told):
 
 def at_work(srv):
     """{(model, pid): tokens} of the workers that run as many streams as they can of those that they were given."""
-    there = {}
+    there, seen = {}, metrics(srv)
     for s in srv.health()["servers"]:
         model = s["model_id"].removesuffix(":latest")
-        if s["state"] != "ready" or metric(srv, f'corral_model_waiting{{model="{s["model_id"]}"}}'):
+        if s["state"] != "ready" or seen[f'corral_model_waiting{{model="{s["model_id"]}"}}']:
             continue
         code, _, worker = srv.get(f"/upstream/{model}/health")
         if code == 200 and 0 < worker["running"] >= min(s["in_flight"], PARALLEL):
@@ -101,10 +101,10 @@ async def undisturbed(srv, kinds):
     return await asyncio.gather(*(stream(srv.port, body, Told()) for body in kinds))
 
 
-def metric(srv, name):
-    import urllib.request
+def metrics(srv):
     with urllib.request.urlopen(srv.url + "/metrics", timeout=20) as r:
-        return next(float(line.split()[1]) for line in r.read().decode().splitlines() if line.startswith(name + " "))
+        rows = [line.rsplit(" ", 1) for line in r.read().decode().splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, value in rows}
 
 
 def main():
@@ -121,7 +121,8 @@ def main():
             start = time.monotonic()
             told, killed = asyncio.run(disturbed(srv, [kinds[i % len(kinds)] for i in range(N_STREAM)]))
             took = time.monotonic() - start
-            resumed, lost = metric(srv, "corral_gateway_resumed_total"), metric(srv, "corral_gateway_lost_total")
+            seen = metrics(srv)
+            resumed, lost = seen["corral_gateway_resumed_total"], seen["corral_gateway_lost_total"]
             print(f"{N_STREAM} streams in {took:.0f} s, {len(killed)} workers killed ({', '.join(killed)}), "
                   f"{resumed:.0f} times a stream went on elsewhere")
             for i, t in enumerate(told):
