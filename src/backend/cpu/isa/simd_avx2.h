@@ -10,8 +10,6 @@
 
 typedef __m256  vf;
 typedef __m256i vi;
-typedef uint8_t bytes32 __attribute__((vector_size(32)));
-enum { TURN = 8 };
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(CORRAL_SANITIZED)
 #define SIMD static inline /* with checks in every loop, inlining all would take gcc half an hour */
@@ -80,51 +78,17 @@ SIMD int32_t vi_sum(vi a)
     return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xB1)));
 }
 
-/* Transpose an 8 x 8 matrix of 32-bit lanes held in r[8]. */
-SIMD void transpose_lanes(__m256 r[8])
+/* Entries n[0], n[1], n[4] and n[5] of a table of eight bytes each; n[0] to n[7] of one of four. */
+SIMD __m256 four_eights(const double *table, const uint32_t *n)
 {
-    __m256 t[8], u[8];
-    for (int i = 0; i < 4; i++) {
-        t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
-        t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
-    }
-    for (int i = 0; i < 2; i++) {
-        __m256d a = _mm256_castps_pd(t[4 * i]), b = _mm256_castps_pd(t[4 * i + 2]);
-        __m256d c = _mm256_castps_pd(t[4 * i + 1]), d = _mm256_castps_pd(t[4 * i + 3]);
-        u[4 * i] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, b));
-        u[4 * i + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, b));
-        u[4 * i + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(c, d));
-        u[4 * i + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(c, d));
-    }
-    for (int i = 0; i < 4; i++) {
-        r[i] = _mm256_permute2f128_ps(u[i], u[4 + i], 0x20);
-        r[4 + i] = _mm256_permute2f128_ps(u[i], u[4 + i], 0x31);
-    }
+    const __m128d low = _mm_loadh_pd(_mm_load_sd(table + n[0]), table + n[1]);
+    const __m128d high = _mm_loadh_pd(_mm_load_sd(table + n[4]), table + n[5]);
+    return _mm256_castpd_ps(_mm256_insertf128_pd(_mm256_castpd128_pd256(low), high, 1));
 }
-SIMD void turn_quads(void *out, size_t step, const bytes32 q[TURN])
+SIMD __m256i eight_fours(const int32_t *table, const uint32_t *n)
 {
-    __m256 r[8];
-    for (size_t i = 0; i < 8; i++) r[i] = (__m256)q[i];
-    transpose_lanes(r);
-    for (size_t i = 0; i < 8; i++) _mm256_storeu_ps((float *)(void *)((char *)out + i * step), r[i]);
-}
-SIMD void turn_floats(float *out, size_t out_stride, const float *in, size_t in_stride)
-{
-    __m256 r[8];
-    for (size_t i = 0; i < 8; i++) r[i] = _mm256_loadu_ps(in + i * in_stride);
-    transpose_lanes(r);
-    for (size_t i = 0; i < 8; i++) _mm256_storeu_ps(out + i * out_stride, r[i]);
-}
-SIMD float half1(uint16_t h) { return _cvtsh_ss(h); }
-SIMD bytes32 bits_to_bytes(const void *word)
-{
-    int32_t w;
-    memcpy(&w, word, sizeof w);
-    const __m256i bit = _mm256_set1_epi64x((int64_t)0x8040201008040201);
-    const __m256i from = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3,
-                                          3, 3, 3, 3);
-    __m256i b = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(w), from), bit);
-    return (bytes32)_mm256_and_si256(_mm256_cmpeq_epi8(b, bit), _mm256_set1_epi8(1));
+    return _mm256_setr_epi32(table[n[0]], table[n[1]], table[n[2]], table[n[3]], table[n[4]], table[n[5]], table[n[6]],
+                             table[n[7]]);
 }
 
 #endif

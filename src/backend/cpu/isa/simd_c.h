@@ -9,8 +9,6 @@
 
 typedef struct { float v[8]; } vf;   /* 8 floats */
 typedef struct { int32_t v[8]; } vi; /* 8 integers */
-typedef uint8_t bytes32 __attribute__((vector_size(32)));
-enum { TURN = 8 }; /* rows that are turned at a time */
 
 #define LANES_DO(expr)                                                                                       \
     do {                                                                                                     \
@@ -71,31 +69,6 @@ SIMD int32_t vi_sum(vi a)
     int32_t s = 0;
     LANES_DO(s += a.v[i]);
     return s;
-}
-/* TURN rows of 32 bytes, interleaved by quads: out[p][r][j] = q[r][4 p + j]; out[p] is step bytes on from out[p - 1]. */
-SIMD void turn_quads(void *out, size_t step, const bytes32 q[TURN])
-{
-    for (int p = 0; p < 8; p++) {
-        uint8_t *to = (uint8_t *)out + (size_t)p * step;
-        for (int r = 0; r < TURN; r++)
-            for (int j = 0; j < 4; j++) *to++ = q[r][4 * p + j];
-    }
-}
-/* TURN numbers of each of TURN rows. */
-SIMD void turn_floats(float *out, size_t out_stride, const float *in, size_t in_stride)
-{
-    for (size_t i = 0; i < TURN; i++)
-        for (size_t j = 0; j < TURN; j++) out[i * out_stride + j] = in[j * in_stride + i];
-}
-SIMD float half1(uint16_t h) { return f16_to_f32(h); }
-/* Bit i of the 32 at word to byte i, 0 or 1. */
-SIMD bytes32 bits_to_bytes(const void *word)
-{
-    uint32_t w;
-    bytes32 r;
-    memcpy(&w, word, sizeof w);
-    for (int i = 0; i < 32; i++) r[i] = (uint8_t)(w >> i & 1);
-    return r;
 }
 
 #endif

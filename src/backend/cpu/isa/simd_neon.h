@@ -8,10 +8,8 @@
 
 #include "tensor/dtype.h"
 
-enum { TURN = 4 };
 typedef struct { float32x4_t v[2]; } vf;
 typedef struct { int32x4_t v[2]; } vi;
-typedef uint8_t bytes32 __attribute__((vector_size(32)));
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(CORRAL_SANITIZED)
 #define SIMD static inline /* with checks in every loop, inlining all would take gcc half an hour */
@@ -67,37 +65,6 @@ SIMD void transpose_lanes(uint32x4_t out[4], const uint32x4_t in[4])
         out[i] = vreinterpretq_u32_u64(vtrn1q_u64(t[i], t[i + 2]));
         out[i + 2] = vreinterpretq_u32_u64(vtrn2q_u64(t[i], t[i + 2]));
     }
-}
-SIMD void turn_quads(void *out, size_t step, const bytes32 q[TURN])
-{
-    for (size_t half = 0; half < 2; half++) {
-        uint32x4_t r[4];
-        for (size_t i = 0; i < 4; i++) memcpy(&r[i], (const char *)&q[i] + 16 * half, sizeof r[i]);
-        transpose_lanes(r, r);
-        for (size_t i = 0; i < 4; i++) vst1q_u32((uint32_t *)(void *)((char *)out + (4 * half + i) * step), r[i]);
-    }
-}
-SIMD void turn_floats(float *out, size_t out_stride, const float *in, size_t in_stride)
-{
-    uint32x4_t r[4];
-    for (size_t i = 0; i < 4; i++) r[i] = vreinterpretq_u32_f32(vld1q_f32(in + i * in_stride));
-    transpose_lanes(r, r);
-    for (size_t i = 0; i < 4; i++) vst1q_f32(out + i * out_stride, vreinterpretq_f32_u32(r[i]));
-}
-SIMD float half1(uint16_t h) { return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(h))), 0); }
-SIMD bytes32 bits_to_bytes(const void *word)
-{
-    const uint8x16_t bit = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201));
-    const uint8x16_t from = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1};
-    uint32_t four;
-    memcpy(&four, word, sizeof four);
-    const uint8x16_t w = vreinterpretq_u8_u32(vdupq_n_u32(four));
-    const uint8x16_t half[2] = {
-        vandq_u8(vtstq_u8(vqtbl1q_u8(w, from), bit), vdupq_n_u8(1)),
-        vandq_u8(vtstq_u8(vqtbl1q_u8(w, vaddq_u8(from, vdupq_n_u8(2))), bit), vdupq_n_u8(1))};
-    bytes32 r;
-    memcpy(&r, half, sizeof r);
-    return r;
 }
 
 #endif

@@ -160,5 +160,24 @@ SIMD wb wb_lookup(const int8_t values[16], int zero, wb index)
     __m256i table = _mm256_broadcastsi128_si256(two);
     return (wb)_mm256_shuffle_epi8(table, (__m256i)index);
 }
+SIMD void wb_eights(wb out[2], const void *table, const uint32_t n[W_LANES])
+{
+    const __m256 a = four_eights(table, n), b = four_eights(table, n + 2);
+    out[0] = (wb)_mm256_shuffle_ps(a, b, 0x88);
+    out[1] = (wb)_mm256_shuffle_ps(a, b, 0xDD);
+}
+SIMD wb wb_fours(const void *table, const uint32_t n[W_LANES])
+{
+    return (wb)eight_fours(table, n);
+}
+/* Bytes in the upper halves of 16 bits, where products keep what a byte keeps of them. */
+SIMD wb wb_digits(wb a, int power)
+{
+    const __m256i p = _mm256_set1_epi16((short)power), three = _mm256_set1_epi16(3);
+    const __m256i upper = _mm256_set1_epi16((short)0xFF00);
+    const __m256i even = _mm256_slli_epi16((__m256i)a, 8), odd = _mm256_and_si256((__m256i)a, upper);
+    return (wb)_mm256_or_si256(_mm256_mulhi_epu16(_mm256_mullo_epi16(even, p), three),
+                               _mm256_slli_epi16(_mm256_mulhi_epu16(_mm256_mullo_epi16(odd, p), three), 8));
+}
 
 #endif

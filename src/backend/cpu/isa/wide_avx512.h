@@ -158,5 +158,24 @@ SIMD wb wb_lookup(const int8_t values[16], int zero, wb index)
     __m512i table = _mm512_broadcast_i32x4(four);
     return (wb)_mm512_shuffle_epi8(table, (__m512i)index);
 }
+SIMD void wb_eights(wb out[2], const void *table, const uint32_t n[W_LANES])
+{
+    const __m512 a = _mm512_insertf32x8(_mm512_castps256_ps512(four_eights(table, n)), four_eights(table, n + 8), 1);
+    const __m512 b = _mm512_insertf32x8(_mm512_castps256_ps512(four_eights(table, n + 2)), four_eights(table, n + 10), 1);
+    out[0] = (wb)_mm512_shuffle_ps(a, b, 0x88);
+    out[1] = (wb)_mm512_shuffle_ps(a, b, 0xDD);
+}
+SIMD wb wb_fours(const void *table, const uint32_t n[W_LANES])
+{
+    return (wb)_mm512_inserti64x4(_mm512_castsi256_si512(eight_fours(table, n)), eight_fours(table, n + 8), 1);
+}
+SIMD wb wb_digits(wb a, int power)
+{
+    const __m512i p = _mm512_set1_epi16((short)power), three = _mm512_set1_epi16(3);
+    const __m512i upper = _mm512_set1_epi16((short)0xFF00);
+    const __m512i even = _mm512_slli_epi16((__m512i)a, 8), odd = _mm512_and_si512((__m512i)a, upper);
+    return (wb)_mm512_or_si512(_mm512_mulhi_epu16(_mm512_mullo_epi16(even, p), three),
+                               _mm512_slli_epi16(_mm512_mulhi_epu16(_mm512_mullo_epi16(odd, p), three), 8));
+}
 
 #endif

@@ -99,5 +99,24 @@ SIMD wb wb_lookup(const int8_t values[16], int zero, wb index)
     for (int i = 0; i < 4 * W_LANES; i++) index[i] = (uint8_t)(values[index[i]] + zero);
     return index;
 }
+/* Entries n[row] of a table of eight bytes each: their first four, and their last. */
+SIMD void wb_eights(wb out[2], const void *table, const uint32_t n[W_LANES])
+{
+    for (size_t r = 0; r < W_LANES; r++)
+        for (size_t i = 0; i < 2; i++) memcpy((char *)&out[i] + 4 * r, (const char *)table + 8 * n[r] + 4 * i, 4);
+}
+/* Entries n[row] of a table of four bytes each. */
+SIMD wb wb_fours(const void *table, const uint32_t n[W_LANES])
+{
+    wb out;
+    for (size_t r = 0; r < W_LANES; r++) memcpy((char *)&out + 4 * r, (const char *)table + 4 * n[r], 4);
+    return out;
+}
+/* What tripling each byte carries out of eight bits, once it has been multiplied within them by a power of three. */
+SIMD wb wb_digits(wb a, int power)
+{
+    for (int i = 0; i < 4 * W_LANES; i++) a[i] = (uint8_t)((uint8_t)(a[i] * power) * 3 >> 8);
+    return a;
+}
 
 #endif

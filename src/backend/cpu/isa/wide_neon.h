@@ -164,5 +164,28 @@ SIMD wb wb_lookup(const int8_t values[16], int zero, wb index)
 {
     return vreinterpretq_u8_s8(vqtbl1q_s8(vaddq_s8(vld1q_s8(values), vdupq_n_s8((int8_t)zero)), index));
 }
+SIMD uint32x4_t two_eights(const void *table, uint32_t first, uint32_t second)
+{
+    const uint8_t *t = table;
+    return vreinterpretq_u32_u8(vcombine_u8(vld1_u8(t + 8 * (size_t)first), vld1_u8(t + 8 * (size_t)second)));
+}
+SIMD void wb_eights(wb out[2], const void *table, const uint32_t n[W_LANES])
+{
+    const uint32x4_t a = two_eights(table, n[0], n[1]), b = two_eights(table, n[2], n[3]);
+    out[0] = (wb)vuzp1q_u32(a, b);
+    out[1] = (wb)vuzp2q_u32(a, b);
+}
+SIMD wb wb_fours(const void *table, const uint32_t n[W_LANES])
+{
+    ww out;
+    for (size_t r = 0; r < W_LANES; r++) memcpy((char *)&out + 4 * r, (const char *)table + 4 * (size_t)n[r], 4);
+    return (wb)out;
+}
+SIMD wb wb_digits(wb a, int power)
+{
+    const wb t = a * (uint8_t)power;
+    const uint8x8_t low = vshrn_n_u16(vmull_u8(vget_low_u8(t), vdup_n_u8(3)), 8);
+    return (wb)vshrn_high_n_u16(low, vmull_high_u8(t, vdupq_n_u8(3)), 8);
+}
 
 #endif

@@ -47,7 +47,7 @@ SIMD void key_tile(float *y, struct attn_queries x, const struct attn_part *p, s
             if (ahead && k == 0)
                 prefetch_next(p->next, BLOCK, g * sizeof(struct block_q8_0), sizeof(struct block_q8_0));
             open_q8_0(&l, b);
-            load_q8_0(raw, b, 0, 0);
+            load_q8_0(raw, &l, b, 0, 0);
             for (int r = 0; r < R; r++) acc[r] = wi_zero();
             W_UNROLL(8)
             for (size_t j = 0; j < QK / 4; j++) {

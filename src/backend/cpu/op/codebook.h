@@ -1,7 +1,9 @@
-/* Code books and base-3 digits: formats whose values are looked up, a row at a time.
+/* Codecs of formats whose values are looked up, in code books or as digits of base 3: rows side by side as all
+ * others (codec.h, which includes this).
  *
- * quants_NAME(block, g): elements 32 g .. 32 g + 31, counted from the format's ZERO (codec.h). scales_NAME(block, n):
- * integers, one for each group, and returned what they are multiplied with. */
+ * A block's words are transposed once. Which entries of a code book its rows want is read from memory one by
+ * one: taken out of a vector they take longer, and so they do from memory that has just been written. Quads are
+ * finished as soon as they are looked up, before there are more of them than registers. */
 #ifndef CORRAL_CPU_CODEBOOK_H
 #define CORRAL_CPU_CODEBOOK_H
 
@@ -15,188 +17,259 @@
 #include "tensor/quant/iq3_xxs.h"
 #include "tensor/quant/tq1_0.h"
 
-#define QUANTS(name) SIMD bytes32 quants_##name(const struct block_##name *b, const int g)
-#define SCALES(name) SIMD float scales_##name(const struct block_##name *b, float *restrict n)
+/* 16 n bytes of each row from a field of its block on. */
+#define MANY_BYTES(to, name, field, n)                                                                       \
+    for (int part = 0; part < (n); part++) BYTES((to) + 4 * part, name, field, 16 * part)
 
-SIMD uint64_t load_u64(const void *p)
+/* Numbers of entries, one for each row: byte i of the words, or half i. */
+SIMD void entries_8(uint32_t n[W_LANES], const wb *words, int i)
 {
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
+    W_UNROLL(16)
+    for (int r = 0; r < W_LANES; r++) n[r] = ((const uint8_t *)(words + i / 4))[4 * r + i % 4];
 }
-SIMD uint32_t load_u32(const void *p)
+SIMD void entries_16(uint32_t n[W_LANES], const wb *words, int i)
 {
-    uint32_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-/* Rows of a code book one after the other: four of eight bytes, eight of four. In registers: a vector that is read where
- * its parts have just been written has to wait for all of them to reach the cache. */
-SIMD bytes32 four_rows(const void *a, const void *b, const void *c, const void *d)
-{
-    typedef uint64_t words __attribute__((vector_size(32)));
-    return (bytes32)(words){load_u64(a), load_u64(b), load_u64(c), load_u64(d)};
-}
-SIMD bytes32 eight_rows(const uint8_t (*grid)[4], const uint32_t row[8])
-{
-    typedef uint32_t words __attribute__((vector_size(32)));
-    return (bytes32)(words){load_u32(grid[row[0]]), load_u32(grid[row[1]]), load_u32(grid[row[2]]),
-                            load_u32(grid[row[3]]), load_u32(grid[row[4]]), load_u32(grid[row[5]]),
-                            load_u32(grid[row[6]]), load_u32(grid[row[7]])};
+    W_UNROLL(16)
+    for (int r = 0; r < W_LANES; r++)
+        n[r] = ((const uint16_t *)(const void *)(words + i / 2))[2 * r + i % 2];
 }
 
-/* Bit i of signs negates value i, counted from zero. */
-SIMD bytes32 with_signs(bytes32 q, uint32_t signs, uint8_t zero)
+/* Negated where the bit from n on is set, counted from zero. */
+SIMD wb with_signs(wb q, ww signs, int n, uint8_t zero)
 {
-    bytes32 minus = (bytes32){0} - bits_to_bytes(&signs);
+    const wb minus = wb_bits(signs, n, 255);
     return (q ^ minus) - minus + zero;
 }
+/* A chunk's values: entries of eight bytes with signs; of four bytes. `numbers` writes n for entry i. */
+#define SIGNED_EIGHTS(numbers, grid, signs, ZERO)                                                            \
+    W_UNROLL(4)                                                                                              \
+    for (int i = 0; i < 4; i++) {                                                                            \
+        uint32_t n[W_LANES];                                                                                 \
+        numbers;                                                                                             \
+        wb_eights(raw + 2 * i, grid, n);                                                                     \
+        for (int j = 0; j < 2; j++) raw[2 * i + j] = with_signs(raw[2 * i + j], signs, 8 * i + 4 * j, ZERO); \
+    }
+#define SIGNED_FOURS(numbers, grid, signs, ZERO)                                                             \
+    W_UNROLL(8)                                                                                              \
+    for (int i = 0; i < 8; i++) {                                                                            \
+        uint32_t n[W_LANES];                                                                                 \
+        numbers;                                                                                             \
+        raw[i] = with_signs(wb_fours(grid, n), signs, 4 * i, ZERO);                                          \
+    }
+#define LOOKED_UP(name) QUAD(name) { UNUSED_QUAD; return raw[4 * s + j]; }
 
-/* iq_even_signs of four times seven bits: the eighth makes their number even. */
-SIMD uint32_t even_signs(uint32_t seven)
+/* Signs of which each eighth is left out: it makes the number of those that are set even. */
+SIMD ww even_signs(ww seven)
 {
-    const uint32_t s = (seven & 0x7f) | (seven << 1 & 0x7f00) | (seven << 2 & 0x7f0000) | (seven << 3 & 0x7f000000);
-    uint32_t parity = s ^ s >> 4; /* right in the low bits of each byte, fewer each time */
+    ww parity = seven ^ seven >> 4; /* right in the low bits of each byte, fewer each time */
     parity ^= parity >> 2;
     parity ^= parity >> 1;
-    return s | (parity & 0x01010101) << 7;
+    return seven | (parity & 0x01010101) << 7;
+}
+/* Four times seven bits, each to a byte. */
+SIMD ww apart_7(ww v)
+{
+    return (v & 0x7f) | (v << 1 & 0x7f00) | (v << 2 & 0x7f0000) | (v << 3 & 0x7f000000);
+}
+/* Four nibbles, each to a byte. */
+SIMD ww apart_4(ww v)
+{
+    v = ((v & 0xffff) | v << 8) & 0x00ff00ff;
+    return (v | v << 4) & 0x0f0f0f0f;
+}
+/* 1 + 2 n for each of four bytes, which are below 128. */
+SIMD wb odd(ww n) { return (wb)(n << 1 | 0x01010101); }
+
+SIMD wf half_times(ww halves, float factor) { return wf_mul(wf_halves(halves, 0), wf_set(factor)); }
+
+/* Numbers of two entries, to halves: bytes of low, and above them bits of high, of the one from bit `first` on,
+ * of the other from `second` on. */
+SIMD wb two_entries(ww low, ww high, int first, int second, uint32_t mask)
+{
+    const ww top = (high >> first & mask) << 8 | (high >> second & mask) << 24;
+    return (wb)((low & 0xff) | (low << 8 & 0xff0000) | top);
 }
 
-/* d (1/2 + scale) / 4 for the scales in the halves of eight bytes. */
-SIMD float iq2_scales(uint16_t half, const uint8_t scales[8], float *n)
+/* d (1/2 + scale) / 4 for 16 scales in two words. */
+SIMD void open_iq2(struct lanes *l, ww d, ww low, ww high)
 {
-    for (int i = 0; i < 16; i++) n[i] = (float)(1 + 2 * (scales[i / 2] >> 4 * (i % 2) & 15));
-    return half1(half) * 0.125f;
+    const wb n[4] = {odd(apart_4(low)), odd(apart_4(low >> 16)),
+                     odd(apart_4(high)), odd(apart_4(high >> 16))};
+    byte_scales(l, half_times(d, 0.125f), n);
 }
 
-QUANTS(iq2_xxs)
+/* Of a group four entries, then signs and a scale. */
+OPEN(iq2_xxs)
 {
-    const uint8_t *row = b->qs[g].row;
-    bytes32 q = four_rows(iq2_xxs_grid[row[0]], iq2_xxs_grid[row[1]], iq2_xxs_grid[row[2]], iq2_xxs_grid[row[3]]);
-    return with_signs(q, even_signs(b->qs[g].signs_scale), 64);
+    const wf d = half_times(head_word(b, 0), 0.125f);
+    MANY_BYTES(l->hold, iq2_xxs, qs, 4);
+    for (int i = 0; i < 8; i++) l->s[i] = wf_mul(d, wf_bytes((wb)((ww)l->hold[2 * i + 1] >> 27 | 1), 0));
 }
-SCALES(iq2_xxs)
+LOAD(iq2_xxs)
 {
-    for (int i = 0; i < 8; i++) n[i] = (float)(1 + 2 * (b->qs[i].signs_scale >> 28));
-    return half1(b->d) * 0.125f;
+    const ww signs = even_signs(apart_7((ww)l->hold[2 * c + 1]));
+    UNUSED_LOAD;
+    SIGNED_EIGHTS(entries_8(n, l->hold + 2 * c, i), iq2_xxs_grid, signs, 64)
 }
+LOOKED_UP(iq2_xxs)
 
-QUANTS(iq2_xs)
+OPEN(iq2_xs)
 {
-    const uint16_t *w = b->qs + 4 * g;
-    bytes32 q = four_rows(iq2_xs_grid[w[0] & 511], iq2_xs_grid[w[1] & 511], iq2_xs_grid[w[2] & 511], iq2_xs_grid[w[3] & 511]);
-    uint32_t seven = (uint32_t)(w[0] >> 9) | (uint32_t)(w[1] >> 9) << 7 | (uint32_t)(w[2] >> 9) << 14 |
-                     (uint32_t)(w[3] >> 9) << 21;
-    return with_signs(q, even_signs(seven), 64);
-}
-SCALES(iq2_xs) { return iq2_scales(b->d, b->scales, n); }
-
-QUANTS(iq2_s)
-{
-    const uint8_t *low = b->qs + 4 * g;
-    const uint32_t high = b->qh[g];
-    uint32_t signs;
-    memcpy(&signs, b->signs + 4 * g, sizeof signs);
-    return with_signs(four_rows(iq2_s_grid[low[0] | (high << 8 & 768)], iq2_s_grid[low[1] | (high << 6 & 768)],
-                                iq2_s_grid[low[2] | (high << 4 & 768)], iq2_s_grid[low[3] | (high << 2 & 768)]),
-                      signs, 64);
-}
-SCALES(iq2_s) { return iq2_scales(b->d, b->scales, n); }
-
-QUANTS(iq3_xxs)
-{
-    uint32_t row[8];
-    for (int i = 0; i < 8; i++) row[i] = b->qs[8 * g + i];
-    return with_signs(eight_rows(iq3_xxs_grid, row), even_signs(b->signs_scale[g]), 64);
-}
-SCALES(iq3_xxs)
-{
-    for (int i = 0; i < 8; i++) n[i] = (float)(1 + 2 * (b->signs_scale[i] >> 28));
-    return half1(b->d) * 0.25f;
-}
-
-QUANTS(iq3_s)
-{
-    uint32_t row[8], signs;
-    for (int i = 0; i < 8; i++) row[i] = b->qs[8 * g + i] | ((uint32_t)b->qh[g] << (8 - i) & 256);
-    memcpy(&signs, b->signs + 4 * g, sizeof signs);
-    return with_signs(eight_rows(iq3_s_grid, row), signs, 16);
-}
-SCALES(iq3_s)
-{
-    for (int i = 0; i < 8; i++) n[i] = (float)(1 + 2 * (b->scales[i / 2] >> 4 * (i % 2) & 15));
-    return half1(b->d);
-}
-
-/* Eight times (grid + delta), which is whole, counted from 16; the scale takes the eighth. */
-SIMD bytes32 with_delta(bytes32 grid, bytes32 delta8)
-{
-    return grid * 8 + delta8 + 16;
-}
-
-QUANTS(iq1_s)
-{
-    const uint8_t *low = b->qs + 4 * g;
-    const uint32_t qh = b->qh[g];
-    bytes32 grid = four_rows(iq1_grid[low[0] | (qh << 8 & 1792)], iq1_grid[low[1] | (qh << 5 & 1792)],
-                             iq1_grid[low[2] | (qh << 2 & 1792)], iq1_grid[low[3] | (qh >> 1 & 1792)]);
-    return with_delta(grid, (bytes32){0} + (uint8_t)(qh & 0x8000 ? -1 : 1));
-}
-SCALES(iq1_s)
-{
-    for (int i = 0; i < 8; i++) n[i] = (float)(2 * (b->qh[i] >> 12 & 7) + 1);
-    return half1(b->d) * 0.125f;
-}
-
-QUANTS(iq1_m)
-{
-    const uint8_t *low = b->qs + 4 * g;
-    uint64_t delta[4];
-    const int8_t *row[4];
-    for (int i = 0; i < 4; i++) {
-        uint32_t high = (uint32_t)b->qh[2 * g + i / 2] >> 4 * (i % 2);
-        row[i] = iq1_grid[low[i] | (high & 7) << 8];
-        delta[i] = high & 8 ? 0xffffffffffffffffu : 0x0101010101010101u;
+    wb words[16], tail[4];
+    MANY_BYTES(words, iq2_xs, qs, 4);
+    for (int i = 0; i < 16; i++) l->hold[i] = (wb)((ww)words[i] & 0x01ff01ff);
+    for (int i = 0; i < 8; i++) {
+        const ww v = (ww)words[2 * i] >> 9, w = (ww)words[2 * i + 1] >> 9;
+        const ww low = (v & 0x7f) | (v >> 8 & 0x7f00), high = (w & 0x7f) | (w >> 8 & 0x7f00);
+        l->hold[16 + i] = (wb)even_signs(low | high << 16);
     }
-    return with_delta(four_rows(row[0], row[1], row[2], row[3]),
-                      four_rows(&delta[0], &delta[1], &delta[2], &delta[3]));
+    BYTES(tail, iq2_xs, scales, -8);
+    open_iq2(l, head_word(b, 0), (ww)tail[2], (ww)tail[3]);
 }
-SCALES(iq1_m)
+LOAD(iq2_xs)
 {
-    for (int i = 0; i < 16; i++)
-        n[i] = (float)(2 * (b->scales[i / 4] >> (6 * (i / 2 % 2) + 3 * (i % 2)) & 7) + 1);
-    return half1(iq1_m_d(b)) * 0.125f;
+    UNUSED_LOAD;
+    SIGNED_EIGHTS(entries_16(n, l->hold + 2 * c, i), iq2_xs_grid, (ww)l->hold[16 + c], 64)
 }
+LOOKED_UP(iq2_xs)
 
-/* Elements 0 to 159 are the digits of bytes 0 to 31, digit by digit, 160 to 239 those of bytes 32 to 47, the last 16
- * the first four digits of qh. A digit is what tripling the byte, less the digits before it, carries out of eight bits:
- * one from a third of 256 on, two from two thirds. */
-#define FOUR(n) n, n, n, n
-#define SIXTEEN(n) FOUR(n), FOUR(n), FOUR(n), FOUR(n)
-QUANTS(tq1_0)
+OPEN(iq2_s)
 {
-    static const bytes32 times[8] = {{SIXTEEN(1), SIXTEEN(1)},
-                                     {SIXTEEN(3), SIXTEEN(3)},
-                                     {SIXTEEN(9), SIXTEEN(9)},
-                                     {SIXTEEN(27), SIXTEEN(27)},
-                                     {SIXTEEN(81), SIXTEEN(81)},
-                                     {SIXTEEN(1), SIXTEEN(3)},
-                                     {SIXTEEN(9), SIXTEEN(27)},
-                                     {SIXTEEN(81), FOUR(1), FOUR(3), FOUR(9), FOUR(27)}};
-    const uint8_t *first = g < 5 ? b->qs : b->qs + 32, *last = g < 5 ? b->qs + 16 : b->qs + 32;
-    const uint64_t tail = load_u32(b->qh) * 0x100000001u;
-    typedef uint64_t words __attribute__((vector_size(32)));
-    const words v = {load_u64(first), load_u64(first + 8), g < 7 ? load_u64(last) : tail, g < 7 ? load_u64(last + 8) : tail};
-    const bytes32 t = (bytes32)v * times[g];
-    return (bytes32){0} - (bytes32)(t >= 86) - (bytes32)(t >= 171);
+    wb low[8], tail[4];
+    MANY_BYTES(low, iq2_s, qs, 2);
+    MANY_BYTES(l->hold + 16, iq2_s, signs, 2);
+    BYTES(tail, iq2_s, qh, 0);
+    for (int i = 0; i < 8; i++) {
+        const ww v = (ww)low[i], high = (ww)tail[i / 4] >> 8 * (i % 4);
+        l->hold[2 * i] = two_entries(v, high, 0, 2, 3);
+        l->hold[2 * i + 1] = two_entries(v >> 16, high, 4, 6, 3);
+    }
+    open_iq2(l, head_word(b, 0), (ww)tail[2], (ww)tail[3]);
 }
-#undef FOUR
-#undef SIXTEEN
-SCALES(tq1_0)
+LOAD(iq2_s)
 {
-    for (int i = 0; i < 8; i++) n[i] = 1;
-    return half1(b->d);
+    UNUSED_LOAD;
+    SIGNED_EIGHTS(entries_16(n, l->hold + 2 * c, i), iq2_s_grid, (ww)l->hold[16 + c], 64)
 }
+LOOKED_UP(iq2_s)
+
+OPEN(iq3_xxs)
+{
+    const wf d = half_times(head_word(b, 0), 0.25f);
+    MANY_BYTES(l->hold, iq3_xxs, qs, 6); /* and signs_scale */
+    for (int i = 0; i < 8; i++) l->s[i] = wf_mul(d, wf_bytes((wb)((ww)l->hold[16 + i] >> 27 | 1), 0));
+}
+LOAD(iq3_xxs)
+{
+    const ww signs = even_signs(apart_7((ww)l->hold[16 + c]));
+    UNUSED_LOAD;
+    SIGNED_FOURS(entries_8(n, l->hold + 2 * c, i), iq3_xxs_grid, signs, 64)
+}
+LOOKED_UP(iq3_xxs)
+
+OPEN(iq3_s)
+{
+    wb low[16], tail[4];
+    MANY_BYTES(low, iq3_s, qs, 4);
+    MANY_BYTES(l->hold + 32, iq3_s, signs, 2);
+    BYTES(tail, iq3_s, qh, 0);
+    for (int i = 0; i < 32; i++) {
+        const ww v = (ww)low[i / 2] >> 16 * (i % 2), high = (ww)tail[i / 16] >> 2 * (i % 16);
+        l->hold[i] = two_entries(v, high, 0, 1, 1);
+    }
+    BYTES(tail, iq3_s, scales, -12);
+    const wb scales[2] = {odd(apart_4((ww)tail[3])), odd(apart_4((ww)tail[3] >> 16))};
+    times_bytes(l->s, wf_halves(head_word(b, 0), 0), scales, 8);
+}
+LOAD(iq3_s)
+{
+    UNUSED_LOAD;
+    SIGNED_FOURS(entries_16(n, l->hold + 4 * c, i), iq3_s_grid, (ww)l->hold[32 + c], 16)
+}
+LOOKED_UP(iq3_s)
+
+/* Eight times (grid + delta), which is whole, counted from 16; the scale takes the eighth. minus: words whose
+ * lowest bit is set where the delta of entry i is negative. */
+#define WITH_DELTA(minus)                                                                                    \
+    W_UNROLL(4)                                                                                              \
+    for (int i = 0; i < 4; i++) {                                                                            \
+        uint32_t n[W_LANES];                                                                                 \
+        entries_16(n, l->hold + 2 * c, i);                                                              \
+        wb_eights(raw + 2 * i, iq1_grid, n);                                                                 \
+        const wb delta = (wb)(0x11111111 - (((ww){0} - ((minus) & 1)) & 0x02020202));                        \
+        for (int j = 0; j < 2; j++) raw[2 * i + j] = (wb_left(raw[2 * i + j], 3) & 0xf8) + delta;            \
+    }
+
+OPEN(iq1_s)
+{
+    const wf d = half_times(head_word(b, 0), 0.125f);
+    wb low[8];
+    MANY_BYTES(low, iq1_s, qs, 2);
+    BYTES(l->hold + 16, iq1_s, qh, 0);
+    for (int i = 0; i < 8; i++) {
+        const ww v = (ww)low[i], high = (ww)l->hold[16 + i / 2] >> 16 * (i % 2);
+        l->hold[2 * i] = two_entries(v, high, 0, 3, 7);
+        l->hold[2 * i + 1] = two_entries(v >> 16, high, 6, 9, 7);
+        l->s[i] = wf_mul(d, wf_bytes((wb)((high >> 11 & 14) | 1), 0));
+    }
+}
+LOAD(iq1_s)
+{
+    const ww high = (ww)l->hold[16 + c / 2] >> 16 * (c % 2);
+    UNUSED_LOAD;
+    WITH_DELTA(high >> 15)
+}
+LOOKED_UP(iq1_s)
+
+OPEN(iq1_m)
+{
+    wb low[8], tail[4], n[4];
+    MANY_BYTES(low, iq1_m, qs, 2);
+    BYTES(l->hold + 16, iq1_m, qh, 0);
+    for (int i = 0; i < 8; i++) {
+        const ww v = (ww)low[i], high = (ww)l->hold[16 + i / 2] >> 16 * (i % 2);
+        l->hold[2 * i] = two_entries(v, high, 0, 4, 7);
+        l->hold[2 * i + 1] = two_entries(v >> 16, high, 8, 12, 7);
+    }
+    BYTES(tail, iq1_m, scales, -8);
+    const ww v = (ww)tail[2], w = (ww)tail[3];
+    for (int i = 0; i < 4; i++) {
+        const ww three = (i < 2 ? v : w) >> 16 * (i % 2); /* bits each */
+        n[i] = odd((three & 7) | (three << 5 & 0x700) | (three << 10 & 0x70000) | (three << 15 & 0x7000000));
+    }
+    const ww d = (v >> 12 & 0xf) | (v >> 24 & 0xf0) | (w >> 4 & 0xf00) | (w >> 16 & 0xf000);
+    byte_scales(l, half_times(d, 0.125f), n);
+}
+LOAD(iq1_m)
+{
+    const ww high = (ww)l->hold[16 + c / 2] >> 16 * (c % 2);
+    UNUSED_LOAD;
+    WITH_DELTA(high >> (4 * i + 3))
+}
+LOOKED_UP(iq1_m)
+
+/* Elements 0 to 159 are the digits of bytes 0 to 31, digit by digit, 160 to 239 those of bytes 32 to 47, the
+ * last 16 the first four digits of qh. A digit is what tripling the byte, less the digits before it, carries out
+ * of eight bits. */
+OPEN(tq1_0)
+{
+    wb tail[4];
+    MANY_BYTES(l->hold, tq1_0, qs, 3);
+    BYTES(tail, tq1_0, d, -14);
+    l->hold[12] = (wb)((ww)tail[2] >> 16 | (ww)tail[3] << 16);
+    const wf d = wf_halves((ww)tail[3], 1);
+    for (int i = 0; i < 8; i++) l->s[i] = d;
+}
+LOAD(tq1_0)
+{
+    static const uint8_t power[] = {1, 3, 9, 27, 81};
+    UNUSED_LOAD;
+    for (int i = 0; i < 8; i++) {
+        const int digit = c < 5 ? c : c < 7 ? 2 * (c - 5) + i / 4 : i < 4 ? 4 : i - 4;
+        const int from = c < 5 ? i : c < 7 || i < 4 ? 8 + i % 4 : 12;
+        raw[i] = wb_digits(l->hold[from], power[digit]);
+    }
+}
+LOOKED_UP(tq1_0)
 
 #endif

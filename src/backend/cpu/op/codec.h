@@ -6,7 +6,7 @@
  * weights is in pack.h, dot.h and gemm.h.
  *
  *   open_NAME(l, b)                  the scales of the blocks b, and bytes that all their chunks need
- *   load_NAME(raw, b, c, p)          bytes of chunk c; in two parts where a chunk has 64 or 128 elements
+ *   load_NAME(raw, l, b, c, p)       bytes of chunk c; in two parts where a chunk has 64 or 128 elements
  *   quad_NAME(raw, l, c, p, s, j)    elements STRIDE s + 16 p + 4 j .. + 3 of the chunk; STRIDE: 16 in chunks of 32, or 32
  *
  * Nothing outside a block is read. Numbers of up to 7 bits are kept unsigned, counted from ZERO, a power of two or none:
@@ -16,7 +16,6 @@
 #ifndef CORRAL_CPU_CODEC_H
 #define CORRAL_CPU_CODEC_H
 
-#include "backend/cpu/op/codebook.h"
 #include "tensor/quant/block.h"
 #include "tensor/quant/iq4_nl.h"
 #include "tensor/quant/iq4_xs.h"
@@ -63,15 +62,16 @@ struct lanes {
     wf s[16], m[16]; /* of a block, by group */
     wf d;            /* of groups of 16, where W_SCALED: s = d n */
     wp n[16];
-    wb hold[8];      /* bytes that all chunks of a block share */
+    wb hold[40];     /* bytes that all chunks of a block share */
 };
 enum { RAW = 12 }; /* vectors that a part needs at most */
 
 #define OPEN(name) SIMD void open_##name(struct lanes *l, const struct rows b)
-#define LOAD(name) SIMD void load_##name(wb *raw, const struct rows b, const int c, const int p)
+#define LOAD(name)                                                                                           \
+    SIMD void load_##name(wb *raw, const struct lanes *l, const struct rows b, const int c, const int p)
 #define QUAD(name)                                                                                           \
     SIMD wb quad_##name(const wb *raw, const struct lanes *l, const int c, const int p, const int s, const int j)
-#define UNUSED_LOAD (void)c, (void)p
+#define UNUSED_LOAD (void)l, (void)b, (void)c, (void)p
 #define UNUSED_QUAD (void)raw, (void)l, (void)c, (void)p, (void)s
 /* Sixteen bytes of each row from a field of its block on. */
 #define BYTES(to, name, field, more) wb_rows(to, b, offsetof(struct block_##name, field) + (size_t)(more))
@@ -180,7 +180,7 @@ SIMD void open_k45(struct lanes *l, const struct rows b)
 }
 
 OPEN(q4_k) { open_k45(l, b); }
-LOAD(q4_k) { BYTES(raw, q4_k, qs, 32 * c + 16 * p); }
+LOAD(q4_k) { UNUSED_LOAD; BYTES(raw, q4_k, qs, 32 * c + 16 * p); }
 QUAD(q4_k) { UNUSED_QUAD; return nibble(raw, s, j); }
 
 OPEN(q5_k)
@@ -189,7 +189,7 @@ OPEN(q5_k)
     BYTES(l->hold, q5_k, qh, 0);
     BYTES(l->hold + 4, q5_k, qh, 16);
 }
-LOAD(q5_k) { BYTES(raw, q5_k, qs, 32 * c + 16 * p); }
+LOAD(q5_k) { UNUSED_LOAD; BYTES(raw, q5_k, qs, 32 * c + 16 * p); }
 QUAD(q5_k) { return nibble(raw, s, j) | wb_left(wb_right(l->hold[4 * p + j], 2 * c + s) & 1, 4); }
 
 OPEN(q6_k)
@@ -201,6 +201,7 @@ OPEN(q6_k)
 }
 LOAD(q6_k)
 {
+    UNUSED_LOAD;
     BYTES(raw, q6_k, ql, 64 * c + 16 * p);
     BYTES(raw + 4, q6_k, ql, 64 * c + 32 + 16 * p);
     BYTES(raw + 8, q6_k, qh, 32 * c + 16 * p);
@@ -225,7 +226,7 @@ OPEN(q2_k)
     byte_scales(l, wf_halves(d, 0), low);
     times_bytes(l->m, wf_mul(wf_halves(d, 1), wf_set(-1)), high, 16);
 }
-LOAD(q2_k) { BYTES(raw, q2_k, qs, 32 * c + 16 * p); }
+LOAD(q2_k) { UNUSED_LOAD; BYTES(raw, q2_k, qs, 32 * c + 16 * p); }
 QUAD(q2_k) { UNUSED_QUAD; return wb_right(raw[j], 2 * s) & 3; }
 
 OPEN(q3_k) /* as q3_k_scales */
@@ -242,7 +243,7 @@ OPEN(q3_k) /* as q3_k_scales */
     BYTES(l->hold, q3_k, hmask, 0);
     BYTES(l->hold + 4, q3_k, hmask, 16);
 }
-LOAD(q3_k) { BYTES(raw, q3_k, qs, 32 * c + 16 * p); }
+LOAD(q3_k) { UNUSED_LOAD; BYTES(raw, q3_k, qs, 32 * c + 16 * p); }
 QUAD(q3_k)
 {
     return (wb_right(raw[j], 2 * s) & 3) | wb_left(wb_right(l->hold[4 * p + j], 4 * c + s) & 1, 2);
@@ -257,7 +258,7 @@ OPEN(iq4_xs)
         l->s[i] = wf_mul(d, wf_bytes(six - 32, 0));
     }
 }
-LOAD(iq4_xs) { (void)p; BYTES(raw, iq4_xs, qs, 16 * c); }
+LOAD(iq4_xs) { UNUSED_LOAD; BYTES(raw, iq4_xs, qs, 16 * c); }
 QUAD(iq4_xs) { UNUSED_QUAD; return wb_lookup(iq4_values, W_ZERO_8, nibble(raw, s, j)); }
 
 OPEN(tq2_0)
@@ -267,51 +268,10 @@ OPEN(tq2_0)
     wf d = wf_halves((ww)tail[3], 1);
     for (int i = 0; i < 8; i++) l->s[i] = d;
 }
-LOAD(tq2_0) { BYTES(raw, tq2_0, qs, 32 * c + 16 * p); }
+LOAD(tq2_0) { UNUSED_LOAD; BYTES(raw, tq2_0, qs, 32 * c + 16 * p); }
 QUAD(tq2_0) { UNUSED_QUAD; return wb_right(raw[j], 2 * s) & 3; }
 
-/* --- formats that are looked up row by row (codebook.h) --- */
-
-/* Scales d n of W_LANES rows. */
-SIMD void row_scales(struct lanes *l, const float d[W_LANES], const float n[16][W_LANES], int n_group)
-{
-    const wf dr = wf_load(d);
-    for (int g = 0; g < n_group; g++) l->s[g] = wf_mul(dr, wf_load(n[g]));
-#ifdef W_SCALED
-    l->d = dr;
-    for (int g = 0; g < n_group; g++) l->n[g] = wp_twice((wb)wi_round(wf_load(n[g])), 0);
-#endif
-}
-
-/* TURN rows of 32 bytes each time, turned into quads. */
-#define ROW_CODEC(name, GROUP)                                                                               \
-    OPEN(name)                                                                                               \
-    {                                                                                                        \
-        float d[W_LANES], n[W_LANES][16], turned[16][W_LANES];                                               \
-        for (int r = 0; r < W_LANES; r++) d[r] = scales_##name(row_at(b, r), n[r]);                          \
-        for (int r = 0; r < W_LANES; r += TURN)                                                              \
-            for (int g = 0; g < 256 / GROUP; g += TURN) turn_floats(turned[g] + r, W_LANES, n[r] + g, 16);   \
-        row_scales(l, d, turned, 256 / GROUP);                                                               \
-    }                                                                                                        \
-    LOAD(name)                                                                                               \
-    {                                                                                                        \
-        uint8_t turned[8][4 * W_LANES];                                                                      \
-        (void)p;                                                                                             \
-        for (int r = 0; r < W_LANES; r += TURN) {                                                            \
-            bytes32 q[TURN];                                                                                 \
-            for (int i = 0; i < TURN; i++) q[i] = quants_##name(row_at(b, r + i), c);                        \
-            turn_quads(turned[0] + 4 * r, sizeof turned[0], q);                                              \
-        }                                                                                                    \
-        for (int i = 0; i < 8; i++) raw[i] = wb_load(turned[i]);                                             \
-    }                                                                                                        \
-    QUAD(name) { UNUSED_QUAD; return raw[4 * s + j]; }
-ROW_CODEC(iq2_xxs, 32)
-ROW_CODEC(iq2_xs, 16)
-ROW_CODEC(iq2_s, 16)
-ROW_CODEC(iq3_xxs, 32)
-ROW_CODEC(iq3_s, 32)
-ROW_CODEC(iq1_s, 32)
-ROW_CODEC(iq1_m, 16)
-ROW_CODEC(tq1_0, 32)
+/* --- formats that are looked up --- */
+#include "backend/cpu/op/codebook.h"
 
 #endif

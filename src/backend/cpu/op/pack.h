@@ -91,7 +91,7 @@ SIMD void pairs_store(uint8_t *to, int quad, wb q, int zero)
                     W_UNROLL(2)                                                                                \
                     for (int p = 0; p < PARTS(CHUNK); p++) {                                                   \
                         wb raw[RAW];                                                                           \
-                        load_##name(raw, b, c, p);                                                             \
+                        load_##name(raw, &l, b, c, p);                                                             \
                         W_UNROLL(4)                                                                            \
                         for (int j = 0; j < 4; j++) {                                                          \
                             W_UNROLL(4)                                                                        \
