@@ -53,7 +53,8 @@ struct matmul_kernel {
     gemm_fn  gemm;
     enum act_form form;
     uint32_t panel_k;
-    uint32_t direct;     /* up to so many columns dot is the faster way */
+    uint32_t direct;     /* up to so many columns dot is the faster way, */
+    bool     direct_tiles; /* if they are one tile: 1, 2, 4, ... Rows are unpacked again for each tile. */
     uint32_t dot_rows;   /* output rows of a task then, */
     uint32_t panel_rows; /* and of one with a panel */
 };

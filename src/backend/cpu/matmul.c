@@ -58,11 +58,17 @@ static uint32_t task_panels(const struct backend_model *bm, const struct mm *mm)
     return mm->n_out < enough * panels ? 2 : panels;
 }
 
+static bool is_direct(const struct matmul_kernel *k, uint32_t n_col)
+{
+    const bool one_tile = (n_col & (n_col - 1)) == 0;
+    return n_col <= k->direct && (one_tile || !k->direct_tiles);
+}
+
 /* Output rows of a task. */
 static uint32_t task_rows(const struct backend_model *bm, const struct mm *mm)
 {
     const struct matmul_kernel *k = kernel_for(bm, mm->w);
-    return mm->n_col <= k->direct ? k->dot_rows : k->panel_rows * task_panels(bm, mm);
+    return is_direct(k, mm->n_col) ? k->dot_rows : k->panel_rows * task_panels(bm, mm);
 }
 
 /* A row of activations from input k0 on, in the form that a kernel reads: each task asks for all its columns.
@@ -185,7 +191,7 @@ static void product_task(struct backend_model *bm, const struct mm *mm, uint32_t
 {
     const struct matmul_kernel *k = kernel_for(bm, mm->w);
     const int64_t n_row = task_rows(bm, mm), row = task * n_row;
-    if (mm->n_col <= k->direct)
+    if (is_direct(k, mm->n_col))
         direct_task(mm, k, row, own);
     else
         panels_task(mm, k, row, task_panels(bm, mm), own);

@@ -7,6 +7,7 @@ enum { W_LANES = 8, W_COLUMNS = 4, W_FLOAT_ROWS = 3, W_FLOAT_COLUMNS = 4, W_TILE
 #define W_PRAGMA(text) _Pragma(#text)
 #define W_UNROLL(n) W_PRAGMA(GCC unroll n)
 #define W_DIRECT 4
+#define W_DIRECT_TILES 1
 #define W_SIGNED 0
 
 typedef vf wf;
@@ -49,6 +50,7 @@ SIMD void wt_pin(wt *a) { __asm__ volatile("" : "+x"(*a)); }
 SIMD void wi_pin(wi *a) { __asm__ volatile("" : "+x"(*a)); }
 
 #ifdef __AVXVNNI__
+#define W_DIRECT_PAIRS 4
 #define W_DEPTH(d, quads) (quads)
 #define W_ZERO_8 128
 #define W_DEPTH_8 1
@@ -62,6 +64,7 @@ SIMD wt wt_add_product(wt acc, wb w, const int8_t *x)
 SIMD wt wt_product(wb w, const int8_t *x) { return wt_add_product(vi_zero(), w, x); }
 SIMD wi wi_add_sums(wi acc, wt t) { return vi_add(acc, t); }
 #else
+#define W_DIRECT_PAIRS 2
 #define W_DEPTH(d, quads) (d)
 #define W_ZERO_8 0
 #define W_DEPTH_8 0

@@ -11,6 +11,8 @@ enum { W_LANES = 16, W_FLOAT_ROWS = 4, W_FLOAT_COLUMNS = 6, W_TILE_ROWS = 6, W_T
 #define W_PRAGMA(text) _Pragma(#text)
 #define W_UNROLL(n) W_PRAGMA(GCC unroll n)
 #define W_DIRECT 8
+#define W_DIRECT_PAIRS 8
+#define W_DIRECT_TILES 0
 #define W_SIGNED 0
 #define W_ZERO_8 128
 #define W_DEPTH_8 1

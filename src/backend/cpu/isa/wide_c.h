@@ -3,13 +3,14 @@
  * A lane is a row: wf has a float of each, wi a 32-bit integer, wb four bytes, ww the same as a word, wp two 16-bit
  * integers, wt partial sums of products of bytes. wb and ww are the compilers' vectors, so codecs may calculate with
  * them; the others' operations are below. W_DEPTH(d, quads): how many wt sums may follow each other, of d that fit in 16
- * bits or all quads. W_DIRECT: 8, 4 or 1, columns of products without a panel. W_COLUMNS, W_FLOAT_*, W_TILE_*: how much of
- * a product the registers hold (gemm.h, float.h, attention.h). W_SIGNED: 1 if bytes of weights may be signed ones, or 0.
- * W_DEPTH_8: 1 if numbers of 8 bits are multiplied as bytes, 0 if sums of such products do not fit; W_ZERO_8: what they
- * are counted from, 128 as unsigned bytes, 0 as signed ones. W_MMLA: there are products of two rows with two columns,
- * as wide_neon.h has them. W_HALVES(MINIMA): if not 0, the products of two groups of 16 are added before their
- * activations' scale comes (gemm.h), W_HALF_COLUMNS at once. W_SCALED: wt has two sums of 16 bits for each row, and groups of
- * 16 have integer scales (scaled.h, with functions that only wide_avx2.h has). */
+ * bits or all quads. W_DIRECT: 8, 4 or 1, columns of products of bytes without a panel; W_DIRECT_PAIRS: of pairs, as
+ * many or fewer; W_DIRECT_TILES: 1 if only one tile of them is worth it (kernels.h). W_COLUMNS, W_FLOAT_*, W_TILE_*: how
+ * much of a product the registers hold (gemm.h, float.h, attention.h). W_SIGNED: 1 if bytes of weights may be signed
+ * ones, or 0. W_DEPTH_8: 1 if numbers of 8 bits are multiplied as bytes, 0 if sums of such products do not fit;
+ * W_ZERO_8: what they are counted from, 128 as unsigned bytes, 0 as signed ones. W_MMLA: there are products of two rows
+ * with two columns, as wide_neon.h has them. W_HALVES(MINIMA): if not 0, the products of two groups of 16 are added
+ * before their activations' scale comes (gemm.h), W_HALF_COLUMNS at once. W_SCALED: wt has two sums of 16 bits for each
+ * row, and groups of 16 have integer scales (scaled.h, with functions that only wide_avx2.h has). */
 #ifndef CORRAL_WIDE_H
 #define CORRAL_WIDE_H
 
@@ -17,6 +18,8 @@ enum { W_LANES = 8, W_COLUMNS = 2, W_FLOAT_ROWS = 2, W_FLOAT_COLUMNS = 2, W_TILE
 #define W_UNROLL(n) /* not here: it would only make compiling slow */
 #define W_DEPTH(d, quads) (quads)
 #define W_DIRECT 1
+#define W_DIRECT_PAIRS 1
+#define W_DIRECT_TILES 0
 #define W_SIGNED 0
 #define W_ZERO_8 128
 #define W_DEPTH_8 1

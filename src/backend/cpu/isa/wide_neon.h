@@ -7,6 +7,8 @@ enum { W_LANES = 4, W_FLOAT_ROWS = 4, W_FLOAT_COLUMNS = 6, W_TILE_ROWS = 6, W_TI
 #define W_PRAGMA(text) _Pragma(#text)
 #define W_UNROLL(n) W_PRAGMA(GCC unroll n)
 #define W_DIRECT 4
+#define W_DIRECT_PAIRS 4
+#define W_DIRECT_TILES 0
 
 typedef float32x4_t wf;
 typedef int32x4_t wi;

@@ -120,7 +120,8 @@ SIMD wi pair_start(const struct act_row *x, size_t sum_at, const int GROUP, int 
         }                                                                                                      \
     }
 
-/* A dot_fn by the name dot_NAME, of TILEs of one, two, four and eight columns: as many as W_DIRECT lets be compiled. */
+/* A dot_fn by the name dot_NAME, of TILEs of one, two, four and eight columns: as many as W_DIRECT lets be compiled.
+ * Of more than MOST columns nothing is left in the program. */
 #define DOT_FN(name, CALLS)                                                                                    \
     static void dot_##name(float *const *y, const struct act_row *x, uint32_t n_col, const uint8_t *rows,      \
                            size_t row_bytes, size_t k)                                                         \
@@ -128,26 +129,26 @@ SIMD wi pair_start(const struct act_row *x, size_t sum_at, const int GROUP, int 
         uint32_t c = 0;                                                                                        \
         CALLS                                                                                                  \
     }
-#define DOT_CALL(name, NC)                                                                                     \
-    for (; c + NC <= n_col; c += NC) dot_##name##_##NC(y + c, x + c, rows, row_bytes, k);
+#define DOT_CALL(name, MOST, NC)                                                                               \
+    for (; NC <= (MOST) && c + NC <= n_col; c += NC) dot_##name##_##NC(y + c, x + c, rows, row_bytes, k);
 
 #if W_DIRECT == 8
-#define DOT(name, ...)                                                                                         \
+#define DOT(name, MOST, ...)                                                                                   \
     DOT_TILE(name, 1, __VA_ARGS__)                                                                             \
     DOT_TILE(name, 2, __VA_ARGS__)                                                                             \
     DOT_TILE(name, 4, __VA_ARGS__)                                                                             \
     DOT_TILE(name, 8, __VA_ARGS__)                                                                             \
-    DOT_FN(name, DOT_CALL(name, 8) DOT_CALL(name, 4) DOT_CALL(name, 2) DOT_CALL(name, 1))
+    DOT_FN(name, DOT_CALL(name, MOST, 8) DOT_CALL(name, MOST, 4) DOT_CALL(name, MOST, 2) DOT_CALL(name, MOST, 1))
 #elif W_DIRECT == 4
-#define DOT(name, ...)                                                                                         \
+#define DOT(name, MOST, ...)                                                                                   \
     DOT_TILE(name, 1, __VA_ARGS__)                                                                             \
     DOT_TILE(name, 2, __VA_ARGS__)                                                                             \
     DOT_TILE(name, 4, __VA_ARGS__)                                                                             \
-    DOT_FN(name, DOT_CALL(name, 4) DOT_CALL(name, 2) DOT_CALL(name, 1))
+    DOT_FN(name, DOT_CALL(name, MOST, 4) DOT_CALL(name, MOST, 2) DOT_CALL(name, MOST, 1))
 #else
-#define DOT(name, ...)                                                                                         \
+#define DOT(name, MOST, ...)                                                                                   \
     DOT_TILE(name, 1, __VA_ARGS__)                                                                             \
-    DOT_FN(name, DOT_CALL(name, 1))
+    DOT_FN(name, DOT_CALL(name, MOST, 1))
 #endif
 
 #endif

@@ -43,16 +43,16 @@ GEMM(bytes_32_0_W_ZERO_8_W_DEPTH_8, W_COLUMNS, bytes_tile, 32, false, W_ZERO_8, 
     PACK(name, quads, QUADS_BYTES, BLOCK, GROUP, MINIMA, ZERO, CHUNK)
 CODEC_LIST(PACK_TYPE)
 
+/* Groups of 16 without minima are types that take many registers to unpack: eight columns do not fit beside that. */
+#define MOST_DIRECT(GROUP, MINIMA) ((GROUP) == 16 && !(MINIMA) ? MIN(W_DIRECT, 4) : W_DIRECT)
+
 #define DOT_TYPE(TYPE, name, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)                                         \
-    DOT(name##_pair, name, pair, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)                                     \
-    DOT(name##_byte, name, byte, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)
+    DOT(name##_pair, W_DIRECT_PAIRS, name, pair, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)                     \
+    DOT(name##_byte, MOST_DIRECT(GROUP, MINIMA), name, byte, BLOCK, GROUP, MINIMA, ZERO, DEPTH, CHUNK)
 CODEC_LIST(DOT_TYPE)
 FLOAT_TYPE(f32)
 FLOAT_TYPE(f16)
 FLOAT_TYPE(bf16)
-
-/* Groups of 16 without minima are types that take many registers to unpack: eight columns do not fit beside that. */
-#define MOST_DIRECT(GROUP, MINIMA) ((GROUP) == 16 && !(MINIMA) ? MIN(W_DIRECT, 4) : W_DIRECT)
 
 static void matmul_fill(struct cpu_kernels *k)
 {
@@ -62,7 +62,8 @@ static void matmul_fill(struct cpu_kernels *k)
                                            .dot = dot_##name##_pair,                                           \
                                            .form = ACT_PAIRS,                                                  \
                                            .panel_k = PANEL_K,                                                 \
-                                           .direct = W_DIRECT,                                                 \
+                                           .direct = W_DIRECT_PAIRS,                                           \
+                                           .direct_tiles = W_DIRECT_TILES,                                     \
                                            .dot_rows = DOT_ROWS,                                               \
                                            .panel_rows = PANEL_ROWS};                                          \
     k->matmul[TYPE] = k->fine[TYPE];                                                                           \
@@ -73,6 +74,7 @@ static void matmul_fill(struct cpu_kernels *k)
                                                  .form = ACT_BYTES,                                            \
                                                  .panel_k = PANEL_K_BYTES,                                     \
                                                  .direct = MOST_DIRECT(GROUP, MINIMA),                         \
+                                                 .direct_tiles = W_DIRECT_TILES,                               \
                                                  .dot_rows = DOT_ROWS,                                         \
                                                  .panel_rows = PANEL_ROWS};
     CODEC_LIST(ROW)
