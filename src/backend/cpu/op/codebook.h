@@ -21,17 +21,17 @@
 #define MANY_BYTES(to, name, field, n)                                                                       \
     for (int part = 0; part < (n); part++) BYTES((to) + 4 * part, name, field, 16 * part)
 
-/* Numbers of entries, one for each row: byte i of the words, or half i. */
-SIMD void entries_8(uint32_t n[W_LANES], const wb *words, int i)
+/* Number i of each row: words hold them in one byte or in two. */
+SIMD void entries(uint32_t n[W_LANES], const wb *words, int i, const int SIZE)
 {
+    const int each = 4 / SIZE; /* in a word */
     W_UNROLL(16)
-    for (int r = 0; r < W_LANES; r++) n[r] = ((const uint8_t *)(words + i / 4))[4 * r + i % 4];
-}
-SIMD void entries_16(uint32_t n[W_LANES], const wb *words, int i)
-{
-    W_UNROLL(16)
-    for (int r = 0; r < W_LANES; r++)
-        n[r] = ((const uint16_t *)(const void *)(words + i / 2))[2 * r + i % 2];
+    for (int r = 0; r < W_LANES; r++) {
+        const uint8_t *at = (const uint8_t *)(words + i / each) + 4 * r + i % each * SIZE;
+        uint16_t two;
+        memcpy(&two, at, SIZE);
+        n[r] = SIZE == 2 ? two : *at;
+    }
 }
 
 /* Negated where the bit from n on is set, counted from zero. */
@@ -40,22 +40,26 @@ SIMD wb with_signs(wb q, ww signs, int n, uint8_t zero)
     const wb minus = wb_bits(signs, n, 255);
     return (q ^ minus) - minus + zero;
 }
-/* A chunk's values: entries of eight bytes with signs; of four bytes. `numbers` writes n for entry i. */
-#define SIGNED_EIGHTS(numbers, grid, signs, ZERO)                                                            \
-    W_UNROLL(4)                                                                                              \
-    for (int i = 0; i < 4; i++) {                                                                            \
-        uint32_t n[W_LANES];                                                                                 \
-        numbers;                                                                                             \
-        wb_eights(raw + 2 * i, grid, n);                                                                     \
-        for (int j = 0; j < 2; j++) raw[2 * i + j] = with_signs(raw[2 * i + j], signs, 8 * i + 4 * j, ZERO); \
+/* A chunk's quads: four entries of eight bytes, or eight of four, with signs. */
+SIMD void signed_eights(wb *raw, const void *grid, const wb *words, const int SIZE, ww signs, uint8_t zero)
+{
+    W_UNROLL(4)
+    for (int i = 0; i < 4; i++) {
+        uint32_t n[W_LANES];
+        entries(n, words, i, SIZE);
+        wb_eights(raw + 2 * i, grid, n);
+        for (int j = 2 * i; j < 2 * i + 2; j++) raw[j] = with_signs(raw[j], signs, 4 * j, zero);
     }
-#define SIGNED_FOURS(numbers, grid, signs, ZERO)                                                             \
-    W_UNROLL(8)                                                                                              \
-    for (int i = 0; i < 8; i++) {                                                                            \
-        uint32_t n[W_LANES];                                                                                 \
-        numbers;                                                                                             \
-        raw[i] = with_signs(wb_fours(grid, n), signs, 4 * i, ZERO);                                          \
+}
+SIMD void signed_fours(wb *raw, const void *grid, const wb *words, const int SIZE, ww signs, uint8_t zero)
+{
+    W_UNROLL(8)
+    for (int i = 0; i < 8; i++) {
+        uint32_t n[W_LANES];
+        entries(n, words, i, SIZE);
+        raw[i] = with_signs(wb_fours(grid, n), signs, 4 * i, zero);
     }
+}
 #define LOOKED_UP(name) QUAD(name) { UNUSED_QUAD; return raw[4 * s + j]; }
 
 /* Signs of which each eighth is left out: it makes the number of those that are set even. */
@@ -109,7 +113,7 @@ LOAD(iq2_xxs)
 {
     const ww signs = even_signs(apart_7((ww)l->hold[2 * c + 1]));
     UNUSED_LOAD;
-    SIGNED_EIGHTS(entries_8(n, l->hold + 2 * c, i), iq2_xxs_grid, signs, 64)
+    signed_eights(raw, iq2_xxs_grid, l->hold + 2 * c, 1, signs, 64);
 }
 LOOKED_UP(iq2_xxs)
 
@@ -129,7 +133,7 @@ OPEN(iq2_xs)
 LOAD(iq2_xs)
 {
     UNUSED_LOAD;
-    SIGNED_EIGHTS(entries_16(n, l->hold + 2 * c, i), iq2_xs_grid, (ww)l->hold[16 + c], 64)
+    signed_eights(raw, iq2_xs_grid, l->hold + 2 * c, 2, (ww)l->hold[16 + c], 64);
 }
 LOOKED_UP(iq2_xs)
 
@@ -149,7 +153,7 @@ OPEN(iq2_s)
 LOAD(iq2_s)
 {
     UNUSED_LOAD;
-    SIGNED_EIGHTS(entries_16(n, l->hold + 2 * c, i), iq2_s_grid, (ww)l->hold[16 + c], 64)
+    signed_eights(raw, iq2_s_grid, l->hold + 2 * c, 2, (ww)l->hold[16 + c], 64);
 }
 LOOKED_UP(iq2_s)
 
@@ -163,7 +167,7 @@ LOAD(iq3_xxs)
 {
     const ww signs = even_signs(apart_7((ww)l->hold[16 + c]));
     UNUSED_LOAD;
-    SIGNED_FOURS(entries_8(n, l->hold + 2 * c, i), iq3_xxs_grid, signs, 64)
+    signed_fours(raw, iq3_xxs_grid, l->hold + 2 * c, 1, signs, 64);
 }
 LOOKED_UP(iq3_xxs)
 
@@ -184,21 +188,23 @@ OPEN(iq3_s)
 LOAD(iq3_s)
 {
     UNUSED_LOAD;
-    SIGNED_FOURS(entries_16(n, l->hold + 4 * c, i), iq3_s_grid, (ww)l->hold[32 + c], 16)
+    signed_fours(raw, iq3_s_grid, l->hold + 4 * c, 2, (ww)l->hold[32 + c], 16);
 }
 LOOKED_UP(iq3_s)
 
-/* Eight times (grid + delta), which is whole, counted from 16; the scale takes the eighth. minus: words whose
- * lowest bit is set where the delta of entry i is negative. */
-#define WITH_DELTA(minus)                                                                                    \
-    W_UNROLL(4)                                                                                              \
-    for (int i = 0; i < 4; i++) {                                                                            \
-        uint32_t n[W_LANES];                                                                                 \
-        entries_16(n, l->hold + 2 * c, i);                                                              \
-        wb_eights(raw + 2 * i, iq1_grid, n);                                                                 \
-        const wb delta = (wb)(0x11111111 - (((ww){0} - ((minus) & 1)) & 0x02020202));                        \
-        for (int j = 0; j < 2; j++) raw[2 * i + j] = (wb_left(raw[2 * i + j], 3) & 0xf8) + delta;            \
+/* A chunk's quads: eight times (grid + delta), which is whole, counted from 16; the scale takes the eighth. Of entry
+ * i bit step * i says whether the delta is negative. */
+SIMD void eights_with_delta(wb *raw, const wb *words, ww minus, const int step)
+{
+    W_UNROLL(4)
+    for (int i = 0; i < 4; i++) {
+        uint32_t n[W_LANES];
+        entries(n, words, i, 2);
+        wb_eights(raw + 2 * i, iq1_grid, n);
+        const wb delta = (wb)(0x11111111 - (((ww){0} - (minus >> step * i & 1)) & 0x02020202));
+        for (int j = 2 * i; j < 2 * i + 2; j++) raw[j] = (wb_left(raw[j], 3) & 0xf8) + delta;
     }
+}
 
 OPEN(iq1_s)
 {
@@ -217,7 +223,7 @@ LOAD(iq1_s)
 {
     const ww high = (ww)l->hold[16 + c / 2] >> 16 * (c % 2);
     UNUSED_LOAD;
-    WITH_DELTA(high >> 15)
+    eights_with_delta(raw, l->hold + 2 * c, high >> 15, 0);
 }
 LOOKED_UP(iq1_s)
 
@@ -244,7 +250,7 @@ LOAD(iq1_m)
 {
     const ww high = (ww)l->hold[16 + c / 2] >> 16 * (c % 2);
     UNUSED_LOAD;
-    WITH_DELTA(high >> (4 * i + 3))
+    eights_with_delta(raw, l->hold + 2 * c, high >> 3, 4);
 }
 LOOKED_UP(iq1_m)
 
