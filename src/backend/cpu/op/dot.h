@@ -81,7 +81,7 @@ SIMD wi pair_start(const struct act_row *x, size_t sum_at, const int GROUP, int 
                     wb raw[PARTS(CHUNK)][RAW];                                                                 \
                     wi acc[NC];                                                                                \
                     W_UNROLL(2)                                                                                \
-                    for (int p = 0; p < PARTS(CHUNK); p++) load_##name(raw[p], &l, b, c, p);                       \
+                    for (int p = 0; p < PARTS(CHUNK); p++) load_##name(raw[p], &l, b, c, p);                   \
                     W_UNROLL(8)                                                                                \
                     for (int i = 0; i < NC; i++) acc[i] = wi_zero();                                           \
                     W_UNROLL(8)                                                                                \
