@@ -1,9 +1,10 @@
 /* Packing: up to PANEL_ROWS weight rows of a file, lanes = rows, as the products in gemm.h read them.
  *
  * Panel of quantized weights, for each 32 inputs: 32 / GROUP x PANEL_ROWS scales, the same of minima if the type
- * has them (where scales are integers, d before them, and each is two of 16 bits), then either bytes [8 quads of inputs][PANEL_ROWS][4], counted from ZERO (where two rows are multiplied with
- * two columns, two quads of W_LANES rows as wb_interleave leaves them), or 16-bit integers
- * [16 pairs of inputs][PANEL_ROWS][2], zero taken off; of a quad the first pair is inputs 0 and 2, the second 1 and 3. */
+ * has them (where scales are integers, d before them, and each is two of 16 bits), then either bytes
+ * [8 quads of inputs][PANEL_ROWS][4], counted from ZERO (where two rows are multiplied with two columns, two quads of
+ * W_LANES rows as wb_interleave leaves them), or 16-bit integers [16 pairs of inputs][PANEL_ROWS][2], zero taken off;
+ * of a quad the first pair is inputs 0 and 2, the second 1 and 3. */
 #ifndef CORRAL_CPU_PACK_H
 #define CORRAL_CPU_PACK_H
 
